@@ -1,0 +1,216 @@
+//! The contract between an MPM and what it serves: what a [`Protocol`] must do, and what it answers with ([`Next`]).
+//!
+//! Nothing here knows what a byte means, and nothing here waits: waiting is what the three MPMs differ in.
+
+use std::net::SocketAddr;
+use std::process::Command;
+use std::task::Waker;
+use std::time::Instant;
+
+use crate::error::{LoadError, StartError};
+use crate::scoreboard::ThreadSlot;
+use crate::settings::Settings;
+use crate::stream::Stream;
+
+/// A point in time on the monotonic clock at which a waiting connection is advanced whatever else happens.
+pub type Deadline = Instant;
+
+/// What a server serves: read in the parent, started in every child.
+///
+/// One value lives in the parent for as long as the server does; every child gets the copy that `fork` made.
+pub trait Application {
+    type Protocol: Protocol;
+
+    /// The process that makes ready what [`load`](Self::load) needs: it may read, check and compile whatever it
+    /// likes, for as long as it likes, because the parent does not wait for it. Runs at the start and again before
+    /// every reload. Its standard output is handed to `load`; exit status 0 means "go on".
+    ///
+    /// `None`: there is nothing to make ready.
+    fn preparation(&mut self) -> Option<Command>;
+
+    /// Reads what the preparation wrote and says how to serve it. Runs in the parent, so it must not block.
+    ///
+    /// # Errors
+    /// At the start the server does not start; at a reload the previous generation goes on serving.
+    fn load(&mut self, prepared: &[u8]) -> Result<Settings, LoadError>;
+
+    /// Makes the protocol of one child, in the freshly forked child: from here on threads may be started.
+    /// It serves what the latest [`load`](Self::load) that succeeded before the fork has read.
+    ///
+    /// # Errors
+    /// The child exits without having served. The reason reaches the parent, which gives up the generation (at a
+    /// reload) or the server (at the start).
+    fn start(&self, child: &ChildContext) -> Result<Self::Protocol, StartError>;
+}
+
+/// What a child is told about itself.
+#[derive(Debug, Clone)]
+pub struct ChildContext {
+    /// Index of the child's line in the scoreboard.
+    pub slot: usize,
+    /// Which reading of the configuration the child serves; 0 at first.
+    pub generation: u32,
+    /// Threads of this child that will call [`Protocol::advance`].
+    pub threads: usize,
+    /// Requests that the whole child may have in flight at once.
+    pub requests_in_flight_max: usize,
+}
+
+/// What a thread of a child is told about itself.
+#[derive(Debug, Clone)]
+pub struct ThreadContext {
+    /// Index of the thread in its child, from 0.
+    pub index: usize,
+    /// The thread's line in the scoreboard.
+    pub slot: ThreadSlot,
+}
+
+/// One protocol, in one child. Shared by the child's threads; what changes belongs to a thread or a connection.
+pub trait Protocol: Send + Sync + 'static {
+    /// What one thread owns: buffers that connections borrow, log lines of this turn.
+    type Thread: 'static;
+    /// What one connection owns, apart from its socket.
+    type Connection: 'static;
+
+    /// Makes a thread's state, on that thread, before it serves.
+    ///
+    /// # Errors
+    /// As for [`Application::start`].
+    fn thread(&self, context: ThreadContext) -> Result<Self::Thread, StartError>;
+
+    /// Makes a connection from a socket that was just accepted. [`advance`](Self::advance) is called right after.
+    fn accept(&self, thread: &mut Self::Thread, accepted: &Accepted) -> Self::Connection;
+
+    /// Does what can be done without blocking and says what to wait for next.
+    ///
+    /// An MPM may call it at any time, also when nothing has changed. Before answering with a `Next` that waits,
+    /// it must have seen either a read that would block ([`Stream`] remembers), or have a reason not to read.
+    fn advance(
+        &self,
+        thread: &mut Self::Thread,
+        connection: &mut Self::Connection,
+        turn: &mut Turn<'_>,
+    ) -> Next;
+
+    /// The thread is about to wait, or has served all that was ready: hand over what was gathered (log lines).
+    fn turn_end(&self, thread: &mut Self::Thread);
+}
+
+/// Facts about a socket that was just accepted.
+#[derive(Debug, Clone)]
+pub struct Accepted {
+    /// `None` on a Unix socket.
+    pub peer: Option<SocketAddr>,
+    /// `None` on a Unix socket.
+    pub local: Option<SocketAddr>,
+    pub at: Instant,
+}
+
+/// One call of [`Protocol::advance`]: the socket and the circumstances.
+pub struct Turn<'a> {
+    /// Non-blocking, and it remembers whether it can be read or written.
+    pub stream: &'a mut Stream,
+    /// Advances this connection when it is woken, from any thread, during a turn or after it.
+    pub waker: &'a Waker,
+    /// The time of this turn.
+    pub now: Instant,
+    /// The child is to end: begin nothing new, ask the peer to close.
+    pub draining: bool,
+    pub(crate) gate: &'a mut Gate,
+    pub(crate) pass: &'a mut Pass,
+    pub(crate) slot: &'a ThreadSlot,
+}
+
+impl Turn<'_> {
+    /// Takes one of the thread's places for requests in flight, unless this connection has one already.
+    /// `false`: there is none now, answer with [`Next::Admit`].
+    pub fn begin_request(&mut self) -> bool {
+        self.gate.enter(self.pass)
+    }
+
+    /// Gives the place back and counts one request served.
+    pub fn end_request(&mut self) {
+        if self.gate.leave(self.pass) {
+            self.slot.count_request();
+        }
+    }
+}
+
+/// Bounds the requests that a thread has in flight.
+#[derive(Debug)]
+pub(crate) struct Gate {
+    in_flight: usize,
+    in_flight_max: usize,
+}
+
+/// A connection's place behind a [`Gate`], held or not. One for each connection, kept by the MPM, which calls
+/// [`Gate::leave`] when the connection closes.
+#[derive(Debug, Default)]
+pub(crate) struct Pass {
+    held: bool,
+}
+
+impl Gate {
+    pub(crate) fn new(in_flight_max: usize) -> Self {
+        Self { in_flight: 0, in_flight_max }
+    }
+
+    fn enter(&mut self, pass: &mut Pass) -> bool {
+        if !pass.held && self.in_flight < self.in_flight_max {
+            self.in_flight += 1;
+            pass.held = true;
+        }
+        pass.held
+    }
+
+    /// Says whether there was a place to give back.
+    pub(crate) fn leave(&mut self, pass: &mut Pass) -> bool {
+        let held = std::mem::take(&mut pass.held);
+        self.in_flight -= usize::from(held);
+        held
+    }
+
+    pub(crate) fn is_full(&self) -> bool {
+        self.in_flight >= self.in_flight_max
+    }
+}
+
+/// What a connection waits for. Whatever it is, the connection is advanced at the latest at the deadline; and while
+/// it waits it is advanced at every new readiness of its socket (see [`Stream`]) and whenever its waker is woken.
+/// What the variants differ in is what they mean to an MPM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// A request has begun to arrive; more of it is needed.
+    Read(Deadline),
+    /// An answer is under way; the socket takes no more at the moment.
+    Write(Deadline),
+    /// Between two requests: nothing has begun, and the connection may be closed at any time.
+    Idle(Deadline),
+    /// A whole request is here and [`Turn::begin_request`] found no place: advance it when there is one.
+    Admit(Deadline),
+    /// Something other than the socket is awaited; the waker will tell.
+    Wait(Deadline),
+    /// A guest has used its time slice up and would go on: advance it again after everything that is ready.
+    Yield(Deadline),
+    /// All is said; the sending side is shut down and the peer's end is awaited.
+    Linger(Deadline),
+    /// Drop the connection.
+    Close,
+}
+
+impl Next {
+    /// When to advance the connection at the latest; `None` if it is over.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Deadline> {
+        match *self {
+            Next::Read(at)
+            | Next::Write(at)
+            | Next::Idle(at)
+            | Next::Admit(at)
+            | Next::Wait(at)
+            | Next::Yield(at)
+            | Next::Linger(at) => Some(at),
+            Next::Close => None,
+        }
+    }
+}

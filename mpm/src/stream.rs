@@ -1,0 +1,157 @@
+//! An accepted socket that remembers what it can do: the one type through which connections read and write.
+//!
+//! The kernel is asked for *edges* (mio's poller) or for those edges only that are still missing (the blocking
+//! MPMs), so the two answers "readable" and "writable" are kept here: an edge sets them, an operation that would
+//! block or that came back short clears them, and an operation without its flag does not reach the kernel.
+//! Nothing here waits or knows a poller.
+
+use std::io::{self, IoSlice, Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+/// A non-blocking TCP or Unix stream socket.
+#[derive(Debug)]
+pub struct Stream {
+    socket: Socket,
+    readable: bool,
+    writable: bool,
+    /// The peer has sent its last byte (FIN), or the connection is broken; what came before may still be unread.
+    peer_closed: bool,
+    bytes_written: u64,
+}
+
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+/// What the kernel has just said about a socket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Edge {
+    pub(crate) readable: bool,
+    pub(crate) writable: bool,
+    pub(crate) peer_closed: bool,
+}
+
+impl Stream {
+    /// A socket that was just accepted: assumed to be readable and writable until the kernel says otherwise.
+    /// It must be non-blocking.
+    pub(crate) fn new(socket: Socket) -> Self {
+        Self { socket, readable: true, writable: true, peer_closed: false, bytes_written: 0 }
+    }
+
+    pub(crate) fn note(&mut self, edge: Edge) {
+        self.peer_closed |= edge.peer_closed;
+        // A closed or broken socket answers every operation at once: let the next one find out how.
+        self.readable |= edge.readable || edge.peer_closed;
+        self.writable |= edge.writable;
+    }
+
+    /// Whether a read may give something: the last one did not come back short, or the kernel has spoken since.
+    #[must_use]
+    pub fn readable(&self) -> bool {
+        self.readable
+    }
+
+    /// Whether a write may take something.
+    #[must_use]
+    pub fn writable(&self) -> bool {
+        self.writable
+    }
+
+    /// Whether the peer is known to have sent its last byte, or to be gone. Unread bytes may remain.
+    #[must_use]
+    pub fn peer_closed(&self) -> bool {
+        self.peer_closed
+    }
+
+    /// Ends the sending side; the peer reads end-of-file after what was written.
+    ///
+    /// # Errors
+    /// What `shutdown(2)` says, `NotConnected` among them.
+    pub fn shutdown_write(&self) -> io::Result<()> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),
+            Socket::Unix(socket) => socket.shutdown(Shutdown::Write),
+        }
+    }
+
+    /// Bytes written since this was last asked, for the scoreboard.
+    pub(crate) fn take_bytes_written(&mut self) -> u64 {
+        std::mem::take(&mut self.bytes_written)
+    }
+
+    fn noted_read(&mut self, wanted: usize, result: io::Result<usize>) -> io::Result<usize> {
+        match &result {
+            // A short read has emptied the socket: the next byte makes an edge. Not so when the peer has closed:
+            // its end makes no second edge, and must still be read.
+            Ok(read) if *read < wanted && !self.peer_closed => self.readable = false,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+            _ => {}
+        }
+        result
+    }
+
+    fn noted_write(&mut self, result: io::Result<usize>) -> io::Result<usize> {
+        match &result {
+            Ok(written) => self.bytes_written += *written as u64,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.writable = false,
+            Err(_) => {}
+        }
+        result
+    }
+}
+
+impl Read for Stream {
+    /// Reads what is there. `WouldBlock`: nothing is, and the connection is advanced when something comes.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if !self.readable {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let result = match &mut self.socket {
+            Socket::Tcp(socket) => socket.read(into),
+            Socket::Unix(socket) => socket.read(into),
+        };
+        self.noted_read(into.len(), result)
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.write_vectored(&[IoSlice::new(bytes)])
+    }
+
+    /// Writes what the socket takes. `WouldBlock`: nothing, and the connection is advanced when it takes more.
+    fn write_vectored(&mut self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        if !self.writable {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let result = match &mut self.socket {
+            Socket::Tcp(socket) => socket.write_vectored(slices),
+            Socket::Unix(socket) => socket.write_vectored(slices),
+        };
+        self.noted_write(result)
+    }
+
+    /// Nothing is buffered here.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl AsFd for Stream {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.as_fd(),
+            Socket::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl AsRawFd for Stream {
+    fn as_raw_fd(&self) -> RawFd {
+        self.as_fd().as_raw_fd()
+    }
+}
