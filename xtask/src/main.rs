@@ -1,1 +1,47 @@
-fn main() {}
+//! `cargo xtask`: the project's own commands, for whoever has rustup and a C compiler and nothing else.
+//!
+//! Only the command line lives here. Nothing of this ships.
+
+mod demo;
+mod guests;
+mod languages;
+mod run;
+mod test;
+
+use anyhow::{Result, bail};
+use lexopt::prelude::*;
+
+const HELP: &str = "\
+The project's own commands.
+
+    cargo xtask demo                  build the server and the example guests, serve them on 127.0.0.1:8080
+    cargo xtask test [--languages]    check format and lints, build and run every test
+    cargo xtask guests [--languages]  build only the guests, into target/guests/
+
+    --languages   also the guests that other toolchains make: JavaScript (needs node and npm)
+                  and Python (needs python3 with venv)
+";
+
+fn main() -> Result<()> {
+    let mut arguments = lexopt::Parser::from_env();
+    let mut command = None;
+    let mut languages = false;
+    while let Some(argument) = arguments.next()? {
+        match argument {
+            Value(name) if command.is_none() => command = Some(name.string()?),
+            Long("languages") => languages = true,
+            Long("help") | Short('h') => {
+                print!("{HELP}");
+                return Ok(());
+            }
+            other => return Err(other.unexpected().into()),
+        }
+    }
+    match command.as_deref() {
+        Some("demo") => demo::demo(),
+        Some("test") => test::test(languages),
+        Some("guests") => guests::build_all(languages),
+        Some(unknown) => bail!("there is no command {unknown:?}\n\n{HELP}"),
+        None => bail!("which command?\n\n{HELP}"),
+    }
+}

@@ -1,0 +1,88 @@
+//! The guests that are written in Rust: which there are, and how they get to `target/guests/`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use crate::languages;
+use crate::run::{cargo, exists, output, program, root, run, target};
+
+/// What the guests are compiled to.
+const TARGET: &str = "wasm32-wasip2";
+
+/// The folders whose folders are guests, each a package of the workspace that is named as its folder.
+const FOLDERS: [&str; 2] = ["examples", "tests/guests"];
+
+/// Builds every guest; with `languages` those of other toolchains too.
+pub fn build_all(languages: bool) -> Result<()> {
+    let folder = build()?;
+    if languages {
+        languages::build(&folder)?;
+    }
+    eprintln!("the guests are in {}", folder.display());
+    Ok(())
+}
+
+/// Builds the guests that are written in Rust, and says where they are.
+pub fn build() -> Result<PathBuf> {
+    ensure_target()?;
+    let packages = packages()?;
+    run(on_packages(cargo().arg("build"), &packages))?;
+
+    let folder = target()?.join("guests");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
+    for package in packages {
+        let file = format!("{}.wasm", package.replace('-', "_"));
+        let built = target()?.join(TARGET).join("guest").join(&file);
+        copy(&built, &folder.join(format!("{package}.wasm")))?;
+    }
+    Ok(folder)
+}
+
+/// Lints the guests, for the target that they are for.
+pub fn clippy() -> Result<()> {
+    ensure_target()?;
+    run(on_packages(cargo().arg("clippy"), &packages()?).args(["--", "-D", "warnings"]))
+}
+
+/// The names of the packages that are guests, sorted.
+pub fn packages() -> Result<Vec<String>> {
+    let mut packages = Vec::new();
+    for folder in FOLDERS.map(|folder| root().join(folder)) {
+        let entries = folder.read_dir().with_context(|| format!("cannot list the folder {}", folder.display()))?;
+        for entry in entries {
+            let path = entry?.path();
+            if path.join("Cargo.toml").exists() {
+                packages.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
+            }
+        }
+    }
+    packages.sort();
+    Ok(packages)
+}
+
+/// Copies a file to where a server may have mapped its predecessor: that one stays whole under its own inode.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let beside = to.with_extension("new");
+    std::fs::copy(from, &beside)
+        .and_then(|_| std::fs::rename(&beside, to))
+        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
+}
+
+fn on_packages<'a>(command: &'a mut Command, packages: &[String]) -> &'a mut Command {
+    command.args(["--locked", "--profile", "guest", "--target", TARGET]);
+    command.args(packages.iter().flat_map(|package| ["-p", package]))
+}
+
+/// Adds the compiler's part for Wasm, if it is missing.
+fn ensure_target() -> Result<()> {
+    let sysroot = output(program("rustc").args(["--print", "sysroot"]))?;
+    if Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).exists() {
+        return Ok(());
+    }
+    if !exists("rustup") {
+        bail!("the Rust compiler lacks the target {TARGET}, and there is no rustup to add it: see https://rustup.rs");
+    }
+    run(program("rustup").args(["target", "add", TARGET]))
+}
