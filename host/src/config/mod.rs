@@ -4,11 +4,105 @@
 //! the parent as JSON, so that parent and children never see a configuration that was not checked. Nothing here
 //! acts on a value.
 
+mod module;
+mod mpm;
+mod names;
+mod outbound;
+mod report;
+mod route;
+mod server;
+mod surroundings;
+mod table;
+#[cfg(test)]
+mod tests;
+mod value;
+
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use guesthouse_mpm::Settings;
 use serde::{Deserialize, Serialize};
+use toml::de::DeTable;
+
+use self::module::Modules;
+pub use self::report::{Errors, Finding, Warning};
+use self::report::{Report, cause};
+use self::surroundings::{Surroundings, ThisMachine};
+use self::table::Table;
+
+/// Name of the parent's pid file in `runtime_dir`.
+const PID_FILE: &str = "guesthouse.pid";
+/// Bytes of a configuration file: far above any real one, and a bound where the path names a device.
+const FILE_SIZE_MAX: u64 = 16 << 20;
+
+/// Reads and checks the configuration file at `path`.
+///
+/// Relative paths in the file are relative to its folder. Nothing is created and nothing is compiled; of the files
+/// that the configuration names, it is only looked whether they exist.
+///
+/// # Errors
+/// The file cannot be read, or it is wrong; then with every mistake that it has.
+pub fn read(path: &Path) -> Result<(Config, Vec<Warning>), Errors> {
+    let text = read_file(path).map_err(|error| Errors::Unreadable { path: path.to_owned(), cause: cause(&error) })?;
+    read_text(&text, path)
+}
+
+/// Checks `text` as if it stood in the file at `path`, which need not exist.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_text(text: &str, path: &Path) -> Result<(Config, Vec<Warning>), Errors> {
+    let unreadable = |cause: &str| Errors::Unreadable { path: path.to_owned(), cause: cause.to_owned() };
+    let absolute = std::path::absolute(path).map_err(|error| unreadable(&cause(&error)))?;
+    // The configuration travels as JSON, which has no other text.
+    if absolute.to_str().is_none() {
+        return Err(unreadable("its path is not UTF-8: move it"));
+    }
+    let folder = absolute.parent().ok_or_else(|| unreadable("it is a directory"))?;
+    check(text, path, Surroundings { folder, machine: &ThisMachine })
+}
+
+fn read_file(path: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    let read = File::open(path)?.take(FILE_SIZE_MAX + 1).read_to_string(&mut text)?;
+    if read as u64 > FILE_SIZE_MAX {
+        return Err(io::Error::other("it has more than 16 MiB"));
+    }
+    Ok(text)
+}
+
+fn check(text: &str, path: &Path, surroundings: Surroundings<'_>) -> Result<(Config, Vec<Warning>), Errors> {
+    let (document, syntax_errors) = DeTable::parse_recoverable(text);
+    let report = Report::new(path, text);
+    if !syntax_errors.is_empty() {
+        return Err(report.conclude_syntax(&syntax_errors));
+    }
+    let mut table = Table::document(document.get_ref(), &report);
+    let (server, for_mpm) = server::read(table.table("server", "[server]"), surroundings);
+    let mpm = mpm::read_all(&mut table, for_mpm.mpm);
+    let modules = module::read_all(table.tables("module", "[[module]]"), surroundings);
+    let routes = route::read_all(table.tables("route", "[[route]]"), &modules);
+    table.finish();
+    warn_of_what_is_never_used(&modules, &routes, &report);
+    let pid_file = Some(server.runtime_dir.join(PID_FILE));
+    let mpm = Settings { listen: for_mpm.listen, mpm, pid_file };
+    report.conclude(Config { server, mpm, modules: modules.read, routes })
+}
+
+fn warn_of_what_is_never_used(modules: &Modules, routes: &[Route], report: &Report<'_>) {
+    if routes.is_empty() {
+        report.warning(None, "there is no [[route]]: every request is answered with 404");
+        return;
+    }
+    for (index, name, line) in modules.names() {
+        if !routes.iter().any(|route| matches!(route.target, Target::Module(used) if used == index)) {
+            report.warning(line, format_args!("module {name:?} stands in no [[route]]: no request reaches it"));
+        }
+    }
+}
 
 /// One reading of the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -111,12 +205,12 @@ pub struct Dir {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutboundHost {
     /// Lower-case name, or an address literal without brackets; "*.example.com" matches every name below, not
-    /// "example.com" itself. Only an address literal, "localhost", or a name with `private = true` written as
-    /// `"name:port!private"` reaches loopback, private and link-local addresses.
+    /// "example.com" itself.
     pub host: String,
     /// `None`: 80 for http, 443 for https.
     pub port: Option<u16>,
-    /// Addresses that are not public are meant too.
+    /// Loopback, private and link-local addresses are meant too. So they are for an address literal and for
+    /// "localhost", which name them; any other name is written as `{ host = "name:port", private = true }`.
     pub private: bool,
 }
 
@@ -125,7 +219,7 @@ pub struct OutboundHost {
 pub struct Route {
     /// `None`: any host.
     pub host: Option<HostPattern>,
-    /// Starts with "/"; without a trailing slash unless it is "/" itself.
+    /// Starts with "/"; without a trailing slash unless it is "/" itself; not percent-encoded.
     pub path: String,
     pub target: Target,
 }
@@ -133,6 +227,7 @@ pub struct Route {
 /// Which hosts a route is for; lower case, without port.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum HostPattern {
+    /// A name, an IPv4 address, or an IPv6 address in brackets, as it stands in a Host field.
     Exact(String),
     /// Written "*.example.org": holds "example.org", and means every name below it.
     Below(String),

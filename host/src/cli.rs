@@ -1,0 +1,220 @@
+//! The command line: what may be written after `guesthouse`, and its help. Runs nothing and looks at no file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// `guesthouse ...` as parsed.
+#[derive(Debug, Parser)]
+#[command(
+    name = "guesthouse",
+    version,
+    about = "A web server whose request handlers are sandboxed WebAssembly modules",
+    long_about = ABOUT,
+    after_help = "`guesthouse help COMMAND` tells all about a command.",
+    after_long_help = AFTER,
+    max_term_width = 100
+)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Start the server and stay in the foreground
+    #[command(long_about = SERVE, after_long_help = SERVE_AFTER)]
+    Serve(Serve),
+    /// Check a configuration file and report every mistake
+    #[command(long_about = CHECK, after_long_help = CHECK_AFTER)]
+    Check(Check),
+    /// Check a configuration file, compile what is missing in the cache, print the configuration as JSON
+    #[command(hide = true, long_about = PREPARE)]
+    Prepare(Prepare),
+}
+
+/// `guesthouse serve [FILE]`
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Configuration file; without it ./guesthouse.toml, and if there is none, a demo
+    pub file: Option<PathBuf>,
+}
+
+/// `guesthouse check [FILE]`
+#[derive(Debug, Args)]
+pub struct Check {
+    /// Configuration file; without it ./guesthouse.toml
+    pub file: Option<PathBuf>,
+}
+
+/// `guesthouse prepare FILE`
+#[derive(Debug, Args)]
+pub struct Prepare {
+    /// Configuration file
+    pub file: PathBuf,
+}
+
+const ABOUT: &str = "\
+A web server whose request handlers are sandboxed WebAssembly modules.
+
+Handlers are components that export wasi:http/incoming-handler@0.2, written in any language that compiles to \
+WebAssembly. Each request gets a fresh instance with limits on memory, time and size, and with no access to \
+environment, files and network but what the configuration grants. What a guest does wrong ends its own request and \
+nothing else.
+
+Processes and threads are used as Apache's MPMs use them: prefork, worker or event, with Apache's directives in one \
+TOML file and Apache's signals.";
+
+const AFTER: &str = "\
+Examples:
+  guesthouse serve                      serve ./guesthouse.toml, or a demo on 127.0.0.1:8080
+  guesthouse serve /etc/guesthouse.toml
+  guesthouse check                      report every mistake in ./guesthouse.toml
+  guesthouse help serve                 signals, files and exit status of the server
+
+A configuration to begin with:
+  [server]
+  listen = [\"127.0.0.1:8080\"]
+  access_log = \"off\"
+
+  [[module]]
+  name = \"hello\"
+  path = \"hello.wasm\"
+
+  [[route]]
+  path = \"/\"
+  module = \"hello\"
+
+Every key is described in docs/configuration.md.";
+
+const SERVE: &str = "\
+Start the server and stay in the foreground.
+
+FILE is checked first, and modules that are not in the code cache are compiled; only then are sockets opened. The \
+parent process then starts the children that serve, restarts those that die, and answers signals. Without FILE it is \
+./guesthouse.toml; where that does not exist either, a demo that needs no files is served on 127.0.0.1:8080.";
+
+const SERVE_AFTER: &str = "\
+Signals, sent to the parent (its pid stands in the pid file):
+  TERM, INT  Stop now: children end, requests that are open are cut off.
+  WINCH      Stop gracefully: accept nothing new, finish what is open, then end; what is still open
+             after graceful_shutdown_timeout is cut off.
+  HUP        Restart: read the configuration, reopen logs, end the children and start new ones.
+  USR1       Restart gracefully: read the configuration, reopen logs, let each child finish what it
+             has open and start new ones in their place. No request fails. Also for log rotation.
+On HUP and USR1 the configuration is checked first. If it is wrong, the mistakes are logged and the
+server goes on with what it has.
+
+Files (DIR is the folder of the configuration file; each name can be changed there):
+  ./guesthouse.toml           the configuration, if FILE is not given
+  DIR/run/guesthouse.pid      pid of the parent, while the server runs
+  DIR/cache/                  native code of the modules, mode 0700; may be removed while stopped
+  DIR/logs/access.log         one line for each request; DIR/logs must exist
+  standard error              the error log
+
+Environment:
+  GUESTHOUSE_LOG              level of the error log: off, error, warn, info, debug or trace
+
+Exit status:
+  0  The server was stopped by a signal.
+  1  It could not start, or could not go on: the last lines of the error log say why.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse serve /etc/guesthouse/guesthouse.toml
+  kill -USR1 $(cat run/guesthouse.pid)      take a new configuration or new modules into service
+  kill -WINCH $(cat run/guesthouse.pid)     stop without cutting anyone off";
+
+const CHECK: &str = "\
+Check a configuration file and report every mistake, each with its line and what to write instead.
+
+It is checked that the file is well-formed, that every key and value makes sense and fits the others, and that the \
+files and directories that it names exist. Nothing is compiled, created or opened, and a running server takes no \
+notice. A reload checks the same first. Values that are corrected as Apache corrects them are warnings.";
+
+const CHECK_AFTER: &str = "\
+Exit status:
+  0  The file is right; there may be warnings.
+  1  It is wrong or cannot be read; standard error has one line for each mistake.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse check && kill -USR1 $(cat run/guesthouse.pid)
+  guesthouse check staging/guesthouse.toml";
+
+const PREPARE: &str = "\
+Check a configuration file, compile what is missing in the cache, print the configuration as JSON.
+
+The parent of a server runs this in a process of its own, at the start and before each reload, so that neither a \
+broken file nor a module that is costly to compile harms it. Mistakes go to standard error, with exit status 1.";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::error::ErrorKind;
+
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Command, ErrorKind> {
+        Arguments::try_parse_from(line.split(' ')).map(|arguments| arguments.command).map_err(|error| error.kind())
+    }
+
+    fn help(line: &str) -> String {
+        Arguments::try_parse_from(line.split(' ')).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn a_file_may_be_named_or_left_out() {
+        assert!(matches!(parsed("guesthouse serve"), Ok(Command::Serve(Serve { file: None }))));
+        let Ok(Command::Serve(serve)) = parsed("guesthouse serve a.toml") else { panic!("not serve") };
+        assert_eq!(serve.file, Some(PathBuf::from("a.toml")));
+        let Ok(Command::Check(check)) = parsed("guesthouse check a.toml") else { panic!("not check") };
+        assert_eq!(check.file, Some(PathBuf::from("a.toml")));
+        let Ok(Command::Prepare(prepare)) = parsed("guesthouse prepare a.toml") else { panic!("not prepare") };
+        assert_eq!(prepare.file, PathBuf::from("a.toml"));
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused() {
+        for (line, kind) in [
+            ("guesthouse", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("guesthouse sever", ErrorKind::InvalidSubcommand),
+            ("guesthouse serve a b", ErrorKind::UnknownArgument),
+            ("guesthouse serve --fast", ErrorKind::UnknownArgument),
+            ("guesthouse prepare", ErrorKind::MissingRequiredArgument),
+        ] {
+            assert_eq!(parsed(line).err(), Some(kind), "{line}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_serve_tells_signals_files_and_exit_status() {
+        let help = help("guesthouse help serve");
+        for word in ["TERM", "INT", "HUP", "USR1", "WINCH", "Exit status:", "guesthouse.pid", "Examples:"] {
+            assert!(help.contains(word), "{word} is missing in:\n{help}");
+        }
+    }
+
+    #[test]
+    fn the_help_shows_the_commands_of_users_only() {
+        let help = help("guesthouse --help");
+        assert!(help.contains("\n  serve ") && help.contains("\n  check "), "{help}");
+        assert!(!help.contains("prepare"), "{help}");
+    }
+
+    #[test]
+    fn the_configuration_in_the_help_is_right() {
+        let example = AFTER.split_once("A configuration to begin with:\n").unwrap().1;
+        let example = example.split_once("Every key").unwrap().0;
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("hello.wasm"), b"").unwrap();
+        let (_, warnings) = crate::config::read_text(example, &folder.path().join("guesthouse.toml")).unwrap();
+        assert_eq!(warnings, []);
+    }
+}

@@ -1,0 +1,144 @@
+//! `[[module]]`: the Wasm files, and what their guests may take and reach.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use super::report::Wrong;
+use super::server::TIMEOUTS;
+use super::surroundings::Surroundings;
+use super::table::Table;
+use super::value::Value;
+use super::{Dir, Limits, Module, names, outbound};
+
+const MIB: u64 = 1 << 20;
+/// From one page of Wasm to all that 32 bits address.
+const MEMORY: RangeInclusive<u64> = 1 << 16..=1 << 32;
+/// Bodies; the upper end is there to stay clear of overflow.
+const BODY: RangeInclusive<u64> = 0..=1 << 60;
+
+/// A module's name. It stands here also if other settings of the module are wrong: routes may name it all the same.
+struct Named {
+    name: String,
+    /// Where the name stands.
+    line: usize,
+    /// Index into the modules as read.
+    index: usize,
+}
+
+/// The modules as read, and the names that routes may use.
+#[derive(Default)]
+pub(super) struct Modules {
+    pub(super) read: Vec<Module>,
+    named: Vec<Named>,
+}
+
+impl Modules {
+    /// Index of the module called `name`.
+    pub(super) fn index_of(&self, name: &str) -> Option<usize> {
+        self.named.iter().find(|module| module.name == name).map(|module| module.index)
+    }
+
+    /// Index, name and line of each, in the order of the file.
+    pub(super) fn names(&self) -> impl Iterator<Item = (usize, &str, usize)> {
+        self.named.iter().map(|module| (module.index, module.name.as_str(), module.line))
+    }
+
+    fn line_of(&self, name: &str) -> Option<usize> {
+        self.named.iter().find(|module| module.name == name).map(|module| module.line)
+    }
+}
+
+pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -> Modules {
+    let mut modules = Modules::default();
+    for mut table in tables {
+        let name = table.required("name", "routes and logs use it", |value| read_name(value, &modules));
+        if let Ok((name, line)) = &name {
+            // Entered before the rest is read, so that a mistake there brings no second one where a route names it.
+            modules.named.push(Named { name: name.clone(), line: *line, index: modules.read.len() });
+        }
+        let path = table.required("path", "name the .wasm file", |value| surroundings.file(value));
+        let limits = read_limits(table.table("limits", "[module.limits]"));
+        let env = read_env(&table.table("env", "[module.env]"));
+        let dirs = read_dirs(table.tables("dir", "[[module.dir]]"), surroundings);
+        let outbound = table.value("outbound").map(outbound::read).unwrap_or_default();
+        table.finish();
+        if let (Ok((name, _)), Ok(path)) = (name, path) {
+            modules.read.push(Module { name, path, limits, env, dirs, outbound });
+        }
+    }
+    modules
+}
+
+fn read_name(value: Value<'_>, modules: &Modules) -> Result<(String, usize), Wrong> {
+    let name = value.text("a name such as \"hello\"")?;
+    names::module(name).map_err(|why| value.wrong(why))?;
+    match modules.line_of(name) {
+        None => Ok((name.to_owned(), value.line)),
+        Some(line) => {
+            Err(value.wrong(format_args!("module {name:?} stands already on line {line}: choose another name")))
+        }
+    }
+}
+
+fn read_limits(mut table: Table<'_>) -> Limits {
+    let limits = Limits {
+        memory: table.size("memory", &MEMORY, 64 * MIB),
+        wall: table.duration("wall", &TIMEOUTS, Duration::from_secs(30)).value,
+        cpu: table.duration("cpu", &TIMEOUTS, Duration::from_secs(5)).value,
+        request_body: table.size("request_body", &BODY, 16 * MIB),
+        response_body: table.size("response_body", &BODY, 64 * MIB),
+    };
+    table.finish();
+    limits
+}
+
+fn read_env(table: &Table<'_>) -> BTreeMap<String, String> {
+    let mut env = BTreeMap::new();
+    for value in table.entries() {
+        if let Err(why) = names::variable(value.key) {
+            value.report.mistake(value.line, format_args!("[module.env]: {why}"));
+        }
+        if let Ok(text) = value.text("text such as \"hi\"") {
+            env.insert(value.key.to_owned(), text.to_owned());
+        }
+    }
+    env
+}
+
+fn read_dirs(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -> Vec<Dir> {
+    let mut dirs: Vec<(Dir, Option<usize>)> = Vec::with_capacity(tables.len());
+    for mut table in tables {
+        let host = table.required("host", "name the directory", |value| surroundings.directory(value));
+        let guest = table.required("guest", "say where the guest sees it, such as \"/data\"", |value| {
+            let guest = read_guest_path(value)?;
+            match dirs.iter().find(|(earlier, _)| earlier.guest == guest) {
+                None => Ok(guest),
+                Some((_, line)) => {
+                    let line = line.unwrap_or(value.line);
+                    Err(value.wrong(format_args!("{guest:?} stands already on line {line}: choose another path")))
+                }
+            }
+        });
+        let write = table.field("write", false, |value| value.boolean()).value;
+        let line = table.line_of("guest");
+        table.finish();
+        if let (Ok(host), Ok(guest)) = (host, guest) {
+            dirs.push((Dir { host, guest, write }, line));
+        }
+    }
+    dirs.into_iter().map(|(dir, _)| dir).collect()
+}
+
+/// An absolute path without detours; a slash at its end is dropped.
+fn read_guest_path(value: Value<'_>) -> Result<String, Wrong> {
+    let written = value.text("an absolute path such as \"/data\"")?;
+    let Some(rest) = written.strip_prefix('/') else {
+        return Err(value.wrong(format_args!("{written:?} is not absolute: write \"/{written}\"")));
+    };
+    let path = rest.strip_suffix('/').unwrap_or(rest);
+    if !path.is_empty() && path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return Err(value.wrong(format_args!("{written:?} has an empty, \".\" or \"..\" segment: write it without")));
+    }
+    Ok(format!("/{path}"))
+}

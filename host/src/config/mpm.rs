@@ -1,0 +1,103 @@
+//! `[prefork]`, `[worker]`, `[event]`: Apache's MPM directives in snake_case. All three are checked; the one that
+//! `[server] mpm` names is used. Defaults and fix-ups are those of `guesthouse_mpm::settings`.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use guesthouse_mpm::settings::{Common, Event, Mpm, Prefork, Settings, Worker};
+
+use super::server::MpmName;
+use super::table::Table;
+
+/// Any number of processes, threads, connections: what is too small or too large for Apache is corrected as Apache
+/// does it, and a sum or product of two stays clear of overflow.
+const COUNT: RangeInclusive<u64> = 0..=1_000_000_000;
+/// What listen(2) takes; the kernel lowers it to net.core.somaxconn.
+const BACKLOG: RangeInclusive<u64> = 0..=0x7fff_ffff;
+const SHUTDOWN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
+
+/// Reads and corrects all three tables; answers with the one that is chosen.
+pub(super) fn read_all(document: &mut Table<'_>, chosen: MpmName) -> Mpm {
+    let prefork = read_one(document.table("prefork", "[prefork]"), |table| Mpm::Prefork(read_prefork(table)));
+    let worker = read_one(document.table("worker", "[worker]"), |table| Mpm::Worker(read_worker(table)));
+    let event = read_one(document.table("event", "[event]"), |table| Mpm::Event(read_event(table)));
+    match chosen {
+        MpmName::Prefork => prefork,
+        MpmName::Worker => worker,
+        MpmName::Event => event,
+    }
+}
+
+fn read_one<'d>(mut table: Table<'d>, read: impl FnOnce(&mut Table<'d>) -> Mpm) -> Mpm {
+    let report = table.report();
+    let before = report.mistakes();
+    let mpm = read(&mut table);
+    // Where a number is wrong its default stands in; fitting the others to that would only mislead.
+    let corrected = if report.mistakes() == before { corrected(&table, mpm) } else { mpm };
+    table.finish();
+    corrected
+}
+
+/// Applies Apache's fix-ups, and tells the operator of each on the line of the directive that it names first.
+fn corrected(table: &Table<'_>, mpm: Mpm) -> Mpm {
+    let (settings, corrections) = Settings { listen: Vec::new(), mpm, pid_file: None }.corrected();
+    for correction in corrections {
+        let words = correction.0.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
+        let line = words.filter_map(|word| table.line_of(word)).next().or(table.line());
+        table.report().warning(line, correction.0.as_str());
+    }
+    settings.mpm
+}
+
+fn read_common(table: &mut Table<'_>, default: Common) -> Common {
+    Common {
+        listen_backlog: table.number("listen_backlog", &BACKLOG, default.listen_backlog),
+        max_connections_per_child: table.number(
+            "max_connections_per_child",
+            &(0..=u64::MAX),
+            default.max_connections_per_child,
+        ),
+        graceful_shutdown_timeout: table
+            .duration("graceful_shutdown_timeout", &SHUTDOWN, default.graceful_shutdown_timeout)
+            .value,
+    }
+}
+
+fn read_prefork(table: &mut Table<'_>) -> Prefork {
+    let default = Prefork::default();
+    Prefork {
+        common: read_common(table, default.common),
+        start_servers: table.number("start_servers", &COUNT, default.start_servers),
+        min_spare_servers: table.number("min_spare_servers", &COUNT, default.min_spare_servers),
+        max_spare_servers: table.number("max_spare_servers", &COUNT, default.max_spare_servers),
+        server_limit: table.number("server_limit", &COUNT, default.server_limit),
+        max_request_workers: table.number("max_request_workers", &COUNT, default.max_request_workers),
+    }
+}
+
+fn read_worker(table: &mut Table<'_>) -> Worker {
+    let default = Worker::default();
+    Worker {
+        common: read_common(table, default.common),
+        start_servers: table.number("start_servers", &COUNT, default.start_servers),
+        min_spare_threads: table.number("min_spare_threads", &COUNT, default.min_spare_threads),
+        max_spare_threads: table.number("max_spare_threads", &COUNT, default.max_spare_threads),
+        server_limit: table.number("server_limit", &COUNT, default.server_limit),
+        thread_limit: table.number("thread_limit", &COUNT, default.thread_limit),
+        threads_per_child: table.number("threads_per_child", &COUNT, default.threads_per_child),
+        max_request_workers: table.number("max_request_workers", &COUNT, default.max_request_workers),
+    }
+}
+
+fn read_event(table: &mut Table<'_>) -> Event {
+    let default = Event::default();
+    Event {
+        common: read_common(table, default.common),
+        start_servers: table.number("start_servers", &COUNT, default.start_servers),
+        threads_per_child: table.number("threads_per_child", &COUNT, default.threads_per_child),
+        server_limit: table.number("server_limit", &COUNT, default.server_limit),
+        thread_limit: table.number("thread_limit", &COUNT, default.thread_limit),
+        max_connections: table.number("max_connections", &COUNT, default.max_connections),
+        max_requests_in_flight: table.number("max_requests_in_flight", &COUNT, default.max_requests_in_flight),
+    }
+}

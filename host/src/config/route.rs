@@ -1,0 +1,138 @@
+//! `[[route]]`: which host and path belongs to which module or fixed answer.
+
+use super::module::Modules;
+use super::names::{self, Host};
+use super::report::Wrong;
+use super::table::{Table, nearest};
+use super::value::Value;
+use super::{HostPattern, Route, Target};
+
+/// Final statuses (RFC 9110 15).
+const STATUSES: std::ops::RangeInclusive<u64> = 200..=599;
+
+/// What a route is for, and the line it stands on.
+struct Seen {
+    host: Option<HostPattern>,
+    path: String,
+    line: Option<usize>,
+}
+
+pub(super) fn read_all(tables: Vec<Table<'_>>, modules: &Modules) -> Vec<Route> {
+    let mut routes = Vec::with_capacity(tables.len());
+    // Apart from the routes, since one whose target is wrong counts here too.
+    let mut seen: Vec<Seen> = Vec::with_capacity(tables.len());
+    for mut table in tables {
+        let host = table.value("host").map(read_host).transpose();
+        let path = table.required("path", "write \"/\" for every path", read_path);
+        let target = read_target(&mut table, modules);
+        if let (Ok(host), Ok(path)) = (host, path) {
+            match seen.iter().find(|earlier| earlier.host == host && earlier.path == path) {
+                None => seen.push(Seen { host: host.clone(), path: path.clone(), line: table.line() }),
+                Some(earlier) => {
+                    let line = earlier.line.map(|line| format!(" on line {line}")).unwrap_or_default();
+                    let what = described(host.as_ref(), &path);
+                    table.wrong(format_args!("{what} has a route already{line}: remove one of them"));
+                }
+            }
+            if let Ok(target) = target {
+                routes.push(Route { host, path, target });
+            }
+        }
+        table.finish();
+    }
+    routes
+}
+
+fn described(host: Option<&HostPattern>, path: &str) -> String {
+    match host {
+        None => format!("path {path:?}"),
+        Some(HostPattern::Exact(name)) => format!("path {path:?} of host {name:?}"),
+        Some(HostPattern::Below(name)) => format!("path {path:?} of host \"*.{name}\""),
+    }
+}
+
+fn read_host(value: Value<'_>) -> Result<HostPattern, Wrong> {
+    let written = value.text("a host such as \"example.org\" or \"*.example.org\"")?;
+    let pattern = match written.strip_prefix("*.") {
+        Some(suffix) => names::host_name(suffix).map(HostPattern::Below),
+        None if written == "*" => Err(String::from("\"*\" is no host: leave host out for a route of every host")),
+        None if has_port(written) => Err(format!("{written:?} has a port: routes know the host alone")),
+        None => names::host(written).map(|host| {
+            HostPattern::Exact(match host {
+                Host::Name(name) => name,
+                Host::Address(std::net::IpAddr::V4(address)) => address.to_string(),
+                // As it stands in a Host field (RFC 9110 7.2).
+                Host::Address(std::net::IpAddr::V6(address)) => format!("[{address}]"),
+            })
+        }),
+    };
+    pattern.map_err(|why| value.wrong(why))
+}
+
+fn has_port(written: &str) -> bool {
+    written.rsplit_once(':').is_some_and(|(host, port)| {
+        !port.is_empty()
+            && port.bytes().all(|byte| byte.is_ascii_digit())
+            && (host.ends_with(']') || !host.contains(':'))
+    })
+}
+
+/// A path as it reads decoded: the look-up decodes what the client sent.
+fn read_path(value: Value<'_>) -> Result<String, Wrong> {
+    let written = value.text("a path such as \"/hello\"")?;
+    let bad = |why: &str| Err(value.wrong(format_args!("{written:?} {why}")));
+    let Some(rest) = written.strip_prefix('/') else {
+        return bad(&format!("does not begin with \"/\": write \"/{written}\""));
+    };
+    if written.contains(['?', '#']) {
+        return bad("has a query or a fragment: write the path alone");
+    }
+    if written.contains('*') {
+        return bad("has a \"*\": a route is for everything below its path anyway");
+    }
+    if written.contains('%') {
+        return bad("has a percent-encoding: write the path decoded");
+    }
+    if written.chars().any(char::is_control) {
+        return bad("has a control character");
+    }
+    let path = rest.strip_suffix('/').unwrap_or(rest);
+    if !path.is_empty() && path.split('/').any(|segment| matches!(segment, "" | "." | "..")) {
+        return bad("has an empty, \".\" or \"..\" segment: write it without");
+    }
+    Ok(format!("/{path}"))
+}
+
+fn read_target(table: &mut Table<'_>, modules: &Modules) -> Result<Target, Wrong> {
+    let module = table.value("module");
+    let text = table.value("text");
+    let status = table.value("status");
+    match (module, text, status) {
+        (Some(module), None, None) => read_module(module, modules).map(Target::Module),
+        (None, Some(text), status) => read_answer(text, status),
+        (Some(_), Some(_), _) => Err(table.wrong("it has both module and text: remove one of them")),
+        (Some(_), None, Some(status)) => Err(status.wrong("a status goes with text only: the module sets its own")),
+        (None, None, _) => Err(table.wrong("who answers is missing: write module = \"NAME\" or text = \"...\"")),
+    }
+}
+
+fn read_module(value: Value<'_>, modules: &Modules) -> Result<usize, Wrong> {
+    let name = value.text("the name of a module")?;
+    modules.index_of(name).ok_or_else(|| {
+        let known: Vec<&str> = modules.names().map(|(_, name, _)| name).collect();
+        let hint =
+            if known.is_empty() { String::from("write a [[module]] of that name") } else { nearest(name, &known) };
+        value.wrong(format_args!("there is no module {name:?}: {hint}"))
+    })
+}
+
+fn read_answer(text: Value<'_>, status: Option<Value<'_>>) -> Result<Target, Wrong> {
+    let read = text.text("text such as \"ok\\n\"");
+    let status_read = status.map_or(Ok(200), |value| value.number(&STATUSES));
+    let (read, number) = (read?, status_read?);
+    if let (Some(status), 204 | 205 | 304, false) = (status, number, read.is_empty()) {
+        return Err(status.wrong(format_args!("an answer of status {number} has no content: write text = \"\"")));
+    }
+    let number = u16::try_from(number).expect("a status is at most 599");
+    Ok(Target::Text { status: number, text: read.to_owned() })
+}

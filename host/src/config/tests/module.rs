@@ -1,0 +1,144 @@
+//! `[[module]]` with its limits, environment, directories and outbound hosts.
+
+use super::*;
+
+#[test]
+fn modules_have_a_name_and_a_file() {
+    assert_mistakes(
+        "\n[[module]]\n",
+        &[
+            "guesthouse.toml:2: [[module]]: name is missing: routes and logs use it",
+            "guesthouse.toml:2: [[module]]: path is missing: name the .wasm file",
+        ],
+    );
+    assert_mistakes(
+        "[[module]]\nname = \"a\"\npath = \"a.wasm\"\n[[module]]\nname = \"a\"\npath = \"b.wasm\"\n",
+        &["guesthouse.toml:5: name: module \"a\" stands already on line 2: choose another name"],
+    );
+    for (path, mistake) in [
+        ("missing.was", "/etc/missing.was does not exist"),
+        ("data", "/etc/data is a directory: name a file"),
+        ("/secret", "cannot look at /secret: permission denied"),
+    ] {
+        let text = format!("[[module]]\nname = \"a\"\npath = \"{path}\"\n[[route]]\npath = \"/\"\nmodule = \"a\"\n");
+        assert_mistakes(&text, &[&format!("guesthouse.toml:3: path: {mistake}")]);
+    }
+    assert_mistakes(
+        "[[module]]\npath = \"a.wasm\"\nname = \"a b\"\n",
+        &["guesthouse.toml:3: name: \"a b\" is no module name: write 1 to 64 letters, digits, '-', '_' and '.', a \
+             letter or digit first"],
+    );
+}
+
+#[test]
+fn the_environment_has_portable_names_and_text() {
+    assert_each_in_module(
+        "[module.env]",
+        &[
+            (
+                "1A = \"x\"",
+                "[module.env]: \"1A\" is no name of a variable: write letters, digits and '_', no digit first",
+            ),
+            (
+                "\"A=B\" = \"x\"",
+                "[module.env]: \"A=B\" is no name of a variable: write letters, digits and '_', no digit first",
+            ),
+            ("A = 1", "A: expected text such as \"hi\", found the number 1"),
+            ("A = \"\\u0000\"", "A: the text has a NUL character: remove it"),
+        ],
+    );
+}
+
+#[test]
+fn directories_of_guests_are_checked() {
+    for (dir, mistake) in [
+        ("{ guest = \"/a\" }", "[[module.dir]]: host is missing: name the directory"),
+        ("{ host = \"data\" }", "[[module.dir]]: guest is missing: say where the guest sees it, such as \"/data\""),
+        ("{ host = \"missing\", guest = \"/a\" }", "host: /etc/missing does not exist: create it"),
+        ("{ host = \"a.wasm\", guest = \"/a\" }", "host: /etc/a.wasm is not a directory"),
+        ("{ host = \"data\", guest = \"a\" }", "guest: \"a\" is not absolute: write \"/a\""),
+        (
+            "{ host = \"data\", guest = \"/a/../b\" }",
+            "guest: \"/a/../b\" has an empty, \".\" or \"..\" segment: write it without",
+        ),
+        (
+            "{ host = \"data\", guest = \"/a\", write = \"yes\" }",
+            "write: expected true or false, found the text \"yes\"",
+        ),
+        (
+            "{ host = \"data\", guest = \"/a\" }, { host = \"data\", guest = \"/a/\" }",
+            "guest: \"/a\" stands already on line 5: choose another path",
+        ),
+        (
+            "{ host = \"data\", guest = \"/a\", writable = true }",
+            "unknown key \"writable\" in [[module.dir]]: did you mean write?",
+        ),
+    ] {
+        assert_each_in_module("", &[(&format!("dir = [{dir}]"), mistake)]);
+    }
+}
+
+#[test]
+fn outbound_hosts_are_read_with_port_and_reach() {
+    let text = r#"
+        [[module]]
+        name = "a"
+        path = "a.wasm"
+        outbound = [
+            "api.Example.com:443", "*.example.com", "127.0.0.1:9000", "[::1]:80", "localhost:8080", "[fd00::1]",
+            { host = "db.internal:5432", private = true }, { host = "x.org", private = false },
+            { host = "*.corp", private = true }, "93.184.215.14",
+        ]
+    "#;
+    let read = &config(text).modules[0].outbound;
+    let read: Vec<_> = read.iter().map(|entry| (entry.host.as_str(), entry.port, entry.private)).collect();
+    assert_eq!(
+        read,
+        [
+            ("api.example.com", Some(443), false),
+            ("*.example.com", None, false),
+            ("127.0.0.1", Some(9000), true),
+            ("::1", Some(80), true),
+            ("localhost", Some(8080), true),
+            ("fd00::1", None, true),
+            ("db.internal", Some(5432), true),
+            ("x.org", None, false),
+            ("*.corp", None, true),
+            ("93.184.215.14", None, true),
+        ]
+    );
+}
+
+#[test]
+fn outbound_hosts_are_checked() {
+    const WHAT: &str = "a host such as \"api.example.com:443\", or a table { host = \"...\", private = true }";
+    for (entry, mistake) in [
+        ("443", &*format!("outbound: expected {WHAT}, found the number 443")),
+        (
+            "\"https://a.example\"",
+            "outbound: \"https://a.example\" has a scheme or a path: write host and port alone, such as \"a.example:443\"",
+        ),
+        ("\"a.example:\"", "outbound: \"a.example:\" has no port from 1 to 65535 after its ':'"),
+        ("\"a.example:0\"", "outbound: \"a.example:0\" has no port from 1 to 65535 after its ':'"),
+        ("\"a.example:65536\"", "outbound: \"a.example:65536\" has no port from 1 to 65535 after its ':'"),
+        ("\"*\"", "outbound: \"*\" would allow every host: name those that are needed"),
+        ("\"*:443\"", "outbound: \"*\" would allow every host: name those that are needed"),
+        ("\"a.*.b\"", "outbound: \"a.*.b\" is no host name: it may have letters, digits, '-' and '.'"),
+        ("\"::1\"", "outbound: an IPv6 address stands in brackets: write \"[::1]\""),
+        ("\"127.1:80\"", "outbound: \"127.1\" is no host name: it looks like an address and is none"),
+        ("{ private = true }", "outbound: host is missing: name whom guests may call"),
+        ("{ host = \"a.b\", private = 1 }", "private: expected true or false, found the number 1"),
+        ("{ host = \"a.b\", prvate = true }", "unknown key \"prvate\" in outbound: did you mean private?"),
+        (
+            "{ host = \"10.0.0.1\", private = false }",
+            "private: false contradicts the host: 10.0.0.1 names its addresses, whether private or not: remove private",
+        ),
+        ("\"a.b:1\", \"A.b:1\"", "outbound: \"a.b\" stands already on line 5: remove one of them"),
+    ] {
+        assert_each_in_module("", &[(&format!("outbound = [{entry}]"), mistake)]);
+    }
+    assert_each_in_module(
+        "",
+        &[("outbound = \"a.b\"", "outbound: expected hosts such as [\"api.example.com:443\"], found the text \"a.b\"")],
+    );
+}

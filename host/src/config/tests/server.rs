@@ -1,0 +1,157 @@
+//! `[server]` and the tables of the MPMs.
+
+use super::*;
+
+#[test]
+fn addresses_to_listen_on_are_checked() {
+    const WHAT: &str = "listen: expected an address and a port such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
+    assert_each(
+        "[server]",
+        &[
+            (
+                "listen = \"127.0.0.1:80\"",
+                "listen: expected addresses such as [\"127.0.0.1:8080\"], found the text \"127.0.0.1:80\"",
+            ),
+            ("listen = [80]", &format!("{WHAT}, found the number 80")),
+            ("listen = [\"80\"]", &format!("{WHAT}, found \"80\": for every address write \"0.0.0.0:80\"")),
+            ("listen = [\"*:80\"]", &format!("{WHAT}, found \"*:80\": for every address write \"0.0.0.0:80\"")),
+            ("listen = [\"localhost:80\"]", &format!("{WHAT}, found \"localhost:80\"")),
+            ("listen = [\"127.0.0.1\"]", &format!("{WHAT}, found \"127.0.0.1\"")),
+        ],
+    );
+    assert_mistakes(
+        "[server]\nlisten = [\n  \"[::1]:80\",\n  \"127.0.0.1:80\",\n  \"[0:0::1]:80\",\n]\n",
+        &["guesthouse.toml:5: listen: [::1]:80 stands already on line 3: remove one of them"],
+    );
+    let listen = config("[server]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n").mpm.listen;
+    assert_eq!(listen.len(), 2);
+}
+
+#[test]
+fn directories_and_logs_are_looked_for() {
+    assert_each(
+        "[server]",
+        &[
+            ("runtime_dir = \"x.log\"", "runtime_dir: /etc/x.log is not a directory"),
+            ("cache_dir = \"x.log\"", "cache_dir: /etc/x.log is not a directory"),
+            ("cache_dir = \"\"", "cache_dir: the path is empty"),
+            ("cache_dir = \"secret\"", "cache_dir: cannot look at /etc/secret: permission denied"),
+            ("error_log = \"\"", "error_log: the path is empty"),
+            ("error_log = \"logs\"", "error_log: /etc/logs is a directory: name a file"),
+            ("error_log = \"missing/e\"", "error_log: the directory /etc/missing does not exist: create it"),
+            ("error_log = \"x.log/e\"", "error_log: /etc/x.log is not a directory"),
+            ("access_log = \"/secret\"", "access_log: cannot look at /secret: permission denied"),
+        ],
+    );
+    let server =
+        config("[server]\naccess_log = \"off\"\nerror_log = \"/logs/new\"\ncache_dir = \"/missing/x\"\n").server;
+    assert_eq!(server.access_log, None);
+    assert_eq!(server.error_log, LogTarget::File(PathBuf::from("/logs/new")));
+    assert_eq!(server.cache_dir, PathBuf::from("/missing/x"));
+}
+
+#[test]
+fn the_default_access_log_needs_its_directory_too() {
+    let surroundings = Surroundings { folder: Path::new("/missing"), machine: &MadeUp };
+    let errors = check("\n[server]\n", Path::new("guesthouse.toml"), surroundings).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "guesthouse.toml:2: [server]: access_log is \"logs/access.log\" by default: the directory /missing/logs does \
+         not exist: create it, or write access_log = \"off\""
+    );
+}
+
+#[test]
+fn a_first_deadline_is_never_later_than_the_last() {
+    assert_each(
+        "[server]",
+        &[
+            (
+                "header_timeout = \"1m\"",
+                "header_timeout is 1m but header_timeout_max is 40s: write header_timeout_max = \"1m\" or more",
+            ),
+            (
+                "header_timeout_max = \"5s\"",
+                "header_timeout is 20s but header_timeout_max is 5s: write header_timeout_max = \"20s\" or more",
+            ),
+        ],
+    );
+    let both = "[server]\nheader_timeout = \"5s\"\nheader_timeout_max = \"5s\"\n";
+    assert_eq!(config(both).server.timing.header_timeout_max, Duration::from_secs(5));
+    // Wrong already: its default says nothing about the other.
+    assert_mistakes(
+        "[server]\nheader_timeout = \"1m\"\nheader_timeout_max = 70\n",
+        &[
+            "guesthouse.toml:3: header_timeout_max: expected a time such as \"10s\", found the number 70: write \"70s\" \
+             for seconds",
+        ],
+    );
+}
+
+#[test]
+fn limits_of_a_request_are_bounded() {
+    assert_each(
+        "[server]",
+        &[
+            (
+                "limit_request_line = 0",
+                "limit_request_line: expected a whole number from 64 to 1048576, found the number 0",
+            ),
+            (
+                "limit_request_line = \"8KiB\"",
+                "limit_request_line: expected a whole number from 64 to 1048576, found the text \"8KiB\"",
+            ),
+            (
+                "limit_request_fields = 0",
+                "limit_request_fields: expected a whole number from 1 to 1000, found the number 0",
+            ),
+            (
+                "limit_request_field_size = 99999999999999999999",
+                "limit_request_field_size: expected a whole number from 64 to 1048576, found the number \
+                 99999999999999999999",
+            ),
+            (
+                "limit_request_body = \"0B\"",
+                "limit_request_body: expected a size from \"1B\" to \"1EiB\", found the text \"0B\"",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn the_table_of_the_chosen_mpm_is_used_and_the_others_are_checked() {
+    let text =
+        "[server]\nmpm = \"worker\"\n[worker]\nstart_servers = 2\nlisten_backlog = 7\n[event]\nstart_servers = 3\n";
+    let Mpm::Worker(worker) = config(text).mpm.mpm else { panic!("not the worker") };
+    assert_eq!((worker.start_servers, worker.common.listen_backlog), (2, 7));
+    assert_eq!(worker.threads_per_child, Worker::default().threads_per_child);
+    assert_eq!(config("[server]\nmpm = \"prefork\"\n").mpm.mpm, Mpm::Prefork(Prefork::default()));
+    for header in ["[prefork]", "[worker]", "[event]"] {
+        assert_each(
+            header,
+            &[
+                (
+                    "graceful_shutdown_timeout = 5",
+                    "graceful_shutdown_timeout: expected a time such as \"10s\", found the number 5: write \"5s\" for \
+                     seconds",
+                ),
+                (
+                    "listen_backlog = -1",
+                    "listen_backlog: expected a whole number from 0 to 2147483647, found the number -1",
+                ),
+            ],
+        );
+    }
+}
+
+#[test]
+fn apaches_fix_ups_are_warnings_with_their_line() {
+    let route = "[[route]]\npath = \"/\"\ntext = \"\"\n";
+    let text = format!("{route}[prefork]\nmin_spare_servers = 5\nmax_spare_servers = 3\n[server]\nmpm = \"prefork\"\n");
+    let (config, warnings) = checked(&text).unwrap();
+    let Mpm::Prefork(prefork) = config.mpm.mpm else { panic!("not prefork") };
+    assert_eq!(prefork.max_spare_servers, 6);
+    let [warning] = &warnings[..] else { panic!("{warnings:?}") };
+    assert_eq!(warning.line, Some(6));
+    assert!(warning.text.starts_with("max_spare_servers is 3"), "{warning}");
+}
