@@ -12,6 +12,9 @@ use super::table::Table;
 /// Any number of processes, threads, connections: what is too small or too large for Apache is corrected as Apache
 /// does it, and a sum or product of two stays clear of overflow.
 const COUNT: RangeInclusive<u64> = 0..=1_000_000_000;
+/// Each request may hold a guest, each guest reserves 4 GiB of address space and its guard, and a process has 128 TiB:
+/// 20 000 leave room for all else, and more could not start.
+const IN_FLIGHT: RangeInclusive<u64> = 0..=20_000;
 /// What listen(2) takes; the kernel lowers it to net.core.somaxconn.
 const BACKLOG: RangeInclusive<u64> = 0..=0x7fff_ffff;
 const SHUTDOWN: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(24 * 60 * 60);
@@ -98,6 +101,6 @@ fn read_event(table: &mut Table<'_>) -> Event {
         server_limit: table.number("server_limit", &COUNT, default.server_limit),
         thread_limit: table.number("thread_limit", &COUNT, default.thread_limit),
         max_connections: table.number("max_connections", &COUNT, default.max_connections),
-        max_requests_in_flight: table.number("max_requests_in_flight", &COUNT, default.max_requests_in_flight),
+        max_requests_in_flight: table.number("max_requests_in_flight", &IN_FLIGHT, default.max_requests_in_flight),
     }
 }

@@ -145,6 +145,17 @@ fn the_table_of_the_chosen_mpm_is_used_and_the_others_are_checked() {
 }
 
 #[test]
+fn more_guests_than_the_address_space_holds_are_refused() {
+    assert_each(
+        "[event]",
+        &[(
+            "max_requests_in_flight = 20001",
+            "max_requests_in_flight: expected a whole number from 0 to 20000, found the number 20001",
+        )],
+    );
+}
+
+#[test]
 fn apaches_fix_ups_are_warnings_with_their_line() {
     let route = "[[route]]\npath = \"/\"\ntext = \"\"\n";
     let text = format!("{route}[prefork]\nmin_spare_servers = 5\nmax_spare_servers = 3\n[server]\nmpm = \"prefork\"\n");
