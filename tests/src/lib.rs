@@ -1,1 +1,48 @@
-//! Placeholder.
+//! The harness of the end-to-end tests: it starts the real server, speaks bytes to it, sends it signals and reads its
+//! log. It shares no code with the server, so that a mistake there cannot hide behind the same mistake here.
+//!
+//! A test reads like this, and [`under_every_mpm!`] makes three of it:
+//!
+//! ```ignore
+//! fn a_trap_is_answered_with_500(mpm: Mpm) {
+//!     let server = Setup::new(mpm).start();
+//!     assert_eq!(server.get("/trap").status, 500);
+//!     server.log.wait_for("the probe was asked to trap");
+//! }
+//! ```
+
+pub mod answer;
+pub mod client;
+pub mod log;
+pub mod patience;
+pub mod processes;
+pub mod server;
+pub mod setup;
+pub mod upstream;
+
+pub use answer::Answer;
+pub use client::Client;
+pub use nix::sys::signal::Signal;
+pub use server::Server;
+pub use setup::{Mpm, Setup};
+
+/// Makes three tests of each function named, one under each MPM: `prefork::name`, `worker::name`, `event::name`.
+/// A function that is not named is unused, which the compiler reports.
+#[macro_export]
+macro_rules! under_every_mpm {
+    ($($test:ident),* $(,)?) => {
+        $crate::under_every_mpm!(@one prefork Prefork $($test)*);
+        $crate::under_every_mpm!(@one worker Worker $($test)*);
+        $crate::under_every_mpm!(@one event Event $($test)*);
+    };
+    (@one $module:ident $mpm:ident $($test:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                fn $test() {
+                    super::$test($crate::Mpm::$mpm);
+                }
+            )*
+        }
+    };
+}

@@ -8,7 +8,8 @@ use wasip2::http::types::{ErrorCode, ResponseOutparam};
 
 use crate::exchange::{self, Exchange};
 
-/// `/trap`: panics, which ends in the instruction `unreachable`.
+/// `/trap`: panics, which ends in the instruction `unreachable`. Never inlined, so that the backtrace names it.
+#[inline(never)]
 pub fn trap() {
     panic!("the probe was asked to trap");
 }

@@ -1,0 +1,19 @@
+//! The end-to-end tests: the real program, real sockets, real guests, and every test under each of the three MPMs.
+//!
+//! One file for each topic. What is common to all is in the harness, `tests/src`.
+
+mod answering;
+mod bodies;
+mod cache;
+mod capabilities;
+mod commands;
+mod crashes;
+mod faults;
+mod framing;
+mod isolation;
+mod languages;
+mod limits;
+mod logs;
+mod routing;
+mod signals;
+mod timeouts;
