@@ -28,7 +28,9 @@ pub enum ServeError {
     Listen { address: String, error: io::Error },
     #[error("cannot write the pid file {path}: {error}")]
     PidFile { path: String, error: io::Error },
-    #[error("another server is running with the pid file {path} (pid {pid}): stop it first, or use another runtime_dir")]
+    #[error(
+        "another server is running with the pid file {path} (pid {pid}): stop it first, or use another runtime_dir"
+    )]
     AlreadyRunning { path: String, pid: i32 },
     #[error("the first child could not start: {0}")]
     Child(StartError),

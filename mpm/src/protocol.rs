@@ -34,6 +34,11 @@ pub trait Application {
     /// At the start the server does not start; at a reload the previous generation goes on serving.
     fn load(&mut self, prepared: &[u8]) -> Result<Settings, LoadError>;
 
+    /// Takes the latest [`load`](Self::load) back: its generation could not begin (no child of it could start, or an
+    /// address could not be bound), and children started from here on serve what was loaded before it. Runs in the
+    /// parent, after a `load` that succeeded and before the next one, never at the start.
+    fn abandon(&mut self);
+
     /// Makes the protocol of one child, in the freshly forked child: from here on threads may be started.
     /// It serves what the latest [`load`](Self::load) that succeeded before the fork has read.
     ///
@@ -85,12 +90,7 @@ pub trait Protocol: Send + Sync + 'static {
     ///
     /// An MPM may call it at any time, also when nothing has changed. Before answering with a `Next` that waits,
     /// it must have seen either a read that would block ([`Stream`] remembers), or have a reason not to read.
-    fn advance(
-        &self,
-        thread: &mut Self::Thread,
-        connection: &mut Self::Connection,
-        turn: &mut Turn<'_>,
-    ) -> Next;
+    fn advance(&self, thread: &mut Self::Thread, connection: &mut Self::Connection, turn: &mut Turn<'_>) -> Next;
 
     /// The thread is about to wait, or has served all that was ready: hand over what was gathered (log lines).
     fn turn_end(&self, thread: &mut Self::Thread);

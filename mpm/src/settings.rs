@@ -8,6 +8,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+mod defaults;
+mod fix_up;
+
 /// Everything that an MPM needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
@@ -113,3 +116,103 @@ pub struct Event {
 /// A value that was changed to make the directives fit each other, in the operator's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Correction(pub String);
+
+impl fmt::Display for Correction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl Mpm {
+    /// As the operator names it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Mpm::Prefork(_) => "prefork",
+            Mpm::Worker(_) => "worker",
+            Mpm::Event(_) => "event",
+        }
+    }
+
+    #[must_use]
+    pub fn common(&self) -> &Common {
+        match self {
+            Mpm::Prefork(prefork) => &prefork.common,
+            Mpm::Worker(worker) => &worker.common,
+            Mpm::Event(event) => &event.common,
+        }
+    }
+
+    /// Children at the start.
+    #[must_use]
+    pub fn start_servers(&self) -> usize {
+        match self {
+            Mpm::Prefork(prefork) => prefork.start_servers,
+            Mpm::Worker(worker) => worker.start_servers,
+            Mpm::Event(event) => event.start_servers,
+        }
+    }
+
+    /// Threads of each child that serve connections.
+    #[must_use]
+    pub fn threads_per_child(&self) -> usize {
+        match self {
+            Mpm::Prefork(_) => 1,
+            Mpm::Worker(worker) => worker.threads_per_child,
+            Mpm::Event(event) => event.threads_per_child,
+        }
+    }
+
+    /// Children of one generation at once, those that drain not counted.
+    #[must_use]
+    pub fn children_max(&self) -> usize {
+        match self {
+            Mpm::Prefork(prefork) => prefork.max_request_workers,
+            Mpm::Worker(worker) => worker.max_request_workers / worker.threads_per_child.max(1),
+            Mpm::Event(event) => event.start_servers,
+        }
+    }
+
+    /// ServerLimit: what `children_max` can ever be. Fixed until the server stops.
+    #[must_use]
+    pub fn server_limit(&self) -> usize {
+        match self {
+            Mpm::Prefork(prefork) => prefork.server_limit,
+            Mpm::Worker(worker) => worker.server_limit,
+            Mpm::Event(event) => event.server_limit,
+        }
+    }
+
+    /// ThreadLimit: what `threads_per_child` can ever be. Fixed until the server stops.
+    #[must_use]
+    pub fn thread_limit(&self) -> usize {
+        match self {
+            Mpm::Prefork(_) => 1,
+            Mpm::Worker(worker) => worker.thread_limit,
+            Mpm::Event(event) => event.thread_limit,
+        }
+    }
+}
+
+impl fmt::Display for Mpm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the {} MPM: ", self.name())?;
+        match self {
+            Mpm::Prefork(prefork) => {
+                let Prefork { start_servers, min_spare_servers, max_spare_servers, max_request_workers, .. } = prefork;
+                write!(f, "start_servers {start_servers}, min_spare_servers {min_spare_servers}, ")?;
+                write!(f, "max_spare_servers {max_spare_servers}, max_request_workers {max_request_workers}")
+            }
+            Mpm::Worker(worker) => {
+                let Worker { start_servers, threads_per_child, max_request_workers, .. } = worker;
+                write!(f, "start_servers {start_servers}, threads_per_child {threads_per_child}, ")?;
+                write!(f, "max_request_workers {max_request_workers}")
+            }
+            Mpm::Event(event) => {
+                let Event { start_servers, threads_per_child, max_connections, max_requests_in_flight, .. } = event;
+                write!(f, "start_servers {start_servers}, threads_per_child {threads_per_child}, ")?;
+                write!(f, "max_connections {max_connections}, max_requests_in_flight {max_requests_in_flight}")
+            }
+        }
+    }
+}

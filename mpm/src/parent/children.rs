@@ -1,0 +1,213 @@
+//! The table of children: the only source of pids that the parent signals and of slots that it hands out.
+//! Nothing here forks or decides.
+
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::phase::Phase;
+use super::plan::{Census, Member};
+use crate::control::{Command, ControlParent, Report};
+use crate::scoreboard::Scoreboard;
+
+/// A child that has closed its end and yet lives is not one that can be told anything.
+const DEAF_LIMIT: Duration = Duration::from_secs(5);
+
+/// A child that was forked and has not been waited for: its pid is its own until then.
+#[derive(Debug)]
+pub(crate) struct Child {
+    pub(super) pid: Pid,
+    pub(super) generation: u32,
+    pub(super) phase: Phase,
+    pub(super) link: Link,
+}
+
+/// What connects the parent with a child.
+#[derive(Debug)]
+pub(crate) enum Link {
+    Open(ControlParent),
+    /// The child has closed its end: it has died, and will be waited for in a moment.
+    Closed {
+        since: Instant,
+    },
+}
+
+impl Child {
+    /// Takes one report.
+    pub(super) fn receive(&mut self, now: Instant) -> Report {
+        let Link::Open(control) = &self.link else { return Report::None };
+        let report = control.receive();
+        if report == Report::Gone {
+            self.link = Link::Closed { since: now };
+        }
+        report
+    }
+
+    /// Tells the child to finish what is open and end.
+    pub(super) fn drain(&mut self, command: Command) {
+        if let Link::Open(control) = &self.link
+            && let Err(error) = control.send(command)
+        {
+            tracing::debug!("cannot reach child {}: {error}", self.pid);
+        }
+        self.phase = self.phase.drain();
+    }
+
+    /// Ends the child at once, by TERM.
+    pub(super) fn terminate(&mut self, now: Instant) {
+        if let Phase::Ending { .. } | Phase::Killed = self.phase {
+            return;
+        }
+        self.phase = self.phase.end(now);
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// Ends the child by KILL.
+    pub(super) fn kill(&mut self) {
+        self.phase = Phase::Killed;
+        self.signal(Signal::SIGKILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        match kill(self.pid, signal) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(error) => tracing::error!("cannot send {signal} to child {}: {error}", self.pid),
+        }
+    }
+
+    /// When the child has been starting, ending or deaf for too long.
+    pub(super) fn overdue_at(&self) -> Option<Instant> {
+        let deaf = match (&self.link, self.phase) {
+            (Link::Closed { since }, Phase::Starting { .. } | Phase::Serving { .. } | Phase::Draining) => {
+                Some(*since + DEAF_LIMIT)
+            }
+            (Link::Closed { .. }, Phase::Ending { .. } | Phase::Killed) | (Link::Open(_), _) => None,
+        };
+        self.phase.overdue_at().into_iter().chain(deaf).min()
+    }
+}
+
+/// All children, by slot: their line in the scoreboard.
+#[derive(Debug)]
+pub(crate) struct Children {
+    slots: Vec<Option<Child>>,
+}
+
+impl Children {
+    pub(super) fn new(slots: usize) -> Self {
+        Self { slots: std::iter::repeat_with(|| None).take(slots).collect() }
+    }
+
+    /// The lowest slot that is free.
+    pub(super) fn free_slot(&self) -> Option<usize> {
+        self.slots.iter().position(Option::is_none)
+    }
+
+    pub(super) fn insert(&mut self, slot: usize, child: Child) {
+        let before = self.slots[slot].replace(child);
+        assert!(before.is_none(), "slot {slot} has a child already");
+    }
+
+    pub(super) fn remove(&mut self, slot: usize) -> Option<Child> {
+        self.slots[slot].take()
+    }
+
+    pub(super) fn at(&mut self, slot: usize) -> Option<&mut Child> {
+        self.slots.get_mut(slot).and_then(Option::as_mut)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.iter().all(Option::is_none)
+    }
+
+    /// With their slots.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (usize, &Child)> {
+        self.slots.iter().enumerate().filter_map(|(slot, child)| Some((slot, child.as_ref()?)))
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (usize, &mut Child)> {
+        self.slots.iter_mut().enumerate().filter_map(|(slot, child)| Some((slot, child.as_mut()?)))
+    }
+
+    /// Children of a generation that carry the load.
+    pub(super) fn active(&self, generation: u32) -> usize {
+        self.iter().filter(|(_, child)| child.generation == generation && child.phase.is_active()).count()
+    }
+
+    /// Counts a generation's children of `threads` threads. Only the number of idle threads comes from the
+    /// scoreboard, and whatever stands there, it is at most `threads`.
+    pub(super) fn census(&self, generation: u32, threads: usize, scoreboard: &Scoreboard) -> Census {
+        let members = self.iter().filter(|(_, child)| child.generation == generation).filter_map(|(slot, child)| {
+            let (starting, idle_threads) = match child.phase {
+                Phase::Starting { .. } => (true, threads),
+                Phase::Serving { .. } => (false, scoreboard.idle_threads(slot, threads)),
+                Phase::Draining | Phase::Ending { .. } | Phase::Killed => return None,
+            };
+            Some(Member { slot, starting, idle_threads })
+        });
+        Census { members: members.collect(), free_slots: self.slots.iter().filter(|child| child.is_none()).count() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control;
+    use crate::scoreboard::Status;
+
+    /// A row of the table that stands for no process: nothing in these tests signals.
+    fn child(generation: u32, phase: Phase) -> Child {
+        let (parent, _child) = control::pair().unwrap();
+        Child { pid: Pid::from_raw(i32::MAX), generation, phase, link: Link::Open(parent) }
+    }
+
+    #[test]
+    fn the_census_counts_who_carries_the_load_of_one_generation() {
+        let now = Instant::now();
+        let board = Scoreboard::new(6, 2).unwrap();
+        let mut children = Children::new(6);
+        children.insert(0, child(1, Phase::Serving { since: now }));
+        children.insert(1, child(1, Phase::Starting { since: now }));
+        children.insert(2, child(1, Phase::Draining));
+        children.insert(3, child(0, Phase::Serving { since: now }));
+        children.insert(5, child(1, Phase::Ending { since: now }));
+        board.thread(0, 0).set_status(Status::BusyWrite);
+        board.thread(1, 0).set_status(Status::BusyWrite);
+        let expected =
+            [Member { slot: 0, starting: false, idle_threads: 1 }, Member { slot: 1, starting: true, idle_threads: 2 }];
+        assert_eq!(children.census(1, 2, &board), Census { members: expected.to_vec(), free_slots: 1 });
+        assert_eq!(children.active(1), 2);
+        assert_eq!(children.free_slot(), Some(4));
+    }
+
+    #[test]
+    fn no_scoreboard_makes_a_child_have_more_idle_threads_than_threads() {
+        let board = Scoreboard::new(1, 8).unwrap();
+        let mut children = Children::new(1);
+        children.insert(0, child(0, Phase::Serving { since: Instant::now() }));
+        assert_eq!(children.census(0, 3, &board).members[0].idle_threads, 3);
+        assert_eq!(children.census(0, 100, &board).members[0].idle_threads, 8);
+    }
+
+    #[test]
+    fn a_child_that_hung_up_is_overdue_after_a_while() {
+        let now = Instant::now();
+        let mut child = child(0, Phase::Serving { since: now });
+        assert_eq!(child.overdue_at(), None);
+        assert_eq!(child.receive(now), Report::Gone, "the other end was dropped");
+        assert_eq!(child.overdue_at(), Some(now + DEAF_LIMIT));
+        assert_eq!(child.receive(now), Report::None);
+        child.phase = Phase::Killed;
+        assert_eq!(child.overdue_at(), None);
+    }
+
+    #[test]
+    #[should_panic(expected = "slot 0 has a child already")]
+    fn a_slot_is_handed_out_once() {
+        let mut children = Children::new(1);
+        children.insert(0, child(0, Phase::Draining));
+        children.insert(0, child(0, Phase::Draining));
+    }
+}

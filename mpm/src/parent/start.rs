@@ -1,0 +1,110 @@
+//! Before the first fork: the first preparation, the first load, the pid file and the listeners. What goes wrong here
+//! stops the server before it has begun.
+
+use std::io;
+use std::time::Instant;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::children::Children;
+use super::listeners::Listeners;
+use super::preparation::{Preparation, Progress};
+use super::reload::{How, Reload, fit};
+use super::{Generation, Parent, Stage};
+use crate::error::{LoadError, ServeError};
+use crate::pid_file::PidFile;
+use crate::protocol::Application;
+use crate::scoreboard::Scoreboard;
+use crate::settings::Settings;
+use crate::signal::{Order, Signals};
+
+/// What the first preparation came to.
+enum Prepared {
+    Output(Vec<u8>),
+    /// The server was told to stop before it had started.
+    Stopped,
+}
+
+/// Makes everything that the parent's loop works on; `None` if told to stop meanwhile.
+pub(super) fn start<A: Application>(application: &mut A) -> Result<Option<Parent<'_, A>>, ServeError> {
+    let signals = Signals::take().map_err(|error| ServeError::System { what: "take signals", error })?;
+    let mut reload_next = None;
+    let output = match application.preparation() {
+        None => Vec::new(),
+        Some(command) => match wait_for(Preparation::start(command)?, &signals, &mut reload_next)? {
+            Prepared::Output(output) => output,
+            Prepared::Stopped => return Ok(None),
+        },
+    };
+    let settings = fit(application.load(&output)?, None);
+    if settings.listen.is_empty() {
+        return Err(LoadError("no address to listen on: name at least one in listen".to_owned()).into());
+    }
+    let scoreboard = scoreboard_for(&settings)?;
+    let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
+    let mut listeners = Listeners::default();
+    if let Err(error) = listeners.open_missing(&settings) {
+        pid_file.map(PidFile::remove);
+        return Err(error);
+    }
+    tracing::info!("serving with {}", settings.mpm);
+    Ok(Some(Parent {
+        application,
+        signals,
+        children: Children::new(scoreboard.slots()),
+        scoreboard,
+        listeners,
+        pid_file,
+        current: Generation::first(settings, Instant::now()),
+        last_number: 0,
+        stage: Stage::Opening,
+        reload: Reload::Idle,
+        reload_next,
+    }))
+}
+
+/// Room for the children of two generations, so that the new one can start while the old one serves.
+fn scoreboard_for(settings: &Settings) -> Result<Scoreboard, ServeError> {
+    let mpm = &settings.mpm;
+    Scoreboard::new(mpm.server_limit().saturating_mul(2), mpm.thread_limit())
+        .map_err(|error| ServeError::System { what: "make a scoreboard of this size", error })
+}
+
+/// Waits for the first preparation and for signals. There is nothing else to do yet.
+fn wait_for(
+    mut preparation: Preparation,
+    signals: &Signals,
+    reload_next: &mut Option<How>,
+) -> Result<Prepared, ServeError> {
+    let failed = |error| ServeError::System { what: "wait for the preparation", error };
+    loop {
+        match preparation.advance().map_err(failed)? {
+            Progress::Accepted(output) => return Ok(Prepared::Output(output)),
+            Progress::Refused(_) => return Err(ServeError::Preparation),
+            Progress::Running => {}
+        }
+        wait_for_either(&preparation, signals).map_err(failed)?;
+        while let Some(order) = signals.next().map_err(failed)? {
+            match order {
+                Order::ChildDied => {}
+                // The preparation may have read what was changed just now.
+                Order::Reload => *reload_next = (*reload_next).max(Some(How::Gracefully)),
+                Order::Restart => *reload_next = (*reload_next).max(Some(How::AtOnce)),
+                Order::Stop | Order::StopGracefully => {
+                    preparation.cancel();
+                    return Ok(Prepared::Stopped);
+                }
+            }
+        }
+    }
+}
+
+fn wait_for_either(preparation: &Preparation, signals: &Signals) -> io::Result<()> {
+    let descriptors = std::iter::once(std::os::fd::AsFd::as_fd(signals)).chain(preparation.descriptor());
+    let mut descriptors: Vec<_> = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
+    match poll(&mut descriptors, PollTimeout::NONE) {
+        Ok(_) | Err(Errno::EINTR) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}

@@ -1,0 +1,378 @@
+//! What children tell about themselves: one line for each child, one for each of its threads, in memory that the
+//! parent and all children share. The only file with shared memory.
+//!
+//! The parent distrusts every value in here (Apache's CVE-2019-0211 was a scoreboard that it trusted): lines hold
+//! numbers of fixed size only, a number is decoded before it is used, and no number read from here becomes an
+//! index, a pointer or a pid to signal. Nothing here decides anything.
+//!
+//! The layout is Apache's: `process_score` and `worker_score` (include/scoreboard.h).
+
+use std::io;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+
+/// What a thread is doing, with Apache's letters and in Apache's order: up to `Ready` it is idle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u32)]
+pub enum Status {
+    /// Nobody is here.
+    Dead = 0,
+    Starting = 1,
+    /// Waits for a connection.
+    Ready = 2,
+    /// Reads a request.
+    BusyRead = 3,
+    /// Makes or writes an answer.
+    BusyWrite = 4,
+    /// Waits for the next request of a connection.
+    BusyKeepAlive = 5,
+    BusyLog = 6,
+    BusyDns = 7,
+    /// Lingers until the peer has closed.
+    Closing = 8,
+    /// Finishes what is open; the child takes nothing new.
+    Graceful = 9,
+    IdleKill = 10,
+}
+
+impl Status {
+    const ALL: [Status; 11] = [
+        Status::Dead,
+        Status::Starting,
+        Status::Ready,
+        Status::BusyRead,
+        Status::BusyWrite,
+        Status::BusyKeepAlive,
+        Status::BusyLog,
+        Status::BusyDns,
+        Status::Closing,
+        Status::Graceful,
+        Status::IdleKill,
+    ];
+
+    /// The letter of mod_status's scoreboard.
+    #[must_use]
+    pub fn letter(self) -> char {
+        match self {
+            Status::Dead => '.',
+            Status::Starting => 'S',
+            Status::Ready => '_',
+            Status::BusyRead => 'R',
+            Status::BusyWrite => 'W',
+            Status::BusyKeepAlive => 'K',
+            Status::BusyLog => 'L',
+            Status::BusyDns => 'D',
+            Status::Closing => 'C',
+            Status::Graceful => 'G',
+            Status::IdleKill => 'I',
+        }
+    }
+
+    /// Whether a thread with this status could take a connection (Apache: `status <= SERVER_READY`).
+    #[must_use]
+    pub fn is_idle(self) -> bool {
+        self <= Status::Ready
+    }
+
+    /// A number that no child of ours writes counts as dead.
+    fn decode(number: u32) -> Status {
+        usize::try_from(number).ok().and_then(|index| Self::ALL.get(index).copied()).unwrap_or(Status::Dead)
+    }
+}
+
+/// What a child says about itself, for the status page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u32)]
+pub enum ChildStatus {
+    Dead = 0,
+    Starting = 1,
+    Ready = 2,
+    Draining = 3,
+}
+
+impl ChildStatus {
+    fn decode(number: u32) -> ChildStatus {
+        match number {
+            1 => ChildStatus::Starting,
+            2 => ChildStatus::Ready,
+            3 => ChildStatus::Draining,
+            _ => ChildStatus::Dead,
+        }
+    }
+}
+
+/// Connections that are open now, by what they wait for (see [`Next`](crate::Next)).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Connections {
+    pub reading: u32,
+    pub writing: u32,
+    /// Keep-alive: between two requests.
+    pub idle: u32,
+    /// For something other than the socket: a guest, or a place to run one.
+    pub waiting: u32,
+    pub lingering: u32,
+}
+
+/// A child's line, decoded. Every value is what the child claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChildReading {
+    pub status: ChildStatus,
+    pub pid: i32,
+    pub generation: u32,
+    /// Seconds since the Unix epoch.
+    pub started_at_secs: u64,
+    pub accepting: bool,
+}
+
+/// A thread's line, decoded. Every value is what the child claims.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadReading {
+    pub status: Status,
+    /// Requests served by all threads that ever had this line since the start or the last restart (HUP).
+    pub requests: u64,
+    /// Connections accepted, likewise.
+    pub connections: u64,
+    /// Bytes sent, likewise.
+    pub bytes: u64,
+    /// Connections open now.
+    pub open: Connections,
+}
+
+/// On a cache line of its own, so that children do not slow each other down.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct ChildLine {
+    status: AtomicU32,
+    pid: AtomicI32,
+    generation: AtomicU32,
+    accepting: AtomicU32,
+    started_at_secs: AtomicU64,
+}
+
+/// On a cache line of its own, so that threads do not slow each other down.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct ThreadLine {
+    status: AtomicU32,
+    reading: AtomicU32,
+    writing: AtomicU32,
+    idle: AtomicU32,
+    waiting: AtomicU32,
+    lingering: AtomicU32,
+    requests: AtomicU64,
+    connections: AtomicU64,
+    bytes: AtomicU64,
+}
+
+/// The whole board. A handle: copies speak of the same memory, also after `fork`.
+#[derive(Debug, Clone)]
+pub struct Scoreboard {
+    children: &'static [ChildLine],
+    /// Those of the first child, then those of the second...
+    threads: &'static [ThreadLine],
+    threads_per_child: usize,
+}
+
+impl Scoreboard {
+    /// A board with room for `children` children of `threads_per_child` threads each, all dead. Its memory is
+    /// reserved, not used, until somebody writes, and stays for as long as the process.
+    ///
+    /// # Errors
+    /// The memory is not to be had; `InvalidInput` if so much cannot even be asked for.
+    pub fn new(children: usize, threads_per_child: usize) -> io::Result<Self> {
+        let threads = children.checked_mul(threads_per_child).ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(Self { children: lines(children)?, threads: lines(threads)?, threads_per_child })
+    }
+
+    /// Lines for children: one more than the greatest slot.
+    #[must_use]
+    pub fn slots(&self) -> usize {
+        self.children.len()
+    }
+
+    /// Lines for threads that each child has.
+    #[must_use]
+    pub fn threads_per_child(&self) -> usize {
+        self.threads_per_child
+    }
+
+    /// The line of one child.
+    ///
+    /// # Panics
+    /// `slot` is not on the board.
+    #[must_use]
+    pub fn child(&self, slot: usize) -> ChildSlot {
+        ChildSlot { line: &self.children[slot] }
+    }
+
+    /// The line of one thread of one child.
+    ///
+    /// # Panics
+    /// `slot` or `thread` is not on the board.
+    #[must_use]
+    pub fn thread(&self, slot: usize, thread: usize) -> ThreadSlot {
+        assert!(thread < self.threads_per_child, "thread {thread} of a child has no line on the scoreboard");
+        ThreadSlot { line: &self.threads[slot * self.threads_per_child + thread] }
+    }
+
+    /// Takes a child that no longer exists off the board. What its threads have served stays counted.
+    pub(crate) fn mark_dead(&self, slot: usize) {
+        let line = &self.children[slot];
+        line.status.store(ChildStatus::Dead as u32, Relaxed);
+        line.accepting.store(0, Relaxed);
+        line.pid.store(0, Relaxed);
+        for thread in 0..self.threads_per_child {
+            let thread = self.thread(slot, thread);
+            thread.set_status(Status::Dead);
+            thread.set_connections(Connections::default());
+        }
+    }
+
+    /// Begins to count requests, connections and bytes anew, as a restart (HUP) does.
+    pub(crate) fn reset_counters(&self) {
+        for line in self.threads {
+            line.requests.store(0, Relaxed);
+            line.connections.store(0, Relaxed);
+            line.bytes.store(0, Relaxed);
+        }
+    }
+
+    /// How many of a child's first `threads` threads say that they could take a connection.
+    pub(crate) fn idle_threads(&self, slot: usize, threads: usize) -> usize {
+        (0..threads.min(self.threads_per_child))
+            .filter(|&thread| self.thread(slot, thread).read().status.is_idle())
+            .count()
+    }
+}
+
+/// The line of a child; written by the child.
+#[derive(Debug, Clone, Copy)]
+pub struct ChildSlot {
+    line: &'static ChildLine,
+}
+
+impl ChildSlot {
+    /// This process is the child of this line now, and is starting.
+    pub fn begin(&self, generation: u32) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.line.pid.store(std::process::id().cast_signed(), Relaxed);
+        self.line.generation.store(generation, Relaxed);
+        self.line.started_at_secs.store(now.as_secs(), Relaxed);
+        self.line.accepting.store(0, Relaxed);
+        self.line.status.store(ChildStatus::Starting as u32, Relaxed);
+    }
+
+    /// All threads are there.
+    pub fn set_ready(&self) {
+        self.line.status.store(ChildStatus::Ready as u32, Relaxed);
+    }
+
+    /// The child takes nothing new and ends when what is open is finished.
+    pub fn set_draining(&self) {
+        self.line.accepting.store(0, Relaxed);
+        self.line.status.store(ChildStatus::Draining as u32, Relaxed);
+    }
+
+    /// Whether the child takes new connections at the moment.
+    pub fn set_accepting(&self, accepting: bool) {
+        self.line.accepting.store(u32::from(accepting), Relaxed);
+    }
+
+    #[must_use]
+    pub fn read(&self) -> ChildReading {
+        ChildReading {
+            status: ChildStatus::decode(self.line.status.load(Relaxed)),
+            pid: self.line.pid.load(Relaxed),
+            generation: self.line.generation.load(Relaxed),
+            started_at_secs: self.line.started_at_secs.load(Relaxed),
+            accepting: self.line.accepting.load(Relaxed) == 1,
+        }
+    }
+}
+
+/// The line of a thread; written by that thread alone, so that no update needs a locked instruction.
+#[derive(Debug, Clone)]
+pub struct ThreadSlot {
+    line: &'static ThreadLine,
+}
+
+impl ThreadSlot {
+    pub fn set_status(&self, status: Status) {
+        self.line.status.store(status as u32, Relaxed);
+    }
+
+    pub fn count_request(&self) {
+        add(&self.line.requests, 1);
+    }
+
+    pub fn count_connection(&self) {
+        add(&self.line.connections, 1);
+    }
+
+    /// Bytes sent to clients.
+    pub fn add_bytes(&self, bytes: u64) {
+        add(&self.line.bytes, bytes);
+    }
+
+    /// Says how many connections the thread has open now. What a child has open is the sum over its threads.
+    pub fn set_connections(&self, open: Connections) {
+        self.line.reading.store(open.reading, Relaxed);
+        self.line.writing.store(open.writing, Relaxed);
+        self.line.idle.store(open.idle, Relaxed);
+        self.line.waiting.store(open.waiting, Relaxed);
+        self.line.lingering.store(open.lingering, Relaxed);
+    }
+
+    #[must_use]
+    pub fn read(&self) -> ThreadReading {
+        ThreadReading {
+            status: Status::decode(self.line.status.load(Relaxed)),
+            requests: self.line.requests.load(Relaxed),
+            connections: self.line.connections.load(Relaxed),
+            bytes: self.line.bytes.load(Relaxed),
+            open: Connections {
+                reading: self.line.reading.load(Relaxed),
+                writing: self.line.writing.load(Relaxed),
+                idle: self.line.idle.load(Relaxed),
+                waiting: self.line.waiting.load(Relaxed),
+                lingering: self.line.lingering.load(Relaxed),
+            },
+        }
+    }
+}
+
+/// An increment by the only writer: no locked instruction is needed, and a reader sees the old or the new value.
+fn add(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
+}
+
+/// A type whose every bit pattern is a value and that may be changed by others at any time.
+///
+/// # Safety
+/// All fields are atomic integers.
+unsafe trait Line: Sync + 'static {}
+
+// SAFETY: atomic integers only.
+unsafe impl Line for ChildLine {}
+// SAFETY: atomic integers only.
+unsafe impl Line for ThreadLine {}
+
+/// Zeroed lines that this process shares with all that it will fork.
+fn lines<L: Line>(count: usize) -> io::Result<&'static [L]> {
+    let bytes = count.checked_mul(size_of::<L>()).and_then(NonZeroUsize::new);
+    let Some(bytes) = bytes.filter(|bytes| isize::try_from(bytes.get()).is_ok()) else {
+        return if count == 0 { Ok(&[]) } else { Err(io::ErrorKind::InvalidInput.into()) };
+    };
+    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+    // SAFETY: without MAP_FIXED the kernel chooses an address that nothing else uses.
+    let address = unsafe { mmap_anonymous(None, bytes, protection, MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE)? };
+    // SAFETY: the mapping is `count` lines long, page-aligned, zeroed and never unmapped; `Line` promises that zero
+    // is a value and that writes by other processes are writes to atomics.
+    Ok(unsafe { std::slice::from_raw_parts(address.cast::<L>().as_ptr(), count) })
+}
+
+#[cfg(test)]
+mod tests;

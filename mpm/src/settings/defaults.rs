@@ -1,0 +1,62 @@
+//! The defaults: Apache's (`mpm_default.h` of each MPM, `mpm_common.h`), except where [`Event`] has no counterpart.
+
+use std::num::NonZeroUsize;
+use std::thread::available_parallelism;
+use std::time::Duration;
+
+use super::{Common, Event, Prefork, Worker};
+
+/// Apache's default for `ListenBacklog`.
+pub(super) const LISTEN_BACKLOG: u32 = 511;
+
+impl Default for Common {
+    fn default() -> Self {
+        Self { listen_backlog: LISTEN_BACKLOG, max_connections_per_child: 0, graceful_shutdown_timeout: Duration::ZERO }
+    }
+}
+
+impl Default for Prefork {
+    fn default() -> Self {
+        Self {
+            common: Common::default(),
+            start_servers: 5,
+            min_spare_servers: 5,
+            max_spare_servers: 10,
+            server_limit: 256,
+            max_request_workers: 256,
+        }
+    }
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self {
+            common: Common::default(),
+            start_servers: 3,
+            min_spare_threads: 75,
+            max_spare_threads: 250,
+            server_limit: 16,
+            thread_limit: 64,
+            threads_per_child: 25,
+            max_request_workers: 400,
+        }
+    }
+}
+
+impl Default for Event {
+    /// One child with a thread for each core: an event thread is busy or it sleeps, and more of them than cores only
+    /// compete. The limits are Apache's, but `max_connections`: a connection that is parked costs no thread.
+    fn default() -> Self {
+        let thread_limit = 64;
+        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        Self {
+            common: Common::default(),
+            start_servers: 1,
+            threads_per_child: cores.min(thread_limit),
+            server_limit: 16,
+            thread_limit,
+            max_connections: 16_384,
+            max_requests_in_flight: 400,
+        }
+    }
+}
