@@ -1,0 +1,425 @@
+//! One request through one instance: a state machine that the thread which owns the connection polls itself.
+//!
+//! Two things have a life here, the guest and its answer, and they must be advanced together: the channel between
+//! them holds one chunk, so a guest that writes waits for the reader, and the reader for the guest.
+//!
+//! ```text
+//! guest    Running ──────────────────────────────────────────────► Over
+//!
+//! answer   Awaited ──Head──► Open ──Data*──► (End) ──► Told
+//!             │                │ the guest is over
+//!             └──Head──────► Rest ──Data*──► End ───► Told
+//! ```
+//! Back-pressure is not polling: a guest runs only inside [`Call::poll`], and its answer is taken before it runs on.
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use http_body::{Body, Frame};
+use wasmtime::Store;
+use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use super::fault::{Fault, judge};
+use super::http02::Running;
+use super::library::Clockwork;
+use super::link::{Answer, Link};
+use super::sandbox::{Grants, Sandbox};
+use crate::request_id::RequestId;
+
+/// How the client reached the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scheme {
+    /// Plain.
+    Http,
+    /// TLS.
+    Https,
+}
+
+/// What a guest is told beyond the request itself.
+#[derive(Debug, Clone)]
+pub struct CallFacts {
+    /// `incoming-request.scheme`.
+    pub scheme: Scheme,
+    /// `incoming-request.authority`: host and port as the client named them. A request whose URI has an authority
+    /// keeps that one.
+    pub authority: HeaderValue,
+    /// Names the request in the log.
+    pub request_id: RequestId,
+}
+
+/// What a poll came to. After anything but `Pending`, `Done` and `Failed` the caller polls again when it can use
+/// more; nobody is woken for that.
+#[derive(Debug)]
+pub enum Progress {
+    /// The answer's head, and the length of its body if that is known: as the guest announced it, or because the
+    /// body is already complete.
+    Head(http::response::Parts, Option<u64>),
+    /// The next piece of the body; never empty.
+    Data(Bytes),
+    /// The body is complete. The guest may still be busy: poll on until `Done`.
+    End(Option<HeaderMap>),
+    /// The guest is gone and everything is told.
+    Done,
+    /// The guest waits for something; the waker will tell.
+    Pending,
+    /// The guest used up its time slice and would go on: poll again, after others had their turn.
+    Sliced,
+    /// The call is over. Before `Head` a client can still be told a status ([`Fault::status`]); between `Head` and
+    /// `End` only a closed connection tells it that something is missing; after `End` it has all.
+    Failed(Fault),
+}
+
+/// See the file's head. Dropping it ends the guest, wherever it is.
+pub struct Call {
+    guest: Guest,
+    answer: AnswerState,
+    link: Arc<Link>,
+    grants: Arc<Grants>,
+    clockwork: Arc<Clockwork>,
+    /// Whether the answer must have the body that its head announces (RFC 9110, 8.6: not after HEAD).
+    method: Method,
+}
+
+enum Guest {
+    Running(Running),
+    /// Its instance is gone.
+    Over,
+}
+
+enum AnswerState {
+    /// The guest has not answered yet.
+    Awaited,
+    /// The head is told; the guest writes the body.
+    Open(HyperOutgoingBody, Length),
+    /// The guest is over; this is left to tell.
+    Rest(Rest),
+    /// All is told, or will never be.
+    Told,
+}
+
+/// What a guest left behind.
+struct Rest {
+    chunks: VecDeque<Bytes>,
+    end: Result<Option<HeaderMap>, Fault>,
+    /// What is told after `End`.
+    afterwards: Option<Fault>,
+}
+
+/// The body's length as it grows.
+struct Length {
+    sent: u64,
+    announced: Option<u64>,
+    limit: u64,
+}
+
+impl Call {
+    pub(super) fn new(
+        guest: Running,
+        method: Method,
+        link: Arc<Link>,
+        grants: Arc<Grants>,
+        clockwork: Arc<Clockwork>,
+    ) -> Call {
+        Call { guest: Guest::Running(guest), answer: AnswerState::Awaited, link, grants, clockwork, method }
+    }
+
+    /// Takes what the guest has to say, or lets it run until it says something, waits, or has had its time slice.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Progress {
+        self.link.rings(cx.waker());
+        let mut due = self.link.begin_poll();
+        let advanced = catch_unwind(AssertUnwindSafe(|| {
+            loop {
+                if let Some(progress) = self.advance(due) {
+                    return progress;
+                }
+                if self.link.fall_asleep() {
+                    return Progress::Pending;
+                }
+                due = self.link.woken() || self.link.begin_poll();
+            }
+        }));
+        match advanced {
+            Ok(Progress::Pending) => Progress::Pending,
+            Ok(progress) => {
+                self.link.stay_awake();
+                progress
+            }
+            Err(panic) => self.fail(Fault::Host(panic_text(panic.as_ref()))),
+        }
+    }
+
+    /// CPU time that the guest has used so far.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        self.link.spent()
+    }
+
+    /// How long the call may last from its beginning: `limits.wall`.
+    #[must_use]
+    pub fn wall(&self) -> Duration {
+        self.grants.limits.wall
+    }
+
+    /// Ends a call whose wall time is over. The caller keeps the time, since it has a timer anyway.
+    pub fn time_out(&mut self) -> Fault {
+        self.end();
+        Fault::WallLimit(self.grants.limits.wall)
+    }
+
+    /// One step: what has been said first, then the guest. `None`: nothing more to do for now.
+    fn advance(&mut self, mut due: bool) -> Option<Progress> {
+        loop {
+            if let Some(progress) = self.tell() {
+                return Some(progress);
+            }
+            let Guest::Running(guest) = &mut self.guest else { return Some(Progress::Done) };
+            if !due {
+                return None;
+            }
+            let waker = Waker::from(Arc::clone(&self.link));
+            let entered = self.clockwork.enter();
+            let began = Instant::now();
+            self.link.enter(began);
+            let polled = guest.as_mut().poll(&mut Context::from_waker(&waker));
+            let stopped = Instant::now();
+            self.link.leave(stopped);
+            drop(entered);
+            match polled {
+                Poll::Ready((store, result)) => {
+                    if let Some(failed) = self.guest_ended(store, result) {
+                        return Some(failed);
+                    }
+                }
+                Poll::Pending if self.link.was_sliced() => return Some(self.tell().unwrap_or(Progress::Sliced)),
+                // Host calls that never wait for anything do not see the clock.
+                Poll::Pending if self.link.is_spent() => {
+                    let limit = self.grants.limits.cpu;
+                    return Some(self.fail(Fault::CpuLimit(limit)));
+                }
+                Poll::Pending => {
+                    due = self.link.woken();
+                    if due && stopped - began >= self.clockwork.slice() {
+                        return Some(self.tell().unwrap_or(Progress::Sliced));
+                    }
+                }
+            }
+        }
+    }
+
+    /// What there is to tell without the guest running on.
+    fn tell(&mut self) -> Option<Progress> {
+        match std::mem::replace(&mut self.answer, AnswerState::Told) {
+            AnswerState::Awaited => {
+                self.answer = AnswerState::Awaited;
+                let answer = self.link.take_answer()?;
+                Some(match self.open(answer) {
+                    Ok((parts, body, length)) => {
+                        let announced = length.announced;
+                        self.answer = AnswerState::Open(body, length);
+                        Progress::Head(parts, announced)
+                    }
+                    Err(fault) => self.fail(fault),
+                })
+            }
+            AnswerState::Open(body, length) => self.tell_open(body, length),
+            AnswerState::Rest(rest) => Some(self.tell_rest(rest)),
+            AnswerState::Told => None,
+        }
+    }
+
+    fn tell_open(&mut self, mut body: HyperOutgoingBody, mut length: Length) -> Option<Progress> {
+        let waker = Waker::from(Arc::clone(&self.link));
+        loop {
+            let frame = Pin::new(&mut body).poll_frame(&mut Context::from_waker(&waker));
+            match said(frame, &mut length) {
+                Said::Nothing => {
+                    self.answer = AnswerState::Open(body, length);
+                    return None;
+                }
+                Said::Chunk(chunk) if chunk.is_empty() => {}
+                Said::Chunk(chunk) => {
+                    self.answer = AnswerState::Open(body, length);
+                    return Some(Progress::Data(chunk));
+                }
+                Said::End(trailers) => return Some(Progress::End(trailers)),
+                Said::Fault(fault) => return Some(self.fail(fault)),
+            }
+        }
+    }
+
+    fn tell_rest(&mut self, mut rest: Rest) -> Progress {
+        if let Some(chunk) = rest.chunks.pop_front() {
+            self.answer = AnswerState::Rest(rest);
+            return Progress::Data(chunk);
+        }
+        match (rest.end, rest.afterwards) {
+            (Ok(trailers), None) => Progress::End(trailers),
+            (Ok(trailers), Some(fault)) => {
+                self.answer = AnswerState::Rest(Rest { chunks: VecDeque::new(), end: Err(fault), afterwards: None });
+                Progress::End(trailers)
+            }
+            (Err(fault), _) => Progress::Failed(fault),
+        }
+    }
+
+    /// Checks the head of an answer.
+    fn open(&self, answer: Answer) -> Result<(http::response::Parts, HyperOutgoingBody, Length), Fault> {
+        let (parts, body) = answer.map_err(|code| Fault::from_error_code(&code))?.into_parts();
+        if parts.status.is_informational() {
+            return Err(Fault::BadAnswer(format!("status {} is not a final one", parts.status.as_u16())));
+        }
+        let limit = self.grants.limits.response_body;
+        let announced = content_length(&parts.headers)?;
+        let has_body = self.method != Method::HEAD && parts.status != StatusCode::NOT_MODIFIED;
+        if has_body && announced.is_some_and(|announced| announced > limit) {
+            return Err(Fault::ResponseTooLong(limit));
+        }
+        let binding = if has_body { announced } else { None };
+        Ok((parts, body, Length { sent: 0, announced: binding, limit }))
+    }
+
+    /// The guest has returned or trapped: whatever it has not said by now, it will never say.
+    ///
+    /// Returns a progress if there is one to tell at once; else `tell` goes on.
+    fn guest_ended(&mut self, store: Store<Sandbox>, result: wasmtime::Result<()>) -> Option<Progress> {
+        let verdict = judge(result, store.data().limits(), store.data().memory.refused());
+        self.guest = Guest::Over;
+        match std::mem::replace(&mut self.answer, AnswerState::Told) {
+            AnswerState::Awaited => {
+                let Some(answer) = self.link.take_answer() else {
+                    return Some(Progress::Failed(verdict.err().unwrap_or(Fault::NoAnswer)));
+                };
+                let (parts, body, length) = match self.open(answer) {
+                    Ok(opened) => opened,
+                    Err(fault) => return Some(Progress::Failed(fault)),
+                };
+                let announced = length.announced;
+                let rest = Rest::collect(body, length, verdict);
+                drop(store);
+                let Rest { chunks, end: Ok(_), .. } = &rest else {
+                    // Nothing has been told yet: an honest status is better than half an answer.
+                    return rest.end.err().map(Progress::Failed);
+                };
+                let complete = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+                self.answer = AnswerState::Rest(rest);
+                Some(Progress::Head(parts, announced.or(Some(complete))))
+            }
+            AnswerState::Open(body, length) => {
+                self.answer = AnswerState::Rest(Rest::collect(body, length, verdict));
+                None
+            }
+            // Only a guest that is over leaves a rest.
+            rest @ AnswerState::Rest(_) => {
+                self.answer = rest;
+                None
+            }
+            AnswerState::Told => verdict.err().map(Progress::Failed),
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) -> Progress {
+        self.end();
+        Progress::Failed(fault)
+    }
+
+    /// Drops the guest and all that belongs to it.
+    fn end(&mut self) {
+        self.answer = AnswerState::Told;
+        let guest = std::mem::replace(&mut self.guest, Guest::Over);
+        // A host call that panics while it is dropped must not take the thread with it.
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(guest)));
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+impl Rest {
+    /// Empties the channel between the guest and its answer while the store still lives: a body that is pending
+    /// now was never finished.
+    fn collect(mut body: HyperOutgoingBody, mut length: Length, verdict: Result<(), Fault>) -> Rest {
+        let mut chunks = VecDeque::new();
+        loop {
+            let frame = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
+            match said(frame, &mut length) {
+                Said::Chunk(chunk) if chunk.is_empty() => {}
+                Said::Chunk(chunk) => chunks.push_back(chunk),
+                Said::End(trailers) => return Rest { chunks, end: Ok(trailers), afterwards: verdict.err() },
+                Said::Fault(fault) => {
+                    return Rest { chunks, end: Err(verdict.err().unwrap_or(fault)), afterwards: None };
+                }
+                Said::Nothing => {
+                    let fault = verdict.err().unwrap_or(Fault::BrokenOff);
+                    return Rest { chunks, end: Err(fault), afterwards: None };
+                }
+            }
+        }
+    }
+}
+
+enum Said {
+    Nothing,
+    Chunk(Bytes),
+    End(Option<HeaderMap>),
+    Fault(Fault),
+}
+
+/// What a frame of the answer's body means, held against what was announced and what is allowed.
+fn said(frame: Poll<Option<Result<Frame<Bytes>, Error>>>, length: &mut Length) -> Said {
+    let trailers = match frame {
+        Poll::Pending => return Said::Nothing,
+        // The only error: the guest dropped its body without finishing it.
+        Poll::Ready(Some(Err(_))) => return Said::Fault(Fault::BrokenOff),
+        Poll::Ready(None) => None,
+        Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+            Ok(chunk) => return length.add(chunk),
+            Err(frame) => frame.into_trailers().ok(),
+        },
+    };
+    match length.announced {
+        Some(announced) if announced != length.sent => Said::Fault(Fault::BrokenOff),
+        _ => Said::End(trailers),
+    }
+}
+
+impl Length {
+    fn add(&mut self, chunk: Bytes) -> Said {
+        self.sent = self.sent.saturating_add(chunk.len() as u64);
+        if self.sent > self.limit {
+            return Said::Fault(Fault::ResponseTooLong(self.limit));
+        }
+        match self.announced {
+            // wasmtime-wasi-http hands the chunk over before it tells the guest that it is too long.
+            Some(announced) if self.sent > announced => {
+                Said::Fault(Fault::BadAnswer(format!("its body is longer than its content-length of {announced}")))
+            }
+            _ => Said::Chunk(chunk),
+        }
+    }
+}
+
+/// The announced length: `1*DIGIT`, once (RFC 9110, 8.6).
+fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
+    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let digits = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
+    match digits.and_then(|digits| digits.parse().ok()) {
+        Some(length) if values.next().is_none() => Ok(Some(length)),
+        _ => Err(Fault::BadAnswer("its content-length is not one number".into())),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    format!("panicked: {}", text.unwrap_or("without a message"))
+}

@@ -1,0 +1,81 @@
+//! How Wasmtime is set up: once for the compiler, once for the children that run what it made.
+//!
+//! Both start from [`common`], because native code runs only in an engine that agrees with the one that compiled it.
+//! What belongs to one module or one call never stands here.
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+
+use super::cache::Footprint;
+use super::sandbox::Sandbox;
+
+/// Bytes of a slot's memory that stay mapped from one call to the next: resetting them by copying is cheaper than
+/// giving the pages back and faulting them in again. Measured: 64 KiB with `PAGEMAP_SCAN` costs half of the default.
+const KEEP_RESIDENT: usize = 64 * 1024;
+
+/// Table elements that a guest may have at least, whatever the modules say: what Wasmtime's pool offers by default.
+pub(super) const TABLE_ELEMENTS_MIN: usize = 20_000;
+
+/// What decides whether native code fits an engine.
+fn common() -> Config {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    config.memory_init_cow(true);
+    // A 0.2 guest runs one task at a time; without this every store carries the book-keeping of many.
+    config.concurrency_support(false);
+    // Not used by what we serve, and where most of Wasmtime's recent advisories are.
+    config.wasm_memory64(false);
+    // Function names come from the name section; reading DWARF at run time would let a guest that traps on purpose
+    // make the host parse megabytes of it.
+    config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
+    config
+}
+
+/// The engine of the compiler process. It can also load what it compiled, to check it.
+pub(super) fn for_compiler() -> wasmtime::Result<Engine> {
+    Engine::new(&common())
+}
+
+/// The engine of a child: a pool of slots for `calls_max` calls at once, each as large as the largest module needs.
+///
+/// `memory_max` is in bytes.
+pub(super) fn for_child(calls_max: usize, needs: &Footprint, memory_max: u64) -> wasmtime::Result<Engine> {
+    let calls = u32::try_from(calls_max).unwrap_or(u32::MAX);
+    let memories = needs.memories.max(1);
+    let tables = needs.tables.max(1);
+    let mut pool = PoolingAllocationConfig::new();
+    // These three only count; what bounds them is the number of memories, tables and stacks.
+    pool.total_component_instances(u32::MAX).total_core_instances(u32::MAX).max_component_instance_size(16 << 20);
+    pool.total_memories(calls.saturating_mul(memories))
+        .max_memories_per_component(memories)
+        .max_memories_per_module(memories)
+        .max_memory_size(usize::try_from(memory_max).unwrap_or(usize::MAX));
+    pool.total_tables(calls.saturating_mul(tables))
+        .max_tables_per_component(tables)
+        .max_tables_per_module(tables)
+        .table_elements(table_elements(needs));
+    pool.total_stacks(calls);
+    pool.linear_memory_keep_resident(KEEP_RESIDENT)
+        .table_keep_resident(KEEP_RESIDENT)
+        // Linux 6.7 and later; elsewhere Wasmtime falls back to copying the lowest pages.
+        .pagemap_scan(Enabled::Auto);
+    let mut config = common();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    Engine::new(&config)
+}
+
+/// How many table elements one table of a guest may have.
+pub(super) fn table_elements(needs: &Footprint) -> usize {
+    usize::try_from(needs.table_elements).unwrap_or(usize::MAX).max(TABLE_ELEMENTS_MIN)
+}
+
+/// Everything a guest may import: all of WASI 0.2 and `wasi:http`.
+///
+/// Today's toolchains import `wasi:cli` and `wasi:filesystem` whether the handler uses them or not, so all of it is
+/// linked, and the sandbox decides what a guest may really do: nothing, unless the configuration grants it.
+pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Sandbox>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    Ok(linker)
+}

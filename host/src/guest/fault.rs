@@ -1,0 +1,241 @@
+//! Why a call failed, sorted by who must act; and how the end of a guest is judged.
+//!
+//! The texts here are for the log. A client is told a status and nothing of the inside.
+
+use std::fmt;
+use std::time::Duration;
+
+use http::StatusCode;
+use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
+use wasmtime_wasi::I32Exit;
+use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+
+use super::limits::{CallLimits, Refused};
+use super::link::CpuSpent;
+
+/// A call that did not end well. It ends one request; the instance is gone, and nothing else notices.
+#[derive(Debug)]
+pub enum Fault {
+    /// The guest hit a trap: `unreachable`, a memory access out of bounds, its stack overflowed, a panic...
+    Trap {
+        /// What happened, with the names of the causes.
+        message: String,
+        /// The guest's stack, innermost first, one frame a line; may be empty.
+        backtrace: String,
+    },
+    /// The guest left through `wasi:cli/exit` with this status.
+    Exited(i32),
+    /// The guest returned without setting a response.
+    NoAnswer,
+    /// The guest set an error in place of a response.
+    ErrorCode(String),
+    /// The guest set a response that cannot be sent as it is.
+    BadAnswer(String),
+    /// The guest left its response half done.
+    BrokenOff,
+    /// The guest trapped after it was refused memory.
+    OutOfMemory {
+        /// Bytes.
+        limit: u64,
+        /// Bytes that the guest would have had.
+        wanted: u64,
+    },
+    /// `limits.wall` is passed.
+    WallLimit(Duration),
+    /// `limits.cpu` is passed.
+    CpuLimit(Duration),
+    /// The response is longer than `limits.response_body`, bytes.
+    ResponseTooLong(u64),
+    /// All slots of the pool are taken: more calls at once than the child was set up for.
+    NoRoom,
+    /// The host failed, not the guest.
+    Host(String),
+}
+
+/// Who must act for a [`Fault`] not to come again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The guest's author.
+    Guest,
+    /// The guest's author or the operator: a limit was hit.
+    Limit,
+    /// The server's authors, or the operator if the server is overloaded.
+    Host,
+}
+
+impl Fault {
+    /// One word for the log.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Fault::Trap { .. } => "trap",
+            Fault::Exited(_) => "exit",
+            Fault::NoAnswer => "no-answer",
+            Fault::ErrorCode(_) => "error-code",
+            Fault::BadAnswer(_) => "bad-answer",
+            Fault::BrokenOff => "broken-off",
+            Fault::OutOfMemory { .. } => "memory-limit",
+            Fault::WallLimit(_) => "wall-limit",
+            Fault::CpuLimit(_) => "cpu-limit",
+            Fault::ResponseTooLong(_) => "response-limit",
+            Fault::NoRoom => "no-room",
+            Fault::Host(_) => "host",
+        }
+    }
+
+    /// Who must act.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            Fault::Trap { .. }
+            | Fault::Exited(_)
+            | Fault::NoAnswer
+            | Fault::ErrorCode(_)
+            | Fault::BadAnswer(_)
+            | Fault::BrokenOff => Blame::Guest,
+            Fault::OutOfMemory { .. } | Fault::WallLimit(_) | Fault::CpuLimit(_) | Fault::ResponseTooLong(_) => {
+                Blame::Limit
+            }
+            Fault::NoRoom | Fault::Host(_) => Blame::Host,
+        }
+    }
+
+    /// What a client is told that has not seen anything of the answer yet (RFC 9110, 15.6).
+    #[must_use]
+    pub fn status(&self) -> StatusCode {
+        match self {
+            Fault::WallLimit(_) | Fault::CpuLimit(_) => StatusCode::GATEWAY_TIMEOUT,
+            Fault::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+            Fault::Trap { .. }
+            | Fault::Exited(_)
+            | Fault::NoAnswer
+            | Fault::ErrorCode(_)
+            | Fault::BadAnswer(_)
+            | Fault::BrokenOff
+            | Fault::OutOfMemory { .. }
+            | Fault::ResponseTooLong(_)
+            | Fault::Host(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+
+    /// What the guest handed over in place of a response.
+    pub(super) fn from_error_code(code: &ErrorCode) -> Fault {
+        Fault::ErrorCode(match code {
+            ErrorCode::InternalError(Some(text)) => format!("internal-error: {text}"),
+            other => format!("{other:?}"),
+        })
+    }
+}
+
+/// What the end of a guest means. `refused` is the growth of memory that it was denied, if any.
+pub(super) fn judge(result: wasmtime::Result<()>, limits: &CallLimits, refused: Option<Refused>) -> Result<(), Fault> {
+    let Err(error) = result else { return Ok(()) };
+    if let Some(exit) = error.downcast_ref::<I32Exit>() {
+        return if exit.0 == 0 { Ok(()) } else { Err(Fault::Exited(exit.0)) };
+    }
+    Err(if error.is::<CpuSpent>() {
+        Fault::CpuLimit(limits.cpu)
+    } else if error.is::<PoolConcurrencyLimitError>() {
+        Fault::NoRoom
+    } else if let Some(Refused { wanted }) = refused {
+        Fault::OutOfMemory { limit: limits.memory, wanted }
+    } else {
+        trap(&error)
+    })
+}
+
+fn trap(error: &wasmtime::Error) -> Fault {
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(frames).unwrap_or_default();
+    let message = match error.downcast_ref::<Trap>() {
+        Some(trap) => trap.to_string(),
+        // Not `{:#}`: the outermost text is the backtrace again.
+        None => error.root_cause().to_string(),
+    };
+    Fault::Trap { message, backtrace }
+}
+
+/// The stack as the log shows it: function names where the file has them, offsets into the Wasm file always.
+fn frames(backtrace: &WasmBacktrace) -> String {
+    use fmt::Write as _;
+
+    let mut text = String::new();
+    for (depth, frame) in backtrace.frames().iter().enumerate() {
+        let index = frame.func_index();
+        let _ = write!(text, "{}{depth}: ", if depth == 0 { "" } else { "\n" });
+        let _ = match frame.func_name() {
+            Some(name) => write!(text, "{}", printable(name)),
+            None => write!(text, "function {index}"),
+        };
+        if let Some(offset) = frame.module_offset() {
+            let _ = write!(text, " at {offset:#x}");
+        }
+    }
+    text
+}
+
+/// Names in a Wasm file are the compiler's; only control characters must not reach the log.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Fault::Trap { message, backtrace } if backtrace.is_empty() => write!(f, "the guest trapped: {message}"),
+            Fault::Trap { message, backtrace } => write!(f, "the guest trapped: {message}\n{backtrace}"),
+            Fault::Exited(status) => write!(f, "the guest exited with status {status}"),
+            Fault::NoAnswer => f.write_str("the guest returned without setting a response"),
+            Fault::ErrorCode(code) => write!(f, "the guest set an error in place of a response: {code}"),
+            Fault::BadAnswer(reason) => write!(f, "the guest's response cannot be sent: {reason}"),
+            Fault::BrokenOff => f.write_str("the guest left its response half done"),
+            Fault::OutOfMemory { limit, wanted } => {
+                write!(f, "the guest ran out of memory: it needs {wanted} bytes, limits.memory is {limit}")
+            }
+            Fault::WallLimit(limit) => write!(f, "the guest took longer than limits.wall ({limit:?})"),
+            Fault::CpuLimit(limit) => write!(f, "the guest used more than limits.cpu ({limit:?})"),
+            Fault::ResponseTooLong(limit) => {
+                write!(f, "the response is longer than limits.response_body ({limit} bytes)")
+            }
+            Fault::NoRoom => f.write_str("no slot is free for another instance"),
+            Fault::Host(message) => write!(f, "the server failed to run the guest: {message}"),
+        }
+    }
+}
+
+impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits() -> CallLimits {
+        CallLimits {
+            memory: 10,
+            table_elements: 1,
+            wall: Duration::from_secs(1),
+            cpu: Duration::from_secs(2),
+            response_body: 1,
+        }
+    }
+
+    #[test]
+    fn a_guest_that_exits_with_zero_has_just_ended() {
+        assert!(judge(Err(I32Exit(0).into()), &limits(), None).is_ok());
+        assert!(matches!(judge(Err(I32Exit(3).into()), &limits(), None), Err(Fault::Exited(3))));
+    }
+
+    #[test]
+    fn a_trap_after_a_refused_growth_is_told_as_out_of_memory() {
+        let trap = || Err(Trap::UnreachableCodeReached.into());
+        assert!(matches!(judge(trap(), &limits(), None), Err(Fault::Trap { .. })));
+        let refused = Some(Refused { wanted: 11 });
+        assert!(matches!(judge(trap(), &limits(), refused), Err(Fault::OutOfMemory { limit: 10, wanted: 11 })));
+    }
+
+    #[test]
+    fn used_up_cpu_time_is_told_with_its_limit_and_not_as_a_trap() {
+        let fault = judge(Err(CpuSpent.into()), &limits(), None).unwrap_err();
+        assert!(matches!(fault, Fault::CpuLimit(limit) if limit == Duration::from_secs(2)));
+        assert_eq!(fault.status(), StatusCode::GATEWAY_TIMEOUT);
+    }
+}

@@ -1,0 +1,251 @@
+//! The modules of a child: loaded once, instantiated for every request by every thread.
+//!
+//! Nothing here compiles, and nothing here belongs to one call.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, header};
+use tokio::runtime::{Builder, EnterGuard, Runtime};
+use wasmtime::Engine;
+use wasmtime::component::{Component, Linker};
+use wasmtime_wasi_http::p2::bindings::ProxyPre;
+
+use super::body::RequestBody;
+use super::cache::{CacheError, Footprint, footprint_of};
+use super::call::{Call, CallFacts};
+use super::capabilities::{DirError, open_dirs};
+use super::engine;
+use super::http02;
+use super::limits::CallLimits;
+use super::link::Link;
+use super::outbound;
+use super::sandbox::{CallName, Grants, Sandbox};
+use super::ticker::Ticker;
+use crate::config;
+
+/// Threads of the background runtime that may wait for files and name servers at once.
+const BLOCKING_THREADS_MAX: usize = 16;
+
+/// Bytes of the smallest memory that a slot is made for: one Wasm page.
+const MEMORY_MIN: u64 = 64 << 10;
+
+/// One module of a child.
+#[derive(Debug, Clone, Copy)]
+pub struct ModuleSource<'a> {
+    /// As configured.
+    pub settings: &'a config::Module,
+    /// What [`super::compile::compile`] made of it.
+    pub native: &'a Path,
+}
+
+/// How much a child does at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Capacity {
+    /// Calls at once in this child; one more fails with [`super::Fault::NoRoom`].
+    pub calls_max: usize,
+    /// How long a guest runs before others have their turn; 1 ms is a good value.
+    pub time_slice: Duration,
+}
+
+/// Why a child cannot run its modules. For the operator; nothing is served yet.
+#[derive(Debug, thiserror::Error)]
+pub enum GuestsError {
+    /// Address space, mostly.
+    #[error("cannot set up the Wasm engine for {calls_max} calls at once: {cause}")]
+    Engine {
+        /// As asked for.
+        calls_max: usize,
+        /// Wasmtime's reason.
+        cause: String,
+    },
+    /// No thread for the clock or the background runtime.
+    #[error("cannot start the background threads of the guests: {0}")]
+    Threads(#[source] io::Error),
+    /// The TLS library refuses its own defaults.
+    #[error("cannot set up TLS for outbound requests: {0}")]
+    Tls(String),
+    /// The cache changed after the module was compiled.
+    #[error("cannot load module {module} from {}: {cause}", native.display())]
+    Load {
+        /// The module's name.
+        module: String,
+        /// Where its native code was expected.
+        native: PathBuf,
+        /// Wasmtime's reason.
+        cause: String,
+    },
+    /// The cache changed after the module was compiled.
+    #[error("cannot load module {module}: {cause}")]
+    Footprint {
+        /// The module's name.
+        module: String,
+        /// What is wrong with the cache.
+        cause: CacheError,
+    },
+    /// The module needs more than it is given before it has done anything.
+    #[error("module {module} starts with {needs} bytes of memory, but limits.memory is {limit}")]
+    Memory {
+        /// The module's name.
+        module: String,
+        /// Bytes.
+        needs: u64,
+        /// Bytes.
+        limit: u64,
+    },
+    /// A directory that the module is granted.
+    #[error("module {module}: {cause}")]
+    Dir {
+        /// The module's name.
+        module: String,
+        /// Which directory, and why.
+        cause: DirError,
+    },
+}
+
+/// The modules of a child, ready to be called. Shared by all its threads.
+pub struct Guests {
+    engine: Engine,
+    modules: Vec<Module>,
+    clockwork: Arc<Clockwork>,
+}
+
+struct Module {
+    pre: ProxyPre<Sandbox>,
+    grants: Arc<Grants>,
+}
+
+/// What runs beside the guests: the clock that slices them, and the runtime that waits for timers, files and
+/// sockets on their behalf.
+pub(super) struct Clockwork {
+    ticker: Ticker,
+    slice: Duration,
+    /// `None` only while it is dropped.
+    runtime: Option<Runtime>,
+}
+
+impl Guests {
+    /// Starts the engine and loads the modules. To be called after the fork: it starts threads.
+    pub fn start(modules: &[ModuleSource<'_>], capacity: Capacity) -> Result<Guests, GuestsError> {
+        let needs = needs(modules)?;
+        let memory_max = modules.iter().map(|module| module.settings.limits.memory).max().unwrap_or(0).max(MEMORY_MIN);
+        let engine_error =
+            |error: wasmtime::Error| GuestsError::Engine { calls_max: capacity.calls_max, cause: format!("{error:#}") };
+        let engine = engine::for_child(capacity.calls_max, &needs, memory_max).map_err(engine_error)?;
+        let linker = engine::linker(&engine).map_err(engine_error)?;
+        let tls = outbound::tls().map_err(|error| GuestsError::Tls(error.to_string()))?;
+        let table_elements = engine::table_elements(&needs);
+        let modules = modules
+            .iter()
+            .map(|source| {
+                let settings = source.settings;
+                let files = open_dirs(&settings.dirs)
+                    .map_err(|cause| GuestsError::Dir { module: settings.name.clone(), cause })?;
+                let grants = Grants {
+                    name: settings.name.as_str().into(),
+                    limits: CallLimits::new(&settings.limits, table_elements),
+                    env: settings.env.clone().into_iter().collect(),
+                    files,
+                    outbound: settings.outbound.clone(),
+                    tls: Arc::clone(&tls),
+                };
+                Ok(Module { pre: load(&engine, &linker, source)?, grants: Arc::new(grants) })
+            })
+            .collect::<Result<Vec<_>, GuestsError>>()?;
+        let clockwork = Arc::new(Clockwork::start(&engine, capacity.time_slice).map_err(GuestsError::Threads)?);
+        Ok(Guests { engine, modules, clockwork })
+    }
+
+    /// Begins a call of a module (an index into what [`Guests::start`] was given). Nothing runs before the first
+    /// [`Call::poll`].
+    ///
+    /// The request's headers are those that the HTTP layer lets through, with `forwarded` and `x-forwarded-for` as
+    /// the server sets them.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such module.
+    #[must_use]
+    pub fn call(&self, module: usize, mut request: Request<RequestBody>, facts: CallFacts) -> Call {
+        let Module { pre, grants } = &self.modules[module];
+        if request.uri().authority().is_none() {
+            request.headers_mut().insert(header::HOST, facts.authority);
+        }
+        let link = Link::new(self.clockwork.slice, grants.limits.cpu);
+        let name = CallName { request: facts.request_id };
+        let store = Sandbox::store(&self.engine, Arc::clone(grants), name, Arc::clone(&link));
+        let method = request.method().clone();
+        let guest = http02::begin(pre.clone(), store, facts.scheme, request);
+        Call::new(guest, method, link, Arc::clone(grants), Arc::clone(&self.clockwork))
+    }
+}
+
+/// What the pool must offer, so that every module fits into every slot.
+fn needs(modules: &[ModuleSource<'_>]) -> Result<Footprint, GuestsError> {
+    modules.iter().try_fold(Footprint::default(), |needs, source| {
+        let config::Module { name, limits, .. } = source.settings;
+        let footprint =
+            footprint_of(source.native).map_err(|cause| GuestsError::Footprint { module: name.clone(), cause })?;
+        if footprint.memory_initial > limits.memory {
+            return Err(GuestsError::Memory {
+                module: name.clone(),
+                needs: footprint.memory_initial,
+                limit: limits.memory,
+            });
+        }
+        Ok(needs.max(footprint))
+    })
+}
+
+fn load(
+    engine: &Engine,
+    linker: &Linker<Sandbox>,
+    source: &ModuleSource<'_>,
+) -> Result<ProxyPre<Sandbox>, GuestsError> {
+    let load_error = |error: wasmtime::Error| GuestsError::Load {
+        module: source.settings.name.clone(),
+        native: source.native.to_owned(),
+        cause: format!("{error:#}"),
+    };
+    // SAFETY: the bytes must be what Wasmtime's serialisation wrote, unchanged. `cache` wrote this file from our own
+    // compiler's output into a directory that nobody else may write to, and checked the checksum before its path
+    // was handed out.
+    let component = unsafe { Component::deserialize_file(engine, source.native) }.map_err(load_error)?;
+    // Now, and not within the first request.
+    component.initialize_copy_on_write_image().map_err(load_error)?;
+    http02::prepare(linker, &component).map_err(load_error)
+}
+
+impl Clockwork {
+    fn start(engine: &Engine, slice: Duration) -> io::Result<Clockwork> {
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .thread_name("guest-background")
+            .enable_io()
+            .enable_time()
+            .build()?;
+        Ok(Clockwork { ticker: Ticker::start(engine.weak(), slice)?, slice, runtime: Some(runtime) })
+    }
+
+    /// A guest is about to run on this thread: the clock ticks, and the runtime is at hand.
+    pub(super) fn enter(&self) -> EnterGuard<'_> {
+        self.ticker.touch();
+        self.runtime.as_ref().expect("the runtime lives until the clockwork is dropped").enter()
+    }
+
+    pub(super) fn slice(&self) -> Duration {
+        self.slice
+    }
+}
+
+impl Drop for Clockwork {
+    fn drop(&mut self) {
+        // A file call that hangs must not keep the child from ending.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}

@@ -1,0 +1,41 @@
+//! The code inside the sandbox: how a Wasm file becomes native code, how a request becomes a call, how a call ends.
+//!
+//! The only place that names wasmtime, wasmtime-wasi, tokio and hyper. It knows requests and responses as the crate
+//! `http` has them; it never sees a byte of HTTP/1.1, a client's socket, a process or a signal.
+//!
+//! ```text
+//! compile ── cache        in a short-lived process of its own: .wasm in, native code out
+//! library ── engine       in a child, once: modules from the cache, ready to be instantiated
+//!    │       ticker       the clock that cuts a guest's time into slices
+//!    ▼
+//!   call ─── http02       one request through one instance, polled by the thread that owns the connection
+//!    │       link         what the call and its running guest share
+//!    │       body         the request's body on its way into the guest
+//!    ▼
+//! sandbox ── capabilities, limits, stdio, outbound      all that the guest can reach of the host
+//! ```
+
+mod body;
+mod cache;
+mod call;
+mod capabilities;
+pub mod compile;
+mod engine;
+mod fault;
+mod http02;
+mod library;
+mod limits;
+mod link;
+mod outbound;
+mod outbound_policy;
+mod sandbox;
+mod stdio;
+mod ticker;
+
+#[cfg(test)]
+mod testing;
+
+pub use body::{BodySender, RequestBody, body_channel};
+pub use call::{Call, CallFacts, Progress, Scheme};
+pub use fault::{Blame, Fault};
+pub use library::{Capacity, Guests, GuestsError, ModuleSource};

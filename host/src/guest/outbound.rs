@@ -1,0 +1,353 @@
+//! Requests that a guest sends: checked against the module's list, to exactly the address that was checked.
+//!
+//! Runs on the child's background runtime; dropping a call drops its requests. Whom a guest may call is decided in
+//! `outbound_policy`.
+
+use std::future::poll_fn;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::uri::{PathAndQuery, Scheme};
+use http::{HeaderName, Request, Response, Uri};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, timeout};
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use wasmtime_wasi_http::io::TokioIo;
+use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks};
+
+use super::limits::{CHUNK_BYTES, OUTBOUND_REQUESTS};
+use super::outbound_policy::{Permission, is_public, permission};
+use super::sandbox::{CallName, Grants};
+
+/// Bytes that the head of an answer may have.
+const ANSWER_HEAD_BYTES: usize = 64 << 10;
+
+/// The longest time that connecting, with the name's resolution and TLS, may take.
+const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(30);
+
+/// How far the request is in its life: the answer, and the connection that has to be driven while it is read.
+type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
+
+/// The hooks of one call.
+pub(super) struct Outbound {
+    grants: Arc<Grants>,
+    call: CallName,
+    /// One clone goes with every open request, so that counting the clones counts the requests.
+    open: Option<Arc<()>>,
+}
+
+/// The TLS settings of a child: the roots that browsers trust, no client certificate.
+pub(super) fn tls() -> Result<Arc<ClientConfig>, tokio_rustls::rustls::Error> {
+    let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.into() };
+    let config = ClientConfig::builder_with_provider(Arc::new(crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(Arc::new(config))
+}
+
+impl Outbound {
+    pub(super) fn new(grants: Arc<Grants>, call: CallName) -> Outbound {
+        Outbound { grants, call, open: None }
+    }
+
+    /// A place among the requests that the call may have open, if one is left.
+    fn place(&mut self) -> Option<Arc<()>> {
+        let open = self.open.get_or_insert_default();
+        (Arc::strong_count(open) <= OUTBOUND_REQUESTS).then(|| Arc::clone(open))
+    }
+
+    /// Everything that can be said about a request before anything is sent or resolved.
+    fn check(&mut self, uri: &Uri) -> Result<(Destination, Arc<()>), Error> {
+        let destination = Destination::of(uri).ok_or(Error::HttpRequestUriInvalid)?;
+        let Destination { host, port, default_port, .. } = &destination;
+        let permission = permission(&self.grants.outbound, host, *port, *default_port);
+        if permission == Permission::Denied {
+            tracing::warn!(
+                module = %self.grants.name, request = %self.call.request, host = %host.escape_debug(), port,
+                "outbound request denied: the module's `outbound` does not name this host and port"
+            );
+            return Err(Error::HttpRequestDenied);
+        }
+        let place = self.place().ok_or(Error::ConnectionLimitReached)?;
+        Ok((Destination { permission, ..destination }, place))
+    }
+}
+
+impl WasiHttpHooks for Outbound {
+    /// The default builds a new filter for every header.
+    fn is_forbidden_header(&mut self, name: &HeaderName) -> bool {
+        DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    }
+
+    fn send_request(
+        &mut self,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+        _processed: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Result<Sent, Error>> + Send> {
+        let checked = self.check(request.uri());
+        let grants = Arc::clone(&self.grants);
+        let call = self.call;
+        Box::new(async move {
+            let (destination, place) = checked?;
+            let timeouts = Timeouts::new(options, grants.limits.wall);
+            let sent = send(&grants, &call, &destination, request, &timeouts).await;
+            if let Err(error) = &sent {
+                tracing::info!(
+                    module = %grants.name, request = %call.request, host = %destination.host.escape_debug(),
+                    "outbound request failed: {error}"
+                );
+            }
+            let (response, connection) = sent?;
+            let driven: Box<dyn Future<Output = _> + Send> = Box::new(async move {
+                let _place = place;
+                connection.await
+            });
+            Ok((response, driven))
+        })
+    }
+
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+}
+
+/// Whom a request is for.
+struct Destination {
+    /// A name, or an address without brackets.
+    host: String,
+    port: u16,
+    default_port: u16,
+    tls: bool,
+    permission: Permission,
+}
+
+impl Destination {
+    fn of(uri: &Uri) -> Option<Destination> {
+        let tls = uri.scheme() == Some(&Scheme::HTTPS);
+        let default_port = if tls { 443 } else { 80 };
+        let authority = uri.authority()?;
+        if authority.as_str().contains('@') {
+            return None;
+        }
+        let host = authority.host();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        if host.is_empty() {
+            return None;
+        }
+        Some(Destination {
+            host: host.to_owned(),
+            port: authority.port_u16().unwrap_or(default_port),
+            default_port,
+            tls,
+            permission: Permission::Denied,
+        })
+    }
+}
+
+/// What the guest asked for, within what it may ask for.
+struct Timeouts {
+    connect: Duration,
+    first_byte: Duration,
+    between_bytes: Duration,
+}
+
+impl Timeouts {
+    fn new(options: Option<RequestOptions>, wall: Duration) -> Timeouts {
+        let options = options.unwrap_or_default();
+        Timeouts {
+            connect: options.connect_timeout.unwrap_or(CONNECT_TIMEOUT_MAX).min(CONNECT_TIMEOUT_MAX),
+            first_byte: options.first_byte_timeout.unwrap_or(wall).min(wall),
+            between_bytes: options.between_bytes_timeout.unwrap_or(wall).min(wall),
+        }
+    }
+}
+
+async fn send(
+    grants: &Grants,
+    call: &CallName,
+    to: &Destination,
+    mut request: Request<WasiBody>,
+    timeouts: &Timeouts,
+) -> Result<(Response<WasiBody>, impl Future<Output = Result<(), Error>> + Send + use<>), Error> {
+    let stream = timeout(timeouts.connect, connect(grants, call, to)).await.map_err(|_| Error::ConnectionTimeout)??;
+    let (mut sender, mut connection) =
+        http1::Builder::new().max_buf_size(ANSWER_HEAD_BYTES).handshake(TokioIo::new(stream)).await?;
+    // hyper writes the URI as it is, and only a proxy is sent the absolute form (RFC 9112, 3.2).
+    let path = request.uri().path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    *request.uri_mut() = Uri::from(path);
+
+    // Nothing moves unless the connection is polled together with the request.
+    let mut over = false;
+    let mut answer = pin!(sender.send_request(request));
+    let exchange = poll_fn(|cx| {
+        if !over && let Poll::Ready(ended) = Pin::new(&mut connection).poll(cx) {
+            over = true;
+            ended?;
+        }
+        answer.as_mut().poll(cx)
+    });
+    let response = timeout(timeouts.first_byte, exchange).await.map_err(|_| Error::ConnectionReadTimeout)??;
+    let between = timeouts.between_bytes;
+    let response = response.map(|incoming| AnswerBody::new(incoming, between).boxed_unsync());
+    Ok((response, async move { if over { Ok(()) } else { connection.await.map_err(Error::from) } }))
+}
+
+/// A TCP connection, or TLS on top of one.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+async fn connect(grants: &Grants, call: &CallName, to: &Destination) -> Result<Box<dyn Stream>, Error> {
+    let tcp = connect_to_one_of(&addresses(grants, call, to).await?).await?;
+    // What a guest writes in small pieces should not wait for the peer's acknowledgement.
+    let _ = tcp.set_nodelay(true);
+    if !to.tls {
+        return Ok(Box::new(tcp));
+    }
+    let name = match to.host.parse::<IpAddr>() {
+        Ok(address) => ServerName::from(address),
+        Err(_) => ServerName::try_from(to.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?,
+    };
+    let tls = TlsConnector::from(Arc::clone(&grants.tls)).connect(name, tcp).await.map_err(tls_error)?;
+    Ok(Box::new(tls))
+}
+
+/// Resolves a name, once: what is checked here is what is connected to, so a name server cannot answer differently
+/// the second time.
+async fn addresses(grants: &Grants, call: &CallName, to: &Destination) -> Result<Vec<SocketAddr>, Error> {
+    let found: Vec<SocketAddr> = tokio::net::lookup_host((to.host.as_str(), to.port))
+        .await
+        .map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })?
+        .collect();
+    if found.is_empty() {
+        return Err(Error::DestinationNotFound);
+    }
+    if to.permission == Permission::Anywhere {
+        return Ok(found);
+    }
+    let public: Vec<SocketAddr> = found.iter().copied().filter(|address| is_public(address.ip())).collect();
+    if public.is_empty() {
+        tracing::warn!(
+            module = %grants.name, request = %call.request, host = %to.host.escape_debug(), addresses = ?found,
+            "outbound request denied: the host's addresses are not public; `outbound` must say `!private`"
+        );
+        return Err(Error::DestinationIpProhibited);
+    }
+    Ok(public)
+}
+
+async fn connect_to_one_of(addresses: &[SocketAddr]) -> Result<TcpStream, Error> {
+    let mut last = Error::DestinationNotFound;
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                last = match error.kind() {
+                    std::io::ErrorKind::ConnectionRefused => Error::ConnectionRefused,
+                    std::io::ErrorKind::HostUnreachable | std::io::ErrorKind::NetworkUnreachable => {
+                        Error::DestinationIpUnroutable
+                    }
+                    std::io::ErrorKind::TimedOut => Error::ConnectionTimeout,
+                    _ => Error::DestinationUnavailable,
+                }
+            }
+        }
+    }
+    Err(last)
+}
+
+fn tls_error(error: std::io::Error) -> Error {
+    use tokio_rustls::rustls;
+
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
+        Some(rustls::Error::InvalidCertificate(_)) => Error::TlsCertificateError,
+        Some(rustls::Error::AlertReceived(alert)) => {
+            Error::TlsAlertReceived { alert_id: Some(u8::from(*alert)), alert_message: Some(format!("{alert:?}")) }
+        }
+        _ => Error::TlsProtocolError,
+    }
+}
+
+/// The answer's body, with a deadline for every next piece of it.
+struct AnswerBody {
+    incoming: Incoming,
+    between_bytes: Duration,
+    deadline: Pin<Box<Sleep>>,
+}
+
+impl AnswerBody {
+    fn new(incoming: Incoming, between_bytes: Duration) -> AnswerBody {
+        AnswerBody { incoming, between_bytes, deadline: Box::pin(tokio::time::sleep(between_bytes)) }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        if let Poll::Ready(frame) = Pin::new(&mut self.incoming).poll_frame(cx) {
+            let deadline = Instant::now() + self.between_bytes;
+            self.deadline.as_mut().reset(deadline);
+            return Poll::Ready(frame.map(|frame| frame.map_err(Error::from)));
+        }
+        ready!(self.deadline.as_mut().poll(cx));
+        Poll::Ready(Some(Err(Error::ConnectionReadTimeout)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.incoming.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.incoming.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn destination(uri: &str) -> Option<(String, u16, bool)> {
+        Destination::of(&uri.parse().unwrap()).map(|to| (to.host, to.port, to.tls))
+    }
+
+    #[test]
+    fn the_port_follows_from_the_scheme_unless_it_is_given() {
+        assert_eq!(destination("https://a.example/x"), Some(("a.example".into(), 443, true)));
+        assert_eq!(destination("http://a.example/x"), Some(("a.example".into(), 80, false)));
+        assert_eq!(destination("http://a.example:81/"), Some(("a.example".into(), 81, false)));
+    }
+
+    #[test]
+    fn brackets_do_not_belong_to_an_address() {
+        assert_eq!(destination("http://[::1]:81/"), Some(("::1".into(), 81, false)));
+    }
+
+    #[test]
+    fn a_destination_with_user_information_is_refused() {
+        assert_eq!(destination("http://a.example@b.example/"), None);
+    }
+
+    #[test]
+    fn a_guest_cannot_wait_longer_than_its_call_may_last() {
+        let wall = Duration::from_secs(3);
+        let day = Some(Duration::from_secs(86_400));
+        let asked = RequestOptions { connect_timeout: day, first_byte_timeout: day, between_bytes_timeout: None };
+        let timeouts = Timeouts::new(Some(asked), wall);
+        assert_eq!((timeouts.connect, timeouts.first_byte), (CONNECT_TIMEOUT_MAX, wall));
+        assert_eq!(timeouts.between_bytes, wall);
+    }
+}
