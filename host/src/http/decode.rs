@@ -231,8 +231,11 @@ fn hex_value(byte: u8) -> u64 {
 mod tests {
     use super::*;
 
-    /// The content and trailers of a chunked body and what is left of the input, or why not.
-    fn decode(decoder: &mut Decoder, text: &[u8]) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), Refusal> {
+    /// Content, trailers, and what is left of the input.
+    type Body = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
+    /// Decodes a complete body.
+    fn decode(decoder: &mut Decoder, text: &[u8]) -> Result<Body, Refusal> {
         let mut input = BytesMut::from(text);
         let mut content = Vec::new();
         loop {
@@ -288,6 +291,7 @@ mod tests {
             b"3\r\nabcd\r\n0\r\n\r\n",
             b"3\r\nabc0\r\n\r\n",
             b"3\r\nabc\n0\r\n\r\n",
+            b"3\r\nabcd\n0\r\n\r\n",
             b"3\r\nabc\r0\r\n\r\n",
             b"3\r\nabc\r\n\r\n",
             b"\xb3\r\nabc",

@@ -45,3 +45,15 @@ fn a_slow_client_is_refused_with_408() {
     client.send(b"TP/1.1\r\nHost: a\r\n\r\n");
     assert_eq!(client.receive().unwrap_err(), Refusal::HeadTimeout);
 }
+
+#[test]
+fn a_refusal_does_not_go_by_the_request_before() {
+    let mut client = Client::with(b"HEAD / HTTP/1.1\r\nHost: a\r\n\r\nGET / HTTP/1.1\r\n\r\n");
+    client.head();
+    client.answer_empty();
+    assert_eq!(client.http.after(), After::Reuse);
+    client.sent();
+    let refusal = client.receive().unwrap_err();
+    client.http.refuse(&refusal, DATE, &mut client.output);
+    assert!(client.sent().ends_with("The request has no Host field.\n"));
+}
