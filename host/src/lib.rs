@@ -1,1 +1,22 @@
+//! Guesthouse: a web server whose request handlers are sandboxed WebAssembly modules.
+//!
+//! The way of a request, from `accept` to the guest and back: [`guesthouse_mpm`] accepts and waits; [`site`] is the
+//! protocol that it drives; [`connection`] joins the socket, [`http`] (bytes, no I/O) and [`guest`] (Wasm, no HTTP/1.1).
+//! The way of a configuration: [`config`] reads and checks it, in the preparation process that [`server`] describes;
+//! [`server`] is what the parent runs.
 
+pub mod access_log;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod connection;
+pub mod demo;
+pub mod error_log;
+pub mod guest;
+pub mod http;
+mod record;
+pub mod request_id;
+pub mod respond;
+pub mod route;
+pub mod server;
+pub mod site;

@@ -1,0 +1,400 @@
+//! One request that a guest answers: feeds the guest what the client sends, and the client what the guest says, each
+//! only as fast as the other takes it.
+//!
+//! ```text
+//! socket ─► input ─► http.receive ─► body sender ─► guest ─► call.poll ─► http.data ─► output ─► socket
+//!           only while the guest wants more           only while the output is small
+//! ```
+//!
+//! Framing is `host/http`'s, the sandbox `host/guest`'s; this file only decides whose turn it is.
+
+use std::net::{IpAddr, SocketAddr};
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use guesthouse_mpm::Next;
+use http::header::{FORWARDED, HeaderName};
+use http::{HeaderMap, HeaderValue, Request};
+
+use super::wire::{Filled, Flushed, Wire};
+use super::{Scope, State, Step};
+use crate::config::Timing;
+use crate::guest::{BodySender, Call, CallFacts, Fault, Progress, RequestBody, Scheme, body_channel};
+use crate::http::timing::ReadDeadline;
+use crate::http::{AnswerContext, AnswerLength, BadAnswer, Received, Refusal, RequestHead};
+use crate::record::Record;
+use crate::request_id::RequestId;
+use crate::respond::{self, Fixed};
+
+/// A guest is not asked for more while so many bytes wait for the client.
+const OUTPUT_BYTES_MAX: usize = 256 * 1024;
+
+/// A client that has ended its sending side may still read, but more often it is gone: its guest gets so long.
+const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
+
+/// The status that access logs tell when the client was gone before the answer began (as nginx has it).
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// A request in the hands of a guest.
+pub(super) struct Exchange {
+    call: Call,
+    upload: Upload,
+    module: usize,
+    id: RequestId,
+    record: Box<Record>,
+    /// The guest must have finished by then.
+    wall: Instant,
+    /// When the client was first seen to have ended its sending side.
+    client_ended: Option<Instant>,
+    /// Close after the answer, whatever the client would like.
+    close: bool,
+}
+
+/// The request's body on its way to the guest.
+enum Upload {
+    /// There is none, or the guest has got all of it, or does not want it.
+    Done,
+    /// The guest is busy with what it has: the client's clock stands still.
+    Resting { body: BodySender, deadline: ReadDeadline, since: Instant },
+    /// The guest waits for the client.
+    Wanted { body: BodySender, deadline: ReadDeadline },
+}
+
+/// What feeding the guest came to.
+enum Fed {
+    /// The guest has got something new: ask it again.
+    Something,
+    /// The guest does not want more at the moment, or the client has nothing at the moment.
+    Nothing,
+    /// The client is at fault.
+    Refused(Refusal),
+    /// The client is gone.
+    Gone,
+}
+
+impl Exchange {
+    /// Hands a request over to a guest.
+    ///
+    /// # Errors
+    /// The body is larger than the module takes, as its length already tells.
+    pub(super) fn begin(
+        request: RequestHead,
+        module: usize,
+        record: Box<Record>,
+        client: Option<SocketAddr>,
+        close: bool,
+        wire: &mut Wire,
+        scope: &mut Scope<'_, '_>,
+    ) -> Result<Self, Refusal> {
+        let settings = &scope.site.config.modules[module];
+        let limit = settings.limits.request_body.min(scope.site.config.server.request_limits.limit_request_body);
+        wire.http.limit_body(limit)?;
+        let id = scope.thread.request_ids.next();
+        let (upload, body) = if request.body != crate::http::RequestBody::None {
+            let (sender, body) = body_channel();
+            let Timing { body_timeout, min_rate, .. } = *scope.timing();
+            let deadline = ReadDeadline::new(scope.turn.now, body_timeout, None, min_rate);
+            (Upload::Resting { body: sender, deadline, since: scope.turn.now }, body)
+        } else {
+            (Upload::Done, RequestBody::empty())
+        };
+        let RequestHead { method, path_and_query, version, mut headers, authority, .. } = request;
+        say_who_asks(&mut headers, client, &authority);
+        let mut request = Request::new(body);
+        *request.method_mut() = method;
+        *request.uri_mut() = path_and_query.into();
+        *request.version_mut() = version;
+        *request.headers_mut() = headers;
+        let authority = HeaderValue::try_from(authority).unwrap_or(HeaderValue::from_static(""));
+        let facts = CallFacts { scheme: Scheme::Http, authority, request_id: id };
+        let call = scope.site.guests.call(module, request, facts);
+        Ok(Self {
+            call,
+            upload,
+            module,
+            id,
+            record,
+            wall: scope.turn.now + settings.limits.wall,
+            client_ended: None,
+            close,
+        })
+    }
+
+    /// Lets guest and client go on as far as they can without waiting.
+    pub(super) fn step(mut self: Box<Self>, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+        if scope.turn.now >= self.wall {
+            let fault = self.call.time_out();
+            return self.fail(&fault, wire, scope);
+        }
+        if self.client_has_left(scope) {
+            return self.client_is_gone(scope);
+        }
+        loop {
+            if wire.output.len() > OUTPUT_BYTES_MAX {
+                match wire.flush(scope) {
+                    Flushed::All => {}
+                    Flushed::Blocked(at) => return self.wait_for_the_client(at, scope),
+                    Flushed::Broken => return self.client_is_gone(scope),
+                }
+            }
+            let said = match self.call.poll(&mut Context::from_waker(scope.turn.waker)) {
+                Progress::Head(head, length) => {
+                    self.record.status = head.status.as_u16();
+                    let length = length.map_or(AnswerLength::Unknown, AnswerLength::Known);
+                    let date = scope.thread.clock.http_date(scope.turn.now);
+                    let context = AnswerContext { date, close: self.close || scope.turn.draining };
+                    wire.http.answer(head.status, &head.headers, length, &context, &mut wire.output)
+                }
+                Progress::Data(data) => {
+                    self.record.body_bytes += data.len() as u64;
+                    wire.http.data(data, &mut wire.output)
+                }
+                Progress::End(trailers) => wire.http.end(trailers.as_ref(), &mut wire.output),
+                Progress::Pending => match self.feed(wire, scope) {
+                    Fed::Something => continue,
+                    Fed::Nothing => return self.flush_and_wait(wire, scope),
+                    Fed::Refused(refusal) => return self.refuse(&refusal, wire, scope),
+                    Fed::Gone => return self.client_is_gone(scope),
+                },
+                Progress::Sliced => return self.flush_and_yield(wire, scope),
+                Progress::Done => return self.finish(scope),
+                Progress::Failed(fault) => return self.fail(&fault, wire, scope),
+            };
+            if let Err(bad) = said {
+                return self.bad_answer(&bad, wire, scope);
+            }
+        }
+    }
+
+    /// Passes on what the client has sent, if the guest waits for it.
+    fn feed(&mut self, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Fed {
+        let now = scope.turn.now;
+        loop {
+            match std::mem::replace(&mut self.upload, Upload::Done) {
+                Upload::Done => return Fed::Nothing,
+                Upload::Resting { body, .. } | Upload::Wanted { body, .. } if body.is_abandoned() => {
+                    return Fed::Nothing;
+                }
+                Upload::Resting { body, mut deadline, since } => {
+                    if !body.wanted() {
+                        self.upload = Upload::Resting { body, deadline, since };
+                        return Fed::Nothing;
+                    }
+                    wire.http.accept_body(&mut wire.output);
+                    deadline.stood_still(now - since);
+                    self.upload = Upload::Wanted { body, deadline };
+                }
+                Upload::Wanted { mut body, mut deadline } => {
+                    match wire.http.receive(&mut wire.input, &scope.site.limits) {
+                        Ok(Received::Data(data)) => {
+                            body.send(data);
+                            self.upload = Upload::Resting { body, deadline, since: now };
+                            return Fed::Something;
+                        }
+                        Ok(Received::End(trailers)) => {
+                            body.end(trailers);
+                            return Fed::Something;
+                        }
+                        Ok(Received::Incomplete) => {}
+                        Ok(Received::Head(_)) => unreachable!("a head is received only after the body before it"),
+                        Err(refusal) => return Fed::Refused(refusal),
+                    }
+                    match wire.fill(scope) {
+                        Filled::Bytes(count) => deadline.received(count),
+                        Filled::Nothing if now < deadline.at() => {
+                            self.upload = Upload::Wanted { body, deadline };
+                            return Fed::Nothing;
+                        }
+                        Filled::Nothing => return Fed::Refused(Refusal::BodyTimeout),
+                        Filled::End => return Fed::Gone,
+                    }
+                    self.upload = Upload::Wanted { body, deadline };
+                }
+            }
+        }
+    }
+
+    fn flush_and_wait(self: Box<Self>, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+        match wire.flush(scope) {
+            Flushed::Broken => self.client_is_gone(scope),
+            Flushed::Blocked(at) => self.wait_for_the_client(at, scope),
+            Flushed::All => {
+                let until = self.until();
+                let next = match self.upload {
+                    Upload::Wanted { .. } => Next::Read(until),
+                    Upload::Done | Upload::Resting { .. } => Next::Wait(until),
+                };
+                Step::Wait(State::Exchange(self), next)
+            }
+        }
+    }
+
+    fn flush_and_yield(self: Box<Self>, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+        match wire.flush(scope) {
+            Flushed::Broken => self.client_is_gone(scope),
+            Flushed::All | Flushed::Blocked(_) => {
+                let until = self.until();
+                Step::Wait(State::Exchange(self), Next::Yield(until))
+            }
+        }
+    }
+
+    /// The output is blocked, and stays so `until` at most.
+    fn wait_for_the_client(self: Box<Self>, until: Instant, scope: &mut Scope<'_, '_>) -> Step {
+        if scope.turn.now >= until {
+            tracing::info!(request = %self.id, "dropped a client that took nothing for the write timeout");
+            return self.client_is_gone(scope);
+        }
+        let until = until.min(self.until());
+        Step::Wait(State::Exchange(self), Next::Write(until))
+    }
+
+    /// When to look at this request again at the latest.
+    fn until(&self) -> Instant {
+        let body = match &self.upload {
+            Upload::Wanted { deadline, .. } => Some(deadline.at()),
+            Upload::Done | Upload::Resting { .. } => None,
+        };
+        let client = self.client_ended.map(|at| at + HALF_CLOSED_GRACE);
+        [body, client].into_iter().flatten().fold(self.wall, Instant::min)
+    }
+
+    /// Whether the client has ended its side and has had its grace. What it sent before may still be unread, so
+    /// the grace begins when the guest has got all of the body, or wants no more of it.
+    fn client_has_left(&mut self, scope: &Scope<'_, '_>) -> bool {
+        if !scope.turn.stream.peer_closed() || !matches!(self.upload, Upload::Done) {
+            return false;
+        }
+        let since = *self.client_ended.get_or_insert(scope.turn.now);
+        scope.turn.now >= since + HALF_CLOSED_GRACE
+    }
+
+    fn finish(mut self: Box<Self>, scope: &mut Scope<'_, '_>) -> Step {
+        self.close_the_books(scope);
+        Step::Go(State::flush(scope))
+    }
+
+    /// The guest is at fault, or took too long.
+    fn fail(self: Box<Self>, fault: &Fault, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+        let module = &scope.site.config.modules[self.module].name;
+        tracing::error!(module, request = %self.id, cause = fault.kind(), "{fault}");
+        self.answer_instead(&respond::fault(fault), wire, scope)
+    }
+
+    /// The guest said what cannot be sent.
+    fn bad_answer(self: Box<Self>, bad: &BadAnswer, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+        let module = &scope.site.config.modules[self.module].name;
+        tracing::error!(module, request = %self.id, cause = "bad answer", "{bad}");
+        self.answer_instead(&respond::server_error(), wire, scope)
+    }
+
+    /// The server answers in the guest's place; if the guest's answer has begun, the connection breaks off, so that
+    /// the client can tell.
+    fn answer_instead(mut self: Box<Self>, answer: &Fixed, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+        // An answer that has begun stays unfinished, and the connection with it.
+        if !wire.http.answer_begun() {
+            self.record.status = answer.status.as_u16();
+            self.record.body_bytes = answer.body.len() as u64;
+            wire.answer_fixed(answer, self.close || scope.turn.draining, scope);
+        }
+        self.finish(scope)
+    }
+
+    /// The client's fault, found while its body arrived.
+    fn refuse(mut self: Box<Self>, refusal: &Refusal, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+        tracing::debug!(request = %self.id, "refused a request: {refusal}");
+        if !wire.http.answer_begun() {
+            self.record.status = refusal.status().as_u16();
+        }
+        wire.refuse(refusal, scope);
+        self.finish(scope)
+    }
+
+    fn client_is_gone(mut self: Box<Self>, scope: &mut Scope<'_, '_>) -> Step {
+        tracing::debug!(request = %self.id, "the client is gone; its guest is ended");
+        if self.record.status == 0 {
+            self.record.status = CLIENT_CLOSED_REQUEST;
+        }
+        self.close_the_books(scope);
+        Step::Go(State::Closed)
+    }
+
+    /// The guest is done with: its place is free, its request is logged.
+    fn close_the_books(&mut self, scope: &mut Scope<'_, '_>) {
+        self.record.guest_cpu = self.call.cpu();
+        scope.turn.end_request();
+        scope.log(&self.record);
+    }
+}
+
+/// Tells the guest who asks: the client's address as this server sees it (RFC 7239 and the customary field), never
+/// what the client says of itself.
+fn say_who_asks(headers: &mut HeaderMap, client: Option<SocketAddr>, authority: &str) {
+    for name in CLIENT_CLAIMS {
+        headers.remove(*name);
+    }
+    let Some(client) = client.map(|client| client.ip().to_canonical()) else { return };
+    let node = match client {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    let forwarded = match authority {
+        "" => format!("for={node};proto=http"),
+        authority => format!("for={node};host=\"{authority}\";proto=http"),
+    };
+    let fields =
+        [(FORWARDED, forwarded), (X_FORWARDED_FOR, client.to_string()), (X_FORWARDED_PROTO, "http".to_owned())];
+    for (name, value) in fields {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            headers.insert(name, value);
+        }
+    }
+}
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+
+/// Fields in which proxies tell whom they speak for: a client's word for it is worth nothing.
+const CLIENT_CLAIMS: &[&str] = &[
+    "forwarded",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-port",
+    "x-forwarded-proto",
+    "x-forwarded-server",
+    "x-real-ip",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(client: &str, authority: &str, sent: &[(&'static str, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in sent {
+            headers.append(*name, HeaderValue::from_static(value));
+        }
+        say_who_asks(&mut headers, Some(client.parse().unwrap()), authority);
+        headers
+    }
+
+    #[test]
+    fn a_guest_is_told_the_address_that_the_server_sees() {
+        let headers = told("192.0.2.7:999", "example.org:80", &[]);
+        assert_eq!(headers["forwarded"], "for=192.0.2.7;host=\"example.org:80\";proto=http");
+        assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
+        assert_eq!(told("[2001:db8::1]:9", "h", &[])["forwarded"], "for=\"[2001:db8::1]\";host=\"h\";proto=http");
+        assert_eq!(told("[::ffff:192.0.2.7]:9", "", &[])["forwarded"], "for=192.0.2.7;proto=http");
+    }
+
+    #[test]
+    fn what_a_client_claims_of_itself_is_dropped() {
+        let sent =
+            [("x-forwarded-for", "10.0.0.1"), ("forwarded", "for=10.0.0.1"), ("x-real-ip", "10.0.0.1"), ("x", "y")];
+        let headers = told("192.0.2.7:999", "h", &sent);
+        assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
+        assert!(headers.get("x-real-ip").is_none());
+        assert!(!format!("{headers:?}").contains("10.0.0.1"), "{headers:?}");
+        assert_eq!(headers["x"], "y");
+    }
+}

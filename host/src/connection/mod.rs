@@ -1,0 +1,367 @@
+//! One client's connection, from `accept` to its end: joins the socket, HTTP/1.1 and the guests.
+//!
+//! ```text
+//!            first byte              whole head            a place is free
+//!   ┌─ Idle ───────────► Head ─────────────────► Admission ───────────────► Exchange
+//!   │   ▲                 ▲ │ │                                                │
+//!   │   │ nothing more is │ │ │ refused, or a fixed answer                     │ answered
+//!   │   │ here yet        │ │ ▼                                                ▼
+//!   │   └─────────────────┴─┼── Flush ◄────────────────────────────────────────┘
+//!   │ timeout, drained      │    │ must close
+//!   ▼                       ▼    ▼
+//! Closed ◄────────────────────  Linger
+//! ```
+//!
+//! Every state owns what it needs; a step consumes the state and gives the next. The bytes themselves and the
+//! socket's calls are in [`wire`], a request that a guest answers is in [`exchange`]. Nothing here knows a pid, a
+//! poller, or Wasmtime.
+
+mod exchange;
+mod wire;
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use guesthouse_mpm::{Next, Turn};
+
+use self::exchange::Exchange;
+use self::wire::{Filled, Flushed, Wire};
+use crate::config::Timing;
+use crate::http::timing::ReadDeadline;
+use crate::http::{After, Received, Refusal, RequestHead};
+use crate::record::Record;
+use crate::respond;
+use crate::route::Responder;
+use crate::site::{Site, Thread};
+
+/// A connection between two requests is closed so soon when the child drains: time enough for a request that is
+/// already on its way, which is then answered with `Connection: close`.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
+
+/// Apache's MAX_SECS_TO_LINGER: a lingering close ends after so long whatever the client sends.
+const LINGER_MAX: Duration = Duration::from_secs(30);
+
+/// One connection, apart from its socket.
+pub struct Connection {
+    wire: Wire,
+    state: State,
+    facts: Facts,
+}
+
+/// What stays the same, and what is counted, over a connection's requests.
+struct Facts {
+    client: Option<SocketAddr>,
+    /// Requests whose head was received.
+    requests: u32,
+}
+
+enum State {
+    /// Between two requests.
+    Idle {
+        until: Instant,
+    },
+    /// A request's head is awaited (since `began`) or arriving (its first byte came then).
+    Head {
+        began: Instant,
+        deadline: ReadDeadline,
+    },
+    /// A request waits for a place among those in flight.
+    Admission {
+        request: Box<RequestHead>,
+        module: usize,
+        record: Box<Record>,
+        until: Instant,
+    },
+    /// A guest answers.
+    Exchange(Box<Exchange>),
+    /// The answer is whole; what of it the socket did not take yet is written, and what is left of the request's
+    /// body is read.
+    Flush {
+        deadline: ReadDeadline,
+    },
+    /// The answer is written and the sending side shut down; what the client still sends is thrown away, so that
+    /// no reset overtakes the answer (RFC 9112 9.6).
+    Linger {
+        until: Instant,
+        at_the_latest: Instant,
+    },
+    Closed,
+}
+
+/// What a step came to.
+enum Step {
+    /// Go on with this state at once.
+    Go(State),
+    /// Nothing more to do in this state until what `Next` says.
+    Wait(State, Next),
+}
+
+/// The circumstances of a turn.
+struct Scope<'a, 't> {
+    site: &'a Site,
+    thread: &'a mut Thread,
+    turn: &'a mut Turn<'t>,
+}
+
+impl Scope<'_, '_> {
+    fn timing(&self) -> &Timing {
+        &self.site.config.server.timing
+    }
+
+    /// Logs an answered request.
+    fn log(&mut self, record: &Record) {
+        let Thread { access_log, clock, .. } = self.thread;
+        if let Some(log) = access_log {
+            let module = record.module.map(|module| self.site.config.modules[module].name.as_str());
+            // A guest that answered at once did so within this turn: its time is not told by the turn's.
+            log.add(&record.entry(module, Instant::now()), clock.common_log_date(self.turn.now));
+        }
+    }
+}
+
+impl Connection {
+    /// A connection accepted at `at`; its first request has until the header timeout.
+    pub(crate) fn new(client: Option<SocketAddr>, at: Instant, timing: &Timing) -> Self {
+        Self { wire: Wire::new(), state: State::head(at, timing), facts: Facts { client, requests: 0 } }
+    }
+
+    /// Does what can be done without waiting.
+    pub(crate) fn advance(&mut self, site: &Site, thread: &mut Thread, turn: &mut Turn<'_>) -> Next {
+        let mut scope = Scope { site, thread, turn };
+        loop {
+            let state = std::mem::replace(&mut self.state, State::Closed);
+            match state.step(&mut self.wire, &mut self.facts, &mut scope) {
+                Step::Go(State::Closed) => return Next::Close,
+                Step::Go(next) => self.state = next,
+                Step::Wait(state, next) => {
+                    self.state = state;
+                    return next;
+                }
+            }
+        }
+    }
+}
+
+impl State {
+    fn head(now: Instant, timing: &Timing) -> Self {
+        let Timing { header_timeout, header_timeout_max, min_rate, .. } = *timing;
+        Self::Head { began: now, deadline: ReadDeadline::new(now, header_timeout, Some(header_timeout_max), min_rate) }
+    }
+
+    fn flush(scope: &Scope<'_, '_>) -> Self {
+        let Timing { body_timeout, min_rate, .. } = *scope.timing();
+        Self::Flush { deadline: ReadDeadline::new(scope.turn.now, body_timeout, None, min_rate) }
+    }
+
+    fn step(self, wire: &mut Wire, facts: &mut Facts, scope: &mut Scope<'_, '_>) -> Step {
+        match self {
+            State::Idle { until } => idle(until, wire, scope),
+            State::Head { began, deadline } => head(began, deadline, wire, facts, scope),
+            State::Admission { request, module, record, until } => {
+                admission(request, module, record, until, wire, facts, scope)
+            }
+            State::Exchange(exchange) => exchange.step(wire, scope),
+            State::Flush { deadline } => flush(deadline, wire, scope),
+            State::Linger { until, at_the_latest } => linger(until, at_the_latest, wire, scope),
+            State::Closed => Step::Go(State::Closed),
+        }
+    }
+}
+
+fn idle(until: Instant, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    let now = scope.turn.now;
+    match wire.fill(scope) {
+        Filled::Bytes(_) => Step::Go(State::head(now, scope.timing())),
+        Filled::End => Step::Go(State::Closed),
+        Filled::Nothing if now >= until => Step::Go(State::Closed),
+        Filled::Nothing => {
+            let until = if scope.turn.draining { until.min(now + DRAIN_GRACE) } else { until };
+            Step::Wait(State::Idle { until }, Next::Idle(until))
+        }
+    }
+}
+
+fn head(
+    began: Instant,
+    mut deadline: ReadDeadline,
+    wire: &mut Wire,
+    facts: &mut Facts,
+    scope: &mut Scope<'_, '_>,
+) -> Step {
+    match wire.http.receive(&mut wire.input, &scope.site.limits) {
+        Ok(Received::Head(request)) => return begin(request, began, wire, facts, scope),
+        Ok(Received::Incomplete) => {}
+        Ok(Received::Data(_) | Received::End(_)) => unreachable!("a body is received only after its head"),
+        Err(refusal) => return refuse(&refusal, wire, scope),
+    }
+    let now = scope.turn.now;
+    let nothing_yet = wire.http.is_idle() && wire.input.is_empty();
+    match wire.fill(scope) {
+        Filled::Bytes(count) => {
+            deadline.received(count);
+            Step::Go(State::Head { began: if nothing_yet { now } else { began }, deadline })
+        }
+        Filled::End => Step::Go(State::Closed),
+        Filled::Nothing => {
+            let at = match (nothing_yet, scope.turn.draining) {
+                (true, true) => deadline.at().min(began + DRAIN_GRACE),
+                _ => deadline.at(),
+            };
+            match () {
+                () if now < at => Step::Wait(State::Head { began, deadline }, Next::Read(at)),
+                () if nothing_yet => Step::Go(State::Closed),
+                () => refuse(&Refusal::HeadTimeout, wire, scope),
+            }
+        }
+    }
+}
+
+/// A whole head is here: who answers it?
+fn begin(
+    request: Box<RequestHead>,
+    began: Instant,
+    wire: &mut Wire,
+    facts: &mut Facts,
+    scope: &mut Scope<'_, '_>,
+) -> Step {
+    facts.requests += 1;
+    let mut record = Box::new(Record::new(&request, facts.client, began));
+    match scope.site.router.find(&request.authority, request.path_and_query.path()) {
+        Ok(Some(&Responder::Module(module))) => {
+            record.module = Some(module);
+            let until = scope.turn.now + scope.site.config.modules[module].limits.wall;
+            Step::Go(State::Admission { request, module, record, until })
+        }
+        Ok(Some(Responder::Fixed(answer))) => answer_fixed(answer, record, wire, facts, scope),
+        Ok(None) => answer_fixed(&respond::not_found(), record, wire, facts, scope),
+        Err(bad) => {
+            tracing::debug!("cannot route a request: {bad}");
+            answer_fixed(&respond::bad_request(), record, wire, facts, scope)
+        }
+    }
+}
+
+/// Answers by itself; what the request's body is left is read or the connection closed, as HTTP decides.
+fn answer_fixed(
+    answer: &respond::Fixed,
+    mut record: Box<Record>,
+    wire: &mut Wire,
+    facts: &Facts,
+    scope: &mut Scope<'_, '_>,
+) -> Step {
+    record.status = answer.status.as_u16();
+    record.body_bytes = answer.body.len() as u64;
+    wire.answer_fixed(answer, must_close(facts, scope), scope);
+    scope.log(&record);
+    Step::Go(State::flush(scope))
+}
+
+/// Whether the connection may carry no further request.
+fn must_close(facts: &Facts, scope: &Scope<'_, '_>) -> bool {
+    let requests_max = scope.timing().max_keep_alive_requests;
+    scope.turn.draining || (requests_max > 0 && facts.requests >= requests_max)
+}
+
+fn admission(
+    request: Box<RequestHead>,
+    module: usize,
+    record: Box<Record>,
+    until: Instant,
+    wire: &mut Wire,
+    facts: &Facts,
+    scope: &mut Scope<'_, '_>,
+) -> Step {
+    if scope.turn.begin_request() {
+        let close = must_close(facts, scope);
+        return match Exchange::begin(*request, module, record, facts.client, close, wire, scope) {
+            Ok(exchange) => Step::Go(State::Exchange(Box::new(exchange))),
+            Err(refusal) => {
+                scope.turn.end_request();
+                refuse(&refusal, wire, scope)
+            }
+        };
+    }
+    if scope.turn.now >= until || scope.turn.stream.peer_closed() {
+        tracing::warn!("a request found no place in time: raise max_requests_in_flight, or add children");
+        return answer_fixed(&respond::unavailable(), record, wire, facts, scope);
+    }
+    Step::Wait(State::Admission { request, module, record, until }, Next::Admit(until))
+}
+
+/// Answers a request that is not to be answered otherwise, and closes.
+fn refuse(refusal: &Refusal, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    tracing::debug!("refused a request: {refusal}");
+    wire.refuse(refusal, scope);
+    Step::Go(State::flush(scope))
+}
+
+fn flush(mut deadline: ReadDeadline, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    let now = scope.turn.now;
+    match wire.flush(scope) {
+        Flushed::All => {}
+        Flushed::Blocked(at) if now < at => return Step::Wait(State::Flush { deadline }, Next::Write(at)),
+        Flushed::Blocked(_) => {
+            tracing::info!("dropped a client that took nothing for the write timeout");
+            return Step::Go(State::Closed);
+        }
+        Flushed::Broken => return Step::Go(State::Closed),
+    }
+    match wire.http.after() {
+        After::Reuse if wire.input.is_empty() => {
+            wire.rest();
+            Step::Go(State::Idle { until: now + scope.timing().keep_alive_timeout })
+        }
+        After::Reuse => Step::Go(State::head(now, scope.timing())),
+        After::Discard => match wire.http.receive(&mut wire.input, &scope.site.limits) {
+            Ok(Received::Data(_) | Received::End(_)) => Step::Go(State::Flush { deadline }),
+            Ok(Received::Head(_)) => unreachable!("a head is received only after the body before it"),
+            Ok(Received::Incomplete) => match wire.fill(scope) {
+                Filled::Bytes(count) => {
+                    deadline.received(count);
+                    Step::Go(State::Flush { deadline })
+                }
+                Filled::Nothing if now < deadline.at() => {
+                    let at = deadline.at();
+                    Step::Wait(State::Flush { deadline }, Next::Read(at))
+                }
+                Filled::Nothing | Filled::End => shut_down(wire, scope),
+            },
+            Err(_) => shut_down(wire, scope),
+        },
+        After::Close(reason) => {
+            tracing::trace!("closing the connection: {reason}");
+            shut_down(wire, scope)
+        }
+    }
+}
+
+/// The lingering close begins.
+fn shut_down(wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    wire.rest();
+    match scope.turn.stream.shutdown_write() {
+        Ok(()) => {
+            let now = scope.turn.now;
+            Step::Go(State::Linger { until: now + scope.timing().linger_timeout, at_the_latest: now + LINGER_MAX })
+        }
+        Err(_) => Step::Go(State::Closed),
+    }
+}
+
+fn linger(mut until: Instant, at_the_latest: Instant, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    let now = scope.turn.now;
+    loop {
+        match wire.discard(scope) {
+            Filled::Bytes(_) => until = now + scope.timing().linger_timeout,
+            Filled::End => return Step::Go(State::Closed),
+            Filled::Nothing => break,
+        }
+        if now >= at_the_latest {
+            break;
+        }
+    }
+    let at = until.min(at_the_latest);
+    if now >= at {
+        return Step::Go(State::Closed);
+    }
+    Step::Wait(State::Linger { until, at_the_latest }, Next::Linger(at))
+}

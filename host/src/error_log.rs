@@ -1,0 +1,88 @@
+//! The error log: where lines of `tracing` go, in parent and children alike. One line for each event, with the time,
+//! the process and the level; each leaves in one write, so that the lines of several processes never mix.
+//!
+//! Who says what stands where it happens; nothing here decides what is logged but for the level
+//! (`GUESTHOUSE_LOG=debug`; default `info`).
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Arc, RwLock};
+
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+
+use crate::config::LogTarget;
+
+/// The environment variable that sets the level: off, error, warn, info, debug or trace.
+pub const LEVEL_VARIABLE: &str = "GUESTHOUSE_LOG";
+
+/// The one error log of this process, and of those that it forks.
+#[derive(Debug, Clone)]
+pub struct ErrorLog(Arc<RwLock<Sink>>);
+
+#[derive(Debug)]
+enum Sink {
+    StandardError,
+    File(Arc<File>),
+}
+
+impl ErrorLog {
+    /// Sends every event of `tracing` to standard error until [`reopen`](Self::reopen) says otherwise.
+    ///
+    /// # Panics
+    /// If called twice in a process.
+    #[must_use]
+    pub fn install() -> Self {
+        let log = Self(Arc::new(RwLock::new(Sink::StandardError)));
+        let level = std::env::var(LEVEL_VARIABLE).ok().and_then(|level| level.parse().ok());
+        let writer = log.clone();
+        tracing_subscriber::fmt()
+            .with_max_level(level.unwrap_or(LevelFilter::INFO))
+            .with_ansi(false)
+            .with_target(false)
+            .with_timer(TimeAndProcess)
+            .with_writer(move || writer.writer())
+            .init();
+        log
+    }
+
+    /// Opens the target anew: a log file that was moved away is made again.
+    ///
+    /// # Errors
+    /// The file cannot be opened for appending; the log stays where it was.
+    pub fn reopen(&self, target: &LogTarget) -> io::Result<()> {
+        let sink = match target {
+            LogTarget::StandardError => Sink::StandardError,
+            LogTarget::File(path) => Sink::File(Arc::new(append_to(path)?)),
+        };
+        *self.0.write().expect("no thread panics with the log in its hands") = sink;
+        Ok(())
+    }
+
+    fn writer(&self) -> Box<dyn Write> {
+        match &*self.0.read().expect("no thread panics with the log in its hands") {
+            Sink::StandardError => Box::new(io::stderr()),
+            Sink::File(file) => Box::new(Arc::clone(file)),
+        }
+    }
+}
+
+/// Opens a log file for appending, made with mode 0640 if it is not there.
+///
+/// # Errors
+/// What `open(2)` says.
+pub fn append_to(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+}
+
+struct TimeAndProcess;
+
+impl FormatTime for TimeAndProcess {
+    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
+        SystemTime.format_time(writer)?;
+        write!(writer, " [{}]", std::process::id())
+    }
+}

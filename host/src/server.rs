@@ -1,0 +1,148 @@
+//! The application that the parent runs: what to prepare, what to load, and what a child starts with.
+//!
+//! The parent never reads what an operator or a developer wrote. A preparation process (`guesthouse prepare`) reads
+//! the configuration, checks it, compiles what is not compiled yet, and writes a [`Prepared`] to its standard
+//! output; the parent takes that over and its children inherit it. Guests and connections are elsewhere.
+
+use std::fs::File;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use guesthouse_mpm::{Application, ChildContext, LoadError, Settings, StartError};
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Config, LogTarget};
+use crate::error_log::{self, ErrorLog};
+use crate::guest::compile::compile;
+use crate::site::Site;
+
+/// What the preparation process tells the parent: a configuration that can be served as it is.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Prepared {
+    pub config: Config,
+    /// The native code of each module, in the order of `config.modules`.
+    pub natives: Vec<PathBuf>,
+}
+
+/// Does the preparation process's work.
+///
+/// # Errors
+/// A text for the operator that names every mistake found, one on each line.
+pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
+    let (config, warnings) = config::read(config_path).map_err(|errors| errors.to_string())?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
+    }
+    let make = |dir: &Path, mode| {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(dir);
+        made.map_err(|error| format!("cannot make the directory {}: {error}", dir.display()))
+    };
+    make(&config.server.runtime_dir, 0o755)?;
+    make(&config.server.cache_dir, 0o700)?;
+    let mut natives = Vec::new();
+    let mut mistakes = Vec::new();
+    for module in &config.modules {
+        match compile(&module.path, &config.server.cache_dir) {
+            Ok(compiled) => natives.push(compiled.native),
+            Err(error) => mistakes.push(format!("module {}: {error}", module.name)),
+        }
+    }
+    if mistakes.is_empty() { Ok(Prepared { config, natives }) } else { Err(mistakes.join("\n")) }
+}
+
+/// The server as its parent sees it.
+#[derive(Debug)]
+pub struct Server {
+    config_path: PathBuf,
+    error_log: ErrorLog,
+    /// The latest reading, and the one before it for as long as the latest may be abandoned.
+    readings: Vec<Reading>,
+}
+
+#[derive(Debug)]
+struct Reading {
+    prepared: Prepared,
+    access_log: Option<Arc<File>>,
+}
+
+impl Server {
+    /// `config_path` is read at the start and again at every reload.
+    #[must_use]
+    pub fn new(config_path: PathBuf, error_log: ErrorLog) -> Self {
+        Self { config_path, error_log, readings: Vec::new() }
+    }
+
+    /// Where the preparation writes what it has to say.
+    fn preparation_log(&self) -> Stdio {
+        let Some(LogTarget::File(path)) = self.readings.last().map(|now| &now.prepared.config.server.error_log) else {
+            return Stdio::inherit();
+        };
+        error_log::append_to(path).map_or_else(|_| Stdio::inherit(), Stdio::from)
+    }
+
+    fn open_logs(&self, server: &config::Server) -> Result<Option<Arc<File>>, LoadError> {
+        let cannot =
+            |what: &str, path: &Path, error| LoadError(format!("cannot open the {what} {}: {error}", path.display()));
+        let access_log = match &server.access_log {
+            None => None,
+            Some(LogTarget::StandardError) => {
+                let standard_error = std::io::stderr();
+                let copy = std::os::fd::AsFd::as_fd(&standard_error).try_clone_to_owned();
+                Some(copy.map_err(|error| LoadError(format!("cannot use standard error for the access log: {error}")))?)
+                    .map(|fd| Arc::new(File::from(fd)))
+            }
+            Some(LogTarget::File(path)) => {
+                let file = error_log::append_to(path).map_err(|error| cannot("access log", path, error))?;
+                Some(Arc::new(file))
+            }
+        };
+        if let Err(error) = self.error_log.reopen(&server.error_log)
+            && let LogTarget::File(path) = &server.error_log
+        {
+            return Err(cannot("error log", path, error));
+        }
+        Ok(access_log)
+    }
+}
+
+impl Application for Server {
+    type Protocol = Site;
+
+    fn preparation(&mut self) -> Option<Command> {
+        // The program that runs, even if another has taken its place on the disk by now.
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("prepare").arg(&self.config_path).stderr(self.preparation_log());
+        Some(command)
+    }
+
+    fn load(&mut self, prepared: &[u8]) -> Result<Settings, LoadError> {
+        let prepared: Prepared = serde_json::from_slice(prepared)
+            .map_err(|error| LoadError(format!("cannot read what the preparation wrote: {error}")))?;
+        let access_log = self.open_logs(&prepared.config.server)?;
+        let settings = prepared.config.mpm.clone();
+        self.readings.push(Reading { prepared, access_log });
+        // Older ones can no longer be returned to.
+        let superseded = self.readings.len().saturating_sub(2);
+        self.readings.drain(..superseded);
+        Ok(settings)
+    }
+
+    fn abandon(&mut self) {
+        if self.readings.len() > 1 {
+            self.readings.pop();
+        }
+        if let Some(reading) = self.readings.last()
+            && let Err(error) = self.error_log.reopen(&reading.prepared.config.server.error_log)
+        {
+            tracing::error!("cannot go back to the former error log: {error}");
+        }
+    }
+
+    fn start(&self, child: &ChildContext) -> Result<Site, StartError> {
+        let reading = self.readings.last().expect("children are forked after a reading was loaded");
+        let Prepared { config, natives } = &reading.prepared;
+        Site::start(config, natives, reading.access_log.clone(), child)
+    }
+}

@@ -1,0 +1,103 @@
+//! What one child serves: routes, guests and logs, behind the [`Protocol`] that the MPMs drive.
+//!
+//! From `accept` to the guest: an MPM accepts a socket and calls [`Site::accept`], which makes a
+//! [`Connection`]; from then on it calls [`Site::advance`], and the connection reads, parses, routes, calls the
+//! guest and writes, as far as that goes without waiting. Nothing here waits, and nothing here parses.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use guesthouse_mpm::{Accepted, ChildContext, Next, Protocol, StartError, ThreadContext, Turn};
+
+use crate::access_log::AccessLog;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::connection::Connection;
+use crate::guest::{Capacity, Guests, ModuleSource};
+use crate::http;
+use crate::request_id::RequestIds;
+use crate::route::Router;
+
+/// One child's view of one reading of the configuration. Shared by its threads; never changes.
+pub struct Site {
+    pub(crate) config: Config,
+    pub(crate) limits: http::Limits,
+    pub(crate) router: Router,
+    pub(crate) guests: Guests,
+    access_log: Option<Arc<File>>,
+}
+
+/// What one thread lends to the connection that it advances.
+pub struct Thread {
+    pub(crate) clock: Clock,
+    pub(crate) request_ids: RequestIds,
+    pub(crate) access_log: Option<AccessLog>,
+    /// Where a read puts its bytes before they are appended to a connection's input.
+    pub(crate) scratch: Box<[u8]>,
+}
+
+/// How long a guest computes before others have their turn.
+const TIME_SLICE: Duration = Duration::from_millis(1);
+
+/// Bytes that one read takes at most.
+const READ_BYTES_MAX: usize = 64 * 1024;
+
+impl Site {
+    /// Loads every module's native code. Threads are started here: to be called in a child only.
+    ///
+    /// # Errors
+    /// The engine or a module cannot be used, and why.
+    pub fn start(
+        config: &Config,
+        natives: &[PathBuf],
+        access_log: Option<Arc<File>>,
+        child: &ChildContext,
+    ) -> Result<Self, StartError> {
+        let sources = config.modules.iter().zip(natives);
+        let sources: Vec<_> = sources.map(|(settings, native)| ModuleSource { settings, native }).collect();
+        let capacity = Capacity { calls_max: child.requests_in_flight_max, time_slice: TIME_SLICE };
+        let guests = Guests::start(&sources, capacity).map_err(|error| StartError(error.to_string()))?;
+        let limits = &config.server.request_limits;
+        Ok(Self {
+            limits: http::Limits {
+                request_line: limits.limit_request_line,
+                fields: limits.limit_request_fields,
+                field_size: limits.limit_request_field_size,
+            },
+            router: Router::new(&config.routes),
+            config: config.clone(),
+            guests,
+            access_log,
+        })
+    }
+}
+
+impl Protocol for Site {
+    type Thread = Thread;
+    type Connection = Connection;
+
+    fn thread(&self, context: ThreadContext) -> Result<Thread, StartError> {
+        Ok(Thread {
+            clock: Clock::new(Instant::now()),
+            request_ids: RequestIds::new(context.index),
+            access_log: self.access_log.clone().map(AccessLog::new),
+            scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+        })
+    }
+
+    fn accept(&self, _thread: &mut Thread, accepted: &Accepted) -> Connection {
+        Connection::new(accepted.peer, accepted.at, &self.config.server.timing)
+    }
+
+    fn advance(&self, thread: &mut Thread, connection: &mut Connection, turn: &mut Turn<'_>) -> Next {
+        connection.advance(self, thread, turn)
+    }
+
+    fn turn_end(&self, thread: &mut Thread) {
+        if let Some(log) = &mut thread.access_log {
+            log.write();
+        }
+    }
+}
