@@ -42,11 +42,26 @@ impl Stream {
         Self { socket, readable: true, writable: true, peer_closed: false, bytes_written: 0 }
     }
 
-    pub(crate) fn note(&mut self, edge: Edge) {
+    /// Remembers what the kernel has said. Whether that is news: what is known already (a socket just accepted is
+    /// assumed to be readable and writable) is no reason to advance a connection that waits nevertheless.
+    pub(crate) fn note(&mut self, edge: Edge) -> bool {
+        let before = self.missing();
         self.peer_closed |= edge.peer_closed;
         // A closed or broken socket answers every operation at once: let the next one find out how.
         self.readable |= edge.readable || edge.peer_closed;
         self.writable |= edge.writable;
+        before != self.missing()
+    }
+
+    /// The edges that have not come yet: what a blocking MPM asks the kernel for.
+    pub(crate) fn missing(&self) -> Edge {
+        Edge { readable: !self.readable, writable: !self.writable, peer_closed: !self.peer_closed }
+    }
+
+    /// Lets the next read ask the kernel, though no edge has come: before a connection that seems to be idle is
+    /// closed, it may look for a request that has just arrived.
+    pub(crate) fn probe(&mut self) {
+        self.readable = true;
     }
 
     /// Whether a read may give something: the last one did not come back short, or the kernel has spoken since.
@@ -153,5 +168,59 @@ impl AsFd for Stream {
 impl AsRawFd for Stream {
     fn as_raw_fd(&self) -> RawFd {
         self.as_fd().as_raw_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pair() -> (Stream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        (Stream::new(Socket::Unix(ours)), theirs)
+    }
+
+    #[test]
+    fn a_read_that_came_back_short_makes_the_next_one_wait_for_an_edge() {
+        let (mut stream, mut theirs) = pair();
+        theirs.write_all(b"abc").unwrap();
+        let mut buffer = [0; 8];
+        assert_eq!(stream.read(&mut buffer).unwrap(), 3);
+        theirs.write_all(b"def").unwrap();
+        assert_eq!(stream.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert!(stream.note(Edge { readable: true, ..Edge::default() }));
+        assert_eq!(stream.read(&mut buffer).unwrap(), 3);
+    }
+
+    #[test]
+    fn what_is_known_already_is_no_news() {
+        let (mut stream, _theirs) = pair();
+        assert!(!stream.note(Edge { readable: true, writable: true, peer_closed: false }));
+        assert!(stream.note(Edge { peer_closed: true, ..Edge::default() }));
+        assert!(!stream.note(Edge { readable: true, writable: true, peer_closed: true }));
+    }
+
+    #[test]
+    fn the_end_of_the_peer_stays_readable_until_it_is_read() {
+        let (mut stream, mut theirs) = pair();
+        theirs.write_all(b"abc").unwrap();
+        drop(theirs);
+        stream.note(Edge { readable: true, writable: true, peer_closed: true });
+        let mut buffer = [0; 8];
+        assert_eq!(stream.read(&mut buffer).unwrap(), 3);
+        assert_eq!(stream.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_full_socket_is_written_to_again_only_after_an_edge() {
+        let (mut stream, theirs) = pair();
+        while stream.write(&[0; 65536]).is_ok() {}
+        assert_eq!(stream.missing(), Edge { readable: false, writable: true, peer_closed: true });
+        assert!(stream.take_bytes_written() > 0);
+        drop(theirs);
+        assert_eq!(stream.write(b"x").unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        stream.note(Edge { writable: true, peer_closed: true, ..Edge::default() });
+        assert_eq!(stream.write(b"x").unwrap_err().kind(), io::ErrorKind::BrokenPipe);
     }
 }

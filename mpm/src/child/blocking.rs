@@ -1,0 +1,194 @@
+//! A thread that serves one connection at a time, from `accept` until it closes: what prefork and worker share.
+//! The thread waits in `poll(2)` for whatever is missing: an edge of the socket, a wake, an order, a deadline.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Instant;
+
+use nix::libc;
+use nix::poll::{PollFd, PollFlags};
+
+use super::crew::{Crew, Orders};
+use super::guard;
+use super::watch::{earliest, has_spoken, wait};
+use crate::error::StartError;
+use crate::listener::Taken;
+use crate::protocol::{Accepted, Gate, Next, Pass, Protocol, ThreadContext, Turn};
+use crate::scoreboard::{Status, ThreadSlot};
+use crate::stream::{Edge, Stream};
+use crate::waker::Bell;
+
+/// Peer has shut down its sending side; nix has no name for it.
+const POLLRDHUP: PollFlags = PollFlags::from_bits_retain(libc::POLLRDHUP);
+
+/// Where a thread hears of orders while it serves a connection.
+pub(super) trait Overseer {
+    /// What becomes readable when there is something to [`heed`](Self::heed).
+    fn fd(&self) -> Option<BorrowedFd<'_>>;
+    /// The descriptor is readable.
+    fn heed(&mut self);
+    /// When the connection is closed whatever it is doing.
+    fn end(&self) -> Option<Instant>;
+}
+
+/// A thread that serves one connection at a time.
+pub(super) struct Attendant<P: Protocol> {
+    crew: Arc<Crew<P>>,
+    pub(super) slot: ThreadSlot,
+    thread: P::Thread,
+    /// One connection has one request in flight.
+    gate: Gate,
+    bell: Arc<Bell>,
+    /// Rings the bell. One for all connections: a wake for one that is gone merely advances the next one once more.
+    waker: Waker,
+}
+
+impl<P: Protocol> Attendant<P> {
+    /// # Errors
+    /// The protocol has no state for the thread, or no descriptor is to be had.
+    pub(super) fn new(crew: &Arc<Crew<P>>, index: usize, slot: ThreadSlot) -> Result<Self, StartError> {
+        let thread = crew.protocol.thread(ThreadContext { index, slot: slot.clone() })?;
+        let bell = Bell::new().map_err(|error| StartError(format!("cannot make an eventfd: {error}")))?;
+        let bell = Arc::new(bell);
+        let waker = Arc::clone(&bell).into();
+        Ok(Self { crew: Arc::clone(crew), slot, thread, gate: Gate::new(1), bell, waker })
+    }
+
+    /// Serves a connection until it closes.
+    pub(super) fn serve(&mut self, (stream, peer, local): Taken, overseer: &mut impl Overseer) {
+        self.slot.count_connection();
+        self.slot.set_status(Status::BusyRead);
+        let accepted = Accepted { peer, local, at: Instant::now() };
+        if let Some(connection) = guard::accept(&self.crew.protocol, &mut self.thread, &accepted) {
+            self.converse(stream, connection, overseer);
+        }
+        guard::turn_end(&self.crew.protocol, &mut self.thread);
+        self.crew.count_closed();
+    }
+
+    fn converse(&mut self, mut stream: Stream, mut connection: P::Connection, overseer: &mut impl Overseer) {
+        let mut pass = Pass::default();
+        let mut next = Next::Read(Instant::now());
+        while overseer.end().is_none_or(|end| Instant::now() < end) {
+            let draining = self.crew.orders() != Orders::Serve;
+            if draining && matches!(next, Next::Idle(_)) {
+                stream.probe();
+            }
+            next = self.advance(&mut stream, &mut connection, &mut pass, draining);
+            let until = match next {
+                Next::Close => break,
+                Next::Idle(_) if draining => break,
+                // Nobody else is served here, so nobody is waited for; but orders are looked for.
+                Next::Yield(_) | Next::Admit(_) => Instant::now(),
+                Next::Read(at) | Next::Write(at) | Next::Idle(at) | Next::Wait(at) | Next::Linger(at) => {
+                    guard::turn_end(&self.crew.protocol, &mut self.thread);
+                    at
+                }
+            };
+            self.slot.set_status(status(next));
+            self.wait(&mut stream, overseer, until);
+        }
+        self.gate.leave(&mut pass);
+        guard::close(connection);
+    }
+
+    fn advance(
+        &mut self,
+        stream: &mut Stream,
+        connection: &mut P::Connection,
+        pass: &mut Pass,
+        draining: bool,
+    ) -> Next {
+        if self.bell.is_rung() {
+            self.bell.silence();
+        }
+        let (now, gate) = (Instant::now(), &mut self.gate);
+        let turn = Turn { stream, waker: &self.waker, now, draining, gate, pass, slot: &self.slot };
+        let next = guard::advance(&self.crew.protocol, &mut self.thread, connection, turn);
+        self.slot.add_bytes(stream.take_bytes_written());
+        next
+    }
+
+    /// Waits for an edge of the socket that is missing, a wake, an order or the deadline.
+    fn wait(&self, stream: &mut Stream, overseer: &mut impl Overseer, until: Instant) {
+        let missing = stream.missing();
+        // An entry that asks for nothing, in place of one that is not needed: the kernel would report a socket that
+        // has hung up even if it is asked for nothing.
+        let nothing = || PollFd::new(self.bell.as_fd(), PollFlags::empty());
+        let wanted = flags(missing);
+        let mut fds = [
+            if wanted.is_empty() { nothing() } else { PollFd::new(stream.as_fd(), wanted) },
+            // An entry of its own, because nix cannot decode an answer with this flag in it.
+            if missing.peer_closed { PollFd::new(stream.as_fd(), POLLRDHUP) } else { nothing() },
+            PollFd::new(self.bell.as_fd(), PollFlags::POLLIN),
+            overseer.fd().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
+        ];
+        wait(&mut fds, earliest(Some(until), overseer.end()));
+        let edge = edge(&fds[0], &fds[1], wanted);
+        let ordered = has_spoken(&fds[3]);
+        stream.note(edge);
+        if ordered {
+            overseer.heed();
+        }
+    }
+}
+
+fn flags(missing: Edge) -> PollFlags {
+    let mut flags = PollFlags::empty();
+    flags.set(PollFlags::POLLIN, missing.readable);
+    flags.set(PollFlags::POLLOUT, missing.writable);
+    flags
+}
+
+fn edge(socket: &PollFd<'_>, end: &PollFd<'_>, wanted: PollFlags) -> Edge {
+    let broken = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
+    let socket = socket.revents().unwrap_or(wanted);
+    Edge {
+        readable: socket.intersects(PollFlags::POLLIN | broken),
+        writable: socket.intersects(PollFlags::POLLOUT | broken),
+        peer_closed: socket.intersects(broken) || has_spoken(end),
+    }
+}
+
+/// What the scoreboard shows of a thread whose only connection waits for this.
+fn status(next: Next) -> Status {
+    match next {
+        Next::Read(_) => Status::BusyRead,
+        Next::Write(_) | Next::Admit(_) | Next::Wait(_) | Next::Yield(_) => Status::BusyWrite,
+        Next::Idle(_) => Status::BusyKeepAlive,
+        Next::Linger(_) | Next::Close => Status::Closing,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Socket;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::time::Duration;
+
+    fn polled(stream: &Stream) -> Edge {
+        let missing = stream.missing();
+        let wanted = flags(missing);
+        let mut fds = [PollFd::new(stream.as_fd(), wanted), PollFd::new(stream.as_fd(), POLLRDHUP)];
+        wait(&mut fds, Some(Instant::now() + Duration::from_secs(5)));
+        edge(&fds[0], &fds[1], wanted)
+    }
+
+    #[test]
+    fn poll_reports_the_missing_edges_as_the_poller_does() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut stream = Stream::new(Socket::Unix(ours));
+        assert!(stream.read(&mut [0; 8]).is_err());
+        theirs.write_all(b"x").unwrap();
+        assert_eq!(polled(&stream), Edge { readable: true, ..Edge::default() });
+        drop(theirs);
+        let edge = polled(&stream);
+        assert!(edge.peer_closed);
+        assert!(stream.note(edge));
+        assert!(!stream.missing().readable && !stream.missing().peer_closed, "nothing is left to ask for");
+    }
+}

@@ -1,0 +1,267 @@
+//! The connections of one event thread: where each one is, what it waits for, and whose turn is next.
+//! Pure: no socket, no clock and no protocol; what a connection is made of is a type parameter.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use crate::deadline::DeadlineQueue;
+use crate::poller::Token;
+use crate::protocol::Next;
+use crate::scoreboard::Connections as Tally;
+
+/// Entries of connections that are gone are tolerated in the queue for admission up to twice the connections, plus
+/// this.
+const SLACK: usize = 64;
+
+/// Connections by token, and the queues they stand in.
+///
+/// ```text
+///             wake, edge, deadline                 Next::Yield
+///   Parked ─────────────────────────► Ready   ┌──────────────────► Yielded
+///     ▲                                 │     │                       │
+///     └──── any other Next ◄──── advanced ◄───┴───────────────────────┘
+/// ```
+pub(super) struct Connections<T> {
+    places: Vec<Place<T>>,
+    free: Vec<u32>,
+    /// To be advanced now.
+    ready: VecDeque<Token>,
+    /// To be advanced one at a time, when nobody is ready.
+    yielded: VecDeque<Token>,
+    /// Those that were told to wait for admission, oldest first, and others that have moved on.
+    admission: VecDeque<Token>,
+    /// Those that are idle, by deadline: the earliest has been idle longest.
+    idle: DeadlineQueue,
+    deadlines: DeadlineQueue,
+    tally: Tally,
+    /// Connections that wait for admission.
+    unadmitted: usize,
+}
+
+/// Boxed, so that the table stays small when many connections have come and gone.
+struct Place<T> {
+    generation: u32,
+    seat: Option<Box<Seat<T>>>,
+}
+
+struct Seat<T> {
+    value: T,
+    next: Next,
+    queue: Queue,
+    is_in_admission: bool,
+}
+
+/// The run queue that a connection stands in: one at most, so that it is advanced once however much happens to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Queue {
+    Parked,
+    Ready,
+    Yielded,
+}
+
+impl<T> Connections<T> {
+    pub(super) fn new() -> Self {
+        Self {
+            places: Vec::new(),
+            free: Vec::new(),
+            ready: VecDeque::new(),
+            yielded: VecDeque::new(),
+            admission: VecDeque::new(),
+            idle: DeadlineQueue::default(),
+            deadlines: DeadlineQueue::default(),
+            tally: Tally::default(),
+            unadmitted: 0,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.places.len() - self.free.len()
+    }
+
+    /// Connections by what they wait for.
+    pub(super) fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// Adds a connection, which counts as reading until it is [`settle`](Self::settle)d. `make` is told its token.
+    pub(super) fn insert(&mut self, now: Instant, make: impl FnOnce(Token) -> T) -> Token {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.places.push(Place { generation: 0, seat: None });
+            u32::try_from(self.places.len() - 1).expect("a process has fewer than 2^32 descriptors")
+        });
+        let place = &mut self.places[index as usize];
+        let token = Token { index, generation: place.generation };
+        let next = Next::Read(now);
+        let queue = Queue::Parked;
+        let seat = Seat { value: make(token), next, queue, is_in_admission: false };
+        place.seat = Some(Box::new(seat));
+        *count_of(&mut self.tally, next) += 1;
+        token
+    }
+
+    /// `None`: it is gone.
+    pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut T> {
+        self.seat_mut(token).map(|seat| &mut seat.value)
+    }
+
+    pub(super) fn is_idle(&mut self, token: Token) -> bool {
+        self.seat_mut(token).is_some_and(|seat| matches!(seat.next, Next::Idle(_)))
+    }
+
+    pub(super) fn remove(&mut self, token: Token) -> Option<T> {
+        let place = self.places.get_mut(token.index as usize).filter(|place| place.generation == token.generation)?;
+        let seat = place.seat.take()?;
+        place.generation = Token::next_generation(place.generation);
+        self.free.push(token.index);
+        *count_of(&mut self.tally, seat.next) -= 1;
+        self.unadmitted -= usize::from(matches!(seat.next, Next::Admit(_)));
+        self.sweep();
+        Some(seat.value)
+    }
+
+    /// The connection was advanced, and this is what it waits for now.
+    pub(super) fn settle(&mut self, token: Token, next: Next) {
+        let Some(seat) = self.places.get_mut(token.index as usize).and_then(|place| place.occupant(token)) else {
+            return;
+        };
+        let before = std::mem::replace(&mut seat.next, next);
+        *count_of(&mut self.tally, before) -= 1;
+        *count_of(&mut self.tally, next) += 1;
+        self.unadmitted -= usize::from(matches!(before, Next::Admit(_)));
+        self.unadmitted += usize::from(matches!(next, Next::Admit(_)));
+        match next {
+            Next::Yield(_) if seat.queue != Queue::Yielded => {
+                seat.queue = Queue::Yielded;
+                self.yielded.push_back(token);
+            }
+            Next::Admit(_) if !std::mem::replace(&mut seat.is_in_admission, true) => self.admission.push_back(token),
+            Next::Idle(at) => self.idle.set(token.index, at),
+            Next::Yield(_) | Next::Admit(_) | Next::Read(_) | Next::Write(_) => {}
+            Next::Wait(_) | Next::Linger(_) | Next::Close => {}
+        }
+        if let Some(deadline) = next.deadline() {
+            self.deadlines.set(token.index, deadline);
+        }
+    }
+
+    /// Something has happened to the connection: it is to be advanced, unless it stands in a run queue already.
+    pub(super) fn schedule(&mut self, token: Token) {
+        if let Some(seat) = self.seat_mut(token)
+            && seat.queue == Queue::Parked
+        {
+            seat.queue = Queue::Ready;
+            self.ready.push_back(token);
+        }
+    }
+
+    /// Schedules those whose deadlines have come.
+    pub(super) fn schedule_expired(&mut self, now: Instant) {
+        loop {
+            let places = &self.places;
+            let deadline_of = |index: u32| places[index as usize].seat.as_ref().and_then(|seat| seat.next.deadline());
+            let Some(index) = self.deadlines.pop_expired(now, deadline_of) else { return };
+            self.schedule(Token { index, generation: self.places[index as usize].generation });
+        }
+    }
+
+    /// Schedules all that are idle; `look` is shown each first.
+    pub(super) fn schedule_idle(&mut self, mut look: impl FnMut(&mut T)) {
+        for index in 0..self.places.len() {
+            let place = &mut self.places[index];
+            let token = Token { index: index as u32, generation: place.generation };
+            if let Some(seat) = place.seat.as_deref_mut().filter(|seat| matches!(seat.next, Next::Idle(_))) {
+                look(&mut seat.value);
+                self.schedule(token);
+            }
+        }
+    }
+
+    /// How many are ready now. Who becomes ready while they are served comes after them, in another turn.
+    pub(super) fn ready_len(&self) -> usize {
+        self.ready.len()
+    }
+
+    pub(super) fn has_runnable(&self) -> bool {
+        !self.ready.is_empty() || !self.yielded.is_empty()
+    }
+
+    pub(super) fn pop_ready(&mut self) -> Option<Token> {
+        let token = self.ready.pop_front()?;
+        self.park(token)
+    }
+
+    pub(super) fn pop_yielded(&mut self) -> Option<Token> {
+        let token = self.yielded.pop_front()?;
+        self.park(token)
+    }
+
+    /// How many wait for admission.
+    pub(super) fn unadmitted(&self) -> usize {
+        self.unadmitted
+    }
+
+    /// The one that has waited longest for admission.
+    pub(super) fn pop_unadmitted(&mut self) -> Option<Token> {
+        while let Some(token) = self.admission.pop_front() {
+            if let Some(seat) = self.seat_mut(token) {
+                seat.is_in_admission = false;
+                if matches!(seat.next, Next::Admit(_)) {
+                    return Some(token);
+                }
+            }
+        }
+        None
+    }
+
+    /// The one that has been idle longest.
+    pub(super) fn pop_oldest_idle(&mut self) -> Option<Token> {
+        let places = &self.places;
+        let idle_until = |index: u32| {
+            let next = places[index as usize].seat.as_ref()?.next;
+            if matches!(next, Next::Idle(_)) { next.deadline() } else { None }
+        };
+        let index = self.idle.pop_earliest(idle_until)?;
+        Some(Token { index, generation: self.places[index as usize].generation })
+    }
+
+    /// When to look for expired deadlines again.
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    fn park(&mut self, token: Token) -> Option<Token> {
+        self.seat_mut(token)?.queue = Queue::Parked;
+        Some(token)
+    }
+
+    fn seat_mut(&mut self, token: Token) -> Option<&mut Seat<T>> {
+        self.places.get_mut(token.index as usize)?.occupant(token)
+    }
+
+    /// Keeps the queue of which members are taken out only when it is popped in proportion to the connections.
+    fn sweep(&mut self) {
+        if self.admission.len() > 2 * self.len() + SLACK {
+            let places = &self.places;
+            self.admission.retain(|token| places[token.index as usize].generation == token.generation);
+        }
+    }
+}
+
+impl<T> Place<T> {
+    fn occupant(&mut self, token: Token) -> Option<&mut Seat<T>> {
+        if self.generation == token.generation { self.seat.as_deref_mut() } else { None }
+    }
+}
+
+fn count_of(tally: &mut Tally, next: Next) -> &mut u32 {
+    match next {
+        Next::Read(_) => &mut tally.reading,
+        Next::Write(_) => &mut tally.writing,
+        Next::Idle(_) => &mut tally.idle,
+        Next::Admit(_) | Next::Wait(_) | Next::Yield(_) => &mut tally.waiting,
+        Next::Linger(_) | Next::Close => &mut tally.lingering,
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,139 @@
+//! Connections that are mere letters, advanced by hand.
+
+use std::time::Duration;
+
+use super::*;
+
+fn after(start: Instant, ms: u64) -> Instant {
+    start + Duration::from_millis(ms)
+}
+
+fn three(start: Instant) -> (Connections<char>, [Token; 3]) {
+    let mut connections = Connections::new();
+    let tokens = ['a', 'b', 'c'].map(|name| connections.insert(start, |_| name));
+    for token in tokens {
+        connections.settle(token, Next::Read(after(start, 1000)));
+    }
+    (connections, tokens)
+}
+
+fn ready(connections: &mut Connections<char>) -> Vec<Token> {
+    std::iter::from_fn(|| connections.pop_ready()).collect()
+}
+
+#[test]
+fn a_connection_is_ready_once_however_much_happens_to_it() {
+    let start = Instant::now();
+    let (mut connections, [a, b, _]) = three(start);
+    for token in [b, a, b, b] {
+        connections.schedule(token);
+    }
+    connections.schedule_expired(after(start, 1));
+    assert_eq!(ready(&mut connections), [b, a]);
+    assert!(!connections.has_runnable());
+}
+
+#[test]
+fn a_token_of_a_closed_connection_never_hits_its_successor() {
+    let start = Instant::now();
+    let (mut connections, [a, ..]) = three(start);
+    connections.schedule(a);
+    assert_eq!(connections.remove(a), Some('a'));
+    let successor = connections.insert(start, |_| 'd');
+    assert_eq!(successor.index, a.index);
+    connections.schedule(a);
+    connections.settle(a, Next::Yield(start));
+    assert_eq!(ready(&mut connections), []);
+    assert_eq!(connections.get_mut(a), None);
+    assert_eq!(connections.remove(a), None);
+    assert_eq!(connections.get_mut(successor), Some(&mut 'd'));
+}
+
+#[test]
+fn deadlines_schedule_and_a_later_deadline_does_not() {
+    let start = Instant::now();
+    let (mut connections, [a, b, c]) = three(start);
+    connections.settle(a, Next::Idle(after(start, 5)));
+    connections.settle(b, Next::Wait(after(start, 10)));
+    connections.settle(b, Next::Wait(after(start, 2000)));
+    assert_eq!(connections.next_deadline(), Some(after(start, 5)));
+    connections.schedule_expired(after(start, 20));
+    assert_eq!(ready(&mut connections), [a]);
+    connections.settle(a, Next::Idle(after(start, 3000)));
+    connections.schedule_expired(after(start, 1000));
+    assert_eq!(ready(&mut connections), [c]);
+}
+
+#[test]
+fn a_yielded_connection_keeps_its_place_behind_all_that_are_ready() {
+    let start = Instant::now();
+    let (mut connections, [a, b, _]) = three(start);
+    connections.settle(a, Next::Yield(after(start, 5)));
+    connections.schedule(a);
+    connections.schedule(b);
+    connections.schedule_expired(after(start, 6));
+    assert_eq!(ready(&mut connections), [b]);
+    assert_eq!(connections.pop_yielded(), Some(a));
+    assert_eq!(connections.pop_yielded(), None);
+}
+
+#[test]
+fn admission_goes_by_age_and_passes_over_who_has_moved_on() {
+    let start = Instant::now();
+    let (mut connections, [a, b, c]) = three(start);
+    for token in [a, b, c, a] {
+        connections.settle(token, Next::Admit(after(start, 9)));
+    }
+    assert_eq!(connections.unadmitted(), 3);
+    connections.settle(a, Next::Wait(after(start, 9)));
+    assert_eq!(connections.unadmitted(), 2);
+    assert_eq!(connections.pop_unadmitted(), Some(b));
+    connections.remove(c);
+    assert_eq!(connections.pop_unadmitted(), None);
+    assert_eq!(connections.unadmitted(), 1, "b was not settled yet");
+}
+
+#[test]
+fn the_connection_that_has_been_idle_longest_goes_first() {
+    let start = Instant::now();
+    let (mut connections, [a, b, c]) = three(start);
+    for (token, at) in [(a, 10), (b, 11), (c, 12)] {
+        connections.settle(token, Next::Idle(after(start, at)));
+    }
+    connections.settle(a, Next::Read(after(start, 20)));
+    connections.settle(a, Next::Idle(after(start, 30)));
+    assert_eq!(connections.pop_oldest_idle(), Some(b));
+    connections.remove(b);
+    connections.settle(c, Next::Read(after(start, 40)));
+    assert_eq!(connections.pop_oldest_idle(), Some(a));
+    connections.remove(a);
+    assert_eq!(connections.pop_oldest_idle(), None);
+}
+
+#[test]
+fn the_tally_follows_every_connection_to_its_end() {
+    let start = Instant::now();
+    let (mut connections, [a, b, c]) = three(start);
+    connections.settle(a, Next::Linger(start));
+    connections.settle(b, Next::Admit(start));
+    let expected = Tally { reading: 1, waiting: 1, lingering: 1, ..Tally::default() };
+    assert_eq!(connections.tally(), expected);
+    for token in [a, b, c] {
+        connections.remove(token);
+    }
+    assert_eq!((connections.tally(), connections.len(), connections.unadmitted()), (Tally::default(), 0, 0));
+}
+
+#[test]
+fn queues_do_not_grow_with_connections_that_come_and_go() {
+    let start = Instant::now();
+    let mut connections = Connections::new();
+    for _ in 0..10_000 {
+        let token = connections.insert(start, |_| 'x');
+        connections.settle(token, Next::Admit(start));
+        connections.settle(token, Next::Idle(start));
+        connections.remove(token);
+    }
+    assert!(connections.admission.len() <= 2 * SLACK);
+    assert_eq!(connections.places.len(), 1);
+}

@@ -1,0 +1,180 @@
+//! Taking connections from the listeners: which one next, when not at all, and for how long.
+//! Who serves what was taken is the business of the three MPMs; nothing here waits.
+
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::crew::Orders;
+use crate::listener::{Listener, Taken};
+
+/// How long to leave the listeners alone when descriptors or memory are out. A connection that closes ends it.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(100);
+/// A child that has no connection and yet cannot accept one for so long is sick.
+const SICK_AFTER: Duration = Duration::from_secs(10);
+
+/// Whether connections are taken.
+///
+/// ```text
+/// Open ── Stop ──► Emptying ── nothing is waiting any more ──► Closed
+///   └── Retire, Sick, Drain, ParentGone ─────────────────────────┘
+/// ```
+pub(super) enum Intake {
+    Open(Door),
+    /// The server stops: what waits in the backlog already is taken, at most `left` connections.
+    Emptying {
+        door: Door,
+        left: u32,
+    },
+    /// Nothing is taken any more, and the listeners are closed: when nobody else has them open either, a client is
+    /// refused instead of left waiting.
+    Closed,
+}
+
+/// The listeners, as one thread sees them.
+pub(super) struct Door {
+    listeners: Arc<[Listener]>,
+    /// Which of them may have connections: set by readiness, cleared by an accept that would block.
+    ready: Vec<bool>,
+    /// The listener to ask first: they take turns.
+    first: usize,
+    shortage: Option<Shortage>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Shortage {
+    since: Instant,
+    pause_end: Instant,
+}
+
+impl Intake {
+    /// All listeners count as ready until they say otherwise.
+    pub(super) fn new(listeners: Arc<[Listener]>) -> Self {
+        let ready = vec![true; listeners.len()];
+        Intake::Open(Door { listeners, ready, first: 0, shortage: None })
+    }
+
+    /// Follows the orders. `closing` is shown the listeners before they are closed, when they are.
+    pub(super) fn obey(&mut self, orders: Orders, backlog: u32, closing: impl FnOnce(&[Listener])) {
+        let left = match orders {
+            Orders::Serve => return,
+            Orders::Stop => backlog,
+            Orders::Retire | Orders::Sick | Orders::Drain | Orders::ParentGone => 0,
+        };
+        *self = match std::mem::replace(self, Intake::Closed) {
+            Intake::Open(mut door) if left > 0 => {
+                door.ready.fill(true);
+                Intake::Emptying { door, left }
+            }
+            Intake::Emptying { door, left } if orders == Orders::Stop && left > 0 && door.is_ready() => {
+                Intake::Emptying { door, left }
+            }
+            Intake::Open(door) | Intake::Emptying { door, .. } => {
+                closing(&door.listeners);
+                Intake::Closed
+            }
+            Intake::Closed => Intake::Closed,
+        };
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        matches!(self, Intake::Closed)
+    }
+
+    /// The listener of this index may have connections.
+    pub(super) fn note(&mut self, index: usize) {
+        if let Some(ready) = self.door_mut().and_then(|door| door.ready.get_mut(index)) {
+            *ready = true;
+        }
+    }
+
+    /// When [`take`](Self::take) may take something: a time that has passed or is yet to come; `None`: not before
+    /// a listener becomes ready.
+    pub(super) fn ready_at(&self, now: Instant) -> Option<Instant> {
+        let door = self.door()?;
+        door.is_ready().then(|| door.shortage.map_or(now, |shortage| shortage.pause_end))
+    }
+
+    /// Takes one connection. `None`: there is none, or none can be taken now.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Taken> {
+        match self {
+            Intake::Open(door) => door.take(now),
+            Intake::Emptying { left: 0, .. } | Intake::Closed => None,
+            Intake::Emptying { door, left } => {
+                let taken = door.take(now);
+                *left -= u32::from(taken.is_some());
+                taken
+            }
+        }
+    }
+
+    /// A connection has closed: there is a descriptor again.
+    pub(super) fn end_pause(&mut self, now: Instant) {
+        if let Some(shortage) = self.door_mut().and_then(|door| door.shortage.as_mut()) {
+            shortage.pause_end = now;
+        }
+    }
+
+    /// Nothing could be accepted for so long that, if the child has no connection, it is sick.
+    pub(super) fn is_starved(&self, now: Instant) -> bool {
+        self.door().and_then(|door| door.shortage).is_some_and(|shortage| now >= shortage.since + SICK_AFTER)
+    }
+
+    pub(super) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.door().into_iter().flat_map(|door| door.listeners.iter().map(AsFd::as_fd))
+    }
+
+    fn door(&self) -> Option<&Door> {
+        match self {
+            Intake::Open(door) | Intake::Emptying { door, .. } => Some(door),
+            Intake::Closed => None,
+        }
+    }
+
+    fn door_mut(&mut self) -> Option<&mut Door> {
+        match self {
+            Intake::Open(door) | Intake::Emptying { door, .. } => Some(door),
+            Intake::Closed => None,
+        }
+    }
+}
+
+impl Door {
+    fn is_ready(&self) -> bool {
+        self.ready.contains(&true)
+    }
+
+    fn take(&mut self, now: Instant) -> Option<Taken> {
+        if self.shortage.is_some_and(|shortage| now < shortage.pause_end) {
+            return None;
+        }
+        for turn in 0..self.listeners.len() {
+            let index = (self.first + turn) % self.listeners.len();
+            if !self.ready[index] {
+                continue;
+            }
+            match self.listeners[index].accept() {
+                Ok(Some(taken)) => {
+                    self.first = index + 1;
+                    self.shortage = None;
+                    return Some(taken);
+                }
+                Ok(None) => self.ready[index] = false,
+                Err(error) => {
+                    self.pause(now, index, &error);
+                    return None;
+                }
+            }
+        }
+        None
+    }
+
+    fn pause(&mut self, now: Instant, index: usize, error: &std::io::Error) {
+        let since = self.shortage.map_or(now, |shortage| shortage.since);
+        if self.shortage.is_none() {
+            let address = self.listeners[index].address();
+            tracing::error!("cannot accept a connection on {address}, new ones wait: {error}");
+        }
+        self.shortage = Some(Shortage { since, pause_end: now + SHORTAGE_PAUSE });
+    }
+}

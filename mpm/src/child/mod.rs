@@ -1,0 +1,139 @@
+//! A child, from the moment after the fork until it ends: what it is told ([`Role`]) and how it ends ([`ChildExit`]).
+//! The three ways to serve are its siblings; nothing here forks, and nothing here ends the process.
+
+mod blocking;
+mod connections;
+mod crew;
+mod event;
+mod guard;
+mod intake;
+mod lobby;
+mod prefork;
+mod share;
+mod watch;
+mod worker;
+
+use std::sync::Arc;
+
+use crate::control::ControlChild;
+use crate::error::StartError;
+use crate::listener::Listener;
+use crate::protocol::{Application, ChildContext};
+use crate::scoreboard::Scoreboard;
+use crate::settings::{Event, Mpm, Settings};
+use crate::waker::Inbox;
+use crew::{Crew, Orders};
+use watch::Watch;
+
+/// What a child is, and what it got from the parent.
+pub(crate) struct Role {
+    /// Index of the child's line in the scoreboard.
+    pub(crate) slot: usize,
+    /// Which reading of the configuration it serves.
+    pub(crate) generation: u32,
+    pub(crate) settings: Settings,
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) control: ControlChild,
+    pub(crate) scoreboard: Scoreboard,
+}
+
+/// Why a child ended by itself. The parent reads it as an exit status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildExit {
+    /// It was told to end, and what was open is finished.
+    Drained,
+    /// It has accepted as many connections as `max_connections_per_child` allows.
+    Retired,
+    /// The application or a thread could not begin; the reason went to the parent. Apache's `APEXIT_CHILDFATAL`.
+    CannotStart,
+    /// Descriptors or memory have been lacking for too long. Apache's `APEXIT_CHILDSICK`.
+    Sick,
+    /// The parent died, and what was open has had its second.
+    ParentGone,
+}
+
+impl ChildExit {
+    /// The exit status of the child's process.
+    #[must_use]
+    pub fn code(self) -> u8 {
+        match self {
+            ChildExit::Drained | ChildExit::Retired | ChildExit::ParentGone => 0,
+            ChildExit::Sick => 0x07,
+            ChildExit::CannotStart => 0x0f,
+        }
+    }
+}
+
+/// What the three MPMs need of a [`Role`], apart from the control line.
+struct Post {
+    slot: usize,
+    generation: u32,
+    scoreboard: Scoreboard,
+    listeners: Arc<[Listener]>,
+    /// Connections accepted at most after the order to stop (ListenBacklog).
+    backlog: u32,
+}
+
+/// Serves until told to end. What is left of the child's threads when this returns ends with the process.
+pub(crate) fn run<A: Application>(application: &A, role: Role) -> ChildExit {
+    let Role { slot, generation, settings, listeners, control, scoreboard } = role;
+    let line = scoreboard.child(slot);
+    line.begin(generation);
+    let watch = Watch::new(control);
+    let threads = settings.mpm.threads_per_child();
+    let requests_in_flight_max = match &settings.mpm {
+        // One for each connection, and one connection for each thread.
+        Mpm::Prefork(_) | Mpm::Worker(_) => threads,
+        Mpm::Event(event) => threads * bounds(event).requests_in_flight_max,
+    };
+    let protocol = match application.start(&ChildContext { slot, generation, threads, requests_in_flight_max }) {
+        Ok(protocol) => protocol,
+        Err(error) => return cannot_start(&watch, &error),
+    };
+    let common = settings.mpm.common();
+    let crew = match Crew::new(protocol, line, common) {
+        Ok(crew) => crew,
+        Err(error) => return cannot_start(&watch, &StartError(format!("cannot make an eventfd: {error}"))),
+    };
+    let post = Post { slot, generation, scoreboard, listeners: listeners.into(), backlog: common.listen_backlog };
+    match &settings.mpm {
+        Mpm::Prefork(_) => prefork::run(&crew, post, watch),
+        Mpm::Worker(_) => worker::run(&crew, post, threads, watch),
+        Mpm::Event(event) => event::run(&crew, post, threads, bounds(event), watch),
+    }
+}
+
+/// The server's bounds in equal parts, rounded down, but at least one each.
+fn bounds(event: &Event) -> event::Bounds {
+    let threads = (event.start_servers * event.threads_per_child).max(1);
+    event::Bounds {
+        connections_max: (event.max_connections / threads).max(1),
+        requests_in_flight_max: (event.max_requests_in_flight / threads).max(1),
+    }
+}
+
+fn cannot_start(watch: &Watch, error: &StartError) -> ChildExit {
+    watch.failed(&error.to_string());
+    ChildExit::CannotStart
+}
+
+/// What is left to do for a main thread while its `threads` threads serve by themselves, or finish what is open: it
+/// hears the parent, passes orders on to `inboxes`, and returns when the threads have ended.
+fn oversee<P>(crew: &Crew<P>, watch: &mut Watch, threads: usize, inboxes: &[Arc<Inbox>]) -> ChildExit {
+    loop {
+        if crew.orders() == Orders::Serve && crew.running() < threads {
+            // Threads end only when they are told to: this one was lost to a fault of ours.
+            crew.order(Orders::Sick);
+        }
+        if watch.heed(crew).is_some() {
+            inboxes.iter().for_each(|inbox| inbox.ring());
+        }
+        if crew.running() == 0 || watch.is_over() {
+            return crew.orders().exit();
+        }
+        watch.wait(crew, std::iter::empty(), None);
+    }
+}
+
+#[cfg(test)]
+mod tests;

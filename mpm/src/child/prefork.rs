@@ -1,0 +1,100 @@
+//! Prefork: a child serves one connection at a time, with one thread that does everything: it waits for a
+//! connection, serves it until it closes, and looks for orders in between and meanwhile.
+
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::blocking::{Attendant, Overseer};
+use super::crew::{Crew, Orders, thread_slot};
+use super::intake::Intake;
+use super::watch::Watch;
+use super::{ChildExit, Post, cannot_start};
+use crate::protocol::Protocol;
+use crate::scoreboard::Status;
+
+/// Serves until told to end.
+pub(super) fn run<P: Protocol>(crew: &Arc<Crew<P>>, post: Post, watch: Watch) -> ChildExit {
+    let slot = thread_slot(&post.scoreboard, post.slot, 0);
+    let attendant = match Attendant::new(crew, 0, slot) {
+        Ok(attendant) => attendant,
+        Err(error) => return cannot_start(&watch, &error),
+    };
+    watch.ready();
+    crew.child.set_ready();
+    crew.child.set_accepting(true);
+    let intake = Intake::new(post.listeners);
+    Prefork { crew: Arc::clone(crew), intake, backlog: post.backlog, watch, attendant }.serve()
+}
+
+/// The child's only thread.
+struct Prefork<P: Protocol> {
+    crew: Arc<Crew<P>>,
+    intake: Intake,
+    backlog: u32,
+    watch: Watch,
+    attendant: Attendant<P>,
+}
+
+impl<P: Protocol> Prefork<P> {
+    fn serve(mut self) -> ChildExit {
+        loop {
+            self.obey();
+            if self.intake.is_closed() || self.watch.is_over() {
+                return self.crew.orders().exit();
+            }
+            self.accept();
+        }
+    }
+
+    fn obey(&mut self) {
+        self.watch.heed(&self.crew);
+        self.intake.obey(self.crew.orders(), self.backlog, |_| {});
+    }
+
+    /// Takes a connection and serves it to its end, or waits for one.
+    fn accept(&mut self) {
+        let now = Instant::now();
+        if let Some(taken) = self.intake.take(now) {
+            self.crew.count_accepted();
+            let mut overseer = Oversight { crew: &self.crew, watch: &mut self.watch };
+            self.attendant.serve(taken, &mut overseer);
+            return;
+        }
+        if self.intake.is_starved(now) {
+            self.crew.order(Orders::Sick);
+        }
+        self.wait(now);
+    }
+
+    fn wait(&mut self, now: Instant) {
+        self.attendant.slot.set_status(Status::Ready);
+        // While descriptors are out the listeners stay ready: they are left alone until the pause has passed.
+        let pause_end = self.intake.ready_at(now);
+        let listeners = if pause_end.is_some() { None } else { Some(self.intake.fds()) };
+        let ready = self.watch.wait(&self.crew, listeners.into_iter().flatten(), pause_end);
+        for index in ready.iter().enumerate().filter_map(|(index, ready)| ready.then_some(index)) {
+            self.intake.note(index);
+        }
+    }
+}
+
+/// The only thread is its own overseer: while it serves it hears the parent itself.
+struct Oversight<'a, P> {
+    crew: &'a Crew<P>,
+    watch: &'a mut Watch,
+}
+
+impl<P> Overseer for Oversight<'_, P> {
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        self.watch.fd()
+    }
+
+    fn heed(&mut self) {
+        self.watch.heed(self.crew);
+    }
+
+    fn end(&self) -> Option<Instant> {
+        self.watch.end()
+    }
+}

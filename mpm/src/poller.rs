@@ -1,0 +1,208 @@
+//! Readiness of many sockets at once: the only file that names mio.
+//!
+//! Every source is registered once, for edges in both directions, and never touched again: what a socket can do is
+//! remembered by its [`Stream`], so no request costs an `epoll_ctl`. Closing a socket ends its registration.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+use std::time::Duration;
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest};
+
+use crate::stream::{Edge, Stream};
+
+/// Events taken from the kernel by one call.
+const EVENTS_MAX: usize = 256;
+
+// A token is a place and its generation, both packed into what the kernel carries for us.
+const _: () = assert!(usize::BITS == 64, "the poller needs 64-bit tokens");
+const DOORBELL: usize = usize::MAX;
+const LISTENERS: usize = (u32::MAX as usize) << 32;
+
+/// Names one connection of one thread, for ever: the place is used again, the pair is not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Token {
+    pub(crate) index: u32,
+    /// Below `u32::MAX`, see [`Token::next_generation`].
+    pub(crate) generation: u32,
+}
+
+impl Token {
+    /// The generation after `generation`. The highest one is never used: it marks what is not a connection.
+    pub(crate) fn next_generation(generation: u32) -> u32 {
+        if generation >= u32::MAX - 1 { 0 } else { generation + 1 }
+    }
+
+    fn pack(self) -> usize {
+        (self.generation as usize) << 32 | self.index as usize
+    }
+
+    fn unpack(packed: usize) -> Self {
+        Self { index: packed as u32, generation: (packed >> 32) as u32 }
+    }
+}
+
+/// What the kernel has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// Somebody rang the [`Doorbell`].
+    Doorbell,
+    /// The listener of this index may have connections.
+    Listener(usize),
+    Connection(Token, Edge),
+}
+
+/// The poller of one thread.
+pub(crate) struct Poller {
+    poll: mio::Poll,
+    events: Events,
+}
+
+/// Ends the poller's wait, from any thread.
+#[derive(Debug)]
+pub(crate) struct Doorbell(mio::Waker);
+
+impl Poller {
+    pub(crate) fn new() -> io::Result<Self> {
+        Ok(Self { poll: mio::Poll::new()?, events: Events::with_capacity(EVENTS_MAX) })
+    }
+
+    /// The poller's doorbell; it has one.
+    pub(crate) fn doorbell(&self) -> io::Result<Doorbell> {
+        mio::Waker::new(self.poll.registry(), mio::Token(DOORBELL)).map(Doorbell)
+    }
+
+    /// Watches a listening socket, which other threads and processes may watch as well. One that has connections
+    /// already is reported at once.
+    pub(crate) fn watch_listener(&self, listener: &impl AsFd, index: usize) -> io::Result<()> {
+        let fd = listener.as_fd().as_raw_fd();
+        self.poll.registry().register(&mut SourceFd(&fd), mio::Token(LISTENERS + index), Interest::READABLE)
+    }
+
+    /// Watches a listening socket no longer.
+    pub(crate) fn unwatch_listener(&self, listener: &impl AsFd) -> io::Result<()> {
+        let fd = listener.as_fd().as_raw_fd();
+        self.poll.registry().deregister(&mut SourceFd(&fd))
+    }
+
+    /// Watches a connection until it is closed.
+    pub(crate) fn watch(&self, stream: &Stream, token: Token) -> io::Result<()> {
+        let fd = stream.as_raw_fd();
+        let both = Interest::READABLE | Interest::WRITABLE;
+        self.poll.registry().register(&mut SourceFd(&fd), mio::Token(token.pack()), both)
+    }
+
+    /// Waits for events, at most for so long (`None`: for ever; rounded up to milliseconds), and puts them into
+    /// `into`, which is emptied first. A signal ends the wait without an event.
+    pub(crate) fn wait(&mut self, timeout: Option<Duration>, into: &mut Vec<Event>) -> io::Result<()> {
+        into.clear();
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            result => result?,
+        }
+        into.extend(self.events.iter().map(decode));
+        Ok(())
+    }
+}
+
+impl Doorbell {
+    pub(crate) fn ring(&self) {
+        if let Err(error) = self.0.wake() {
+            tracing::error!("cannot wake a thread: {error}");
+        }
+    }
+}
+
+fn decode(event: &mio::event::Event) -> Event {
+    match event.token().0 {
+        DOORBELL => Event::Doorbell,
+        listener @ LISTENERS.. => Event::Listener(listener - LISTENERS),
+        packed => Event::Connection(Token::unpack(packed), edge(event)),
+    }
+}
+
+fn edge(event: &mio::event::Event) -> Edge {
+    Edge {
+        readable: event.is_readable(),
+        // A broken socket answers every write at once: let the next one find out how.
+        writable: event.is_writable() || event.is_error(),
+        peer_closed: event.is_read_closed() || event.is_error(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::Socket;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    const LONG: Option<Duration> = Some(Duration::from_secs(5));
+    const TOKEN: Token = Token { index: 7, generation: 3 };
+
+    fn watched() -> (Poller, Stream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let stream = Stream::new(Socket::Unix(ours));
+        let poller = Poller::new().unwrap();
+        poller.watch(&stream, TOKEN).unwrap();
+        (poller, stream, theirs)
+    }
+
+    fn next_edge(poller: &mut Poller) -> Edge {
+        let mut events = Vec::new();
+        poller.wait(LONG, &mut events).unwrap();
+        match events[..] {
+            [Event::Connection(TOKEN, edge)] => edge,
+            ref other => panic!("expected one event of the connection, got {other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_byte_makes_an_edge_and_then_silence() {
+        let (mut poller, mut stream, mut theirs) = watched();
+        assert!(next_edge(&mut poller).writable);
+        let mut buffer = [0; 16];
+        assert_eq!(stream.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        theirs.write_all(b"x").unwrap();
+        let edge = next_edge(&mut poller);
+        assert!(edge.readable && !edge.peer_closed);
+        assert!(stream.note(edge), "readable again is news");
+        let mut events = vec![Event::Doorbell];
+        poller.wait(Some(Duration::ZERO), &mut events).unwrap();
+        assert_eq!(events, []);
+    }
+
+    #[test]
+    fn the_end_of_the_peer_is_an_edge_of_its_own() {
+        let (mut poller, mut stream, theirs) = watched();
+        next_edge(&mut poller);
+        drop(theirs);
+        let edge = next_edge(&mut poller);
+        assert!(stream.note(edge));
+        assert!(stream.peer_closed() && stream.readable());
+    }
+
+    #[test]
+    fn the_doorbell_ends_a_wait() {
+        let mut poller = Poller::new().unwrap();
+        let doorbell = poller.doorbell().unwrap();
+        let ringer = std::thread::spawn(move || {
+            doorbell.ring();
+            doorbell
+        });
+        let mut events = Vec::new();
+        poller.wait(LONG, &mut events).unwrap();
+        assert_eq!(events, [Event::Doorbell]);
+        ringer.join().unwrap();
+    }
+
+    #[test]
+    fn a_token_survives_the_kernel() {
+        for token in [TOKEN, Token { index: u32::MAX, generation: u32::MAX - 1 }, Token { index: 0, generation: 0 }] {
+            assert_eq!(Token::unpack(token.pack()), token);
+            assert!(token.pack() < LISTENERS);
+        }
+    }
+}
