@@ -201,3 +201,82 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
     let names: Vec<_> = names.collect();
     if names.is_empty() { "nothing".into() } else { names.join(", ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::guest;
+    use super::*;
+
+    /// Compiles `content` as a file, with a cache beside it.
+    fn compile_content(dir: &Path, content: &[u8]) -> Result<Compiled, CompileError> {
+        let wasm = dir.join("module");
+        fs::write(&wasm, content).unwrap();
+        compile(&wasm, &dir.join("cache"))
+    }
+
+    fn error_of(content: &[u8]) -> CompileError {
+        compile_content(tempfile::tempdir().unwrap().path(), content).expect_err("cannot be served")
+    }
+
+    #[test]
+    fn a_module_is_compiled_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = compile_content(dir.path(), guest("nop").as_bytes()).unwrap();
+        let second = compile_content(dir.path(), guest("nop").as_bytes()).unwrap();
+        assert_eq!((first.was_cached, second.was_cached), (false, true));
+        assert_eq!(first.native, second.native);
+        assert_eq!(first.memory_initial, 64 << 10);
+        let other = compile_content(dir.path(), guest("nop nop").as_bytes()).unwrap();
+        assert_ne!(other.native, first.native);
+    }
+
+    #[test]
+    fn a_damaged_entry_is_compiled_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let Compiled { native, .. } = compile_content(dir.path(), guest("nop").as_bytes()).unwrap();
+        let good = fs::read(&native).unwrap();
+        fs::write(&native, b"poison").unwrap();
+        assert!(!compile_content(dir.path(), guest("nop").as_bytes()).unwrap().was_cached);
+        assert_eq!(fs::read(&native).unwrap(), good);
+    }
+
+    #[test]
+    fn what_is_no_wasm_is_refused() {
+        for content in [&b""[..], b"\x7fELF", b"#!/bin/sh", b"\0asm", b";; only a comment"] {
+            assert!(!matches!(error_of(content), CompileError::Cache(_)), "{content:?}");
+        }
+        assert!(matches!(error_of(b"\x7fELF"), CompileError::NotWasm(_)));
+    }
+
+    #[test]
+    fn a_core_module_is_told_apart_with_advice() {
+        let error = error_of(b"\0asm\x01\0\0\0");
+        assert!(matches!(error, CompileError::CoreModule(_)));
+        assert!(error.to_string().contains("wasm32-wasip2"), "{error}");
+    }
+
+    #[test]
+    fn a_component_without_a_handler_is_told_what_it_exports() {
+        let error = error_of(b"(component (instance $i) (export \"acme:greet/hello@1.0.0\" (instance $i)))");
+        let CompileError::NoHandler { exports, .. } = &error else { panic!("{error}") };
+        assert_eq!(exports, "acme:greet/hello@1.0.0");
+    }
+
+    #[test]
+    fn every_import_that_is_not_offered_is_named() {
+        let wat = guest("nop").replacen(
+            "(component",
+            "(component (import \"acme:a/b@1.0.0\" (instance (export \"f\" (func)))) (import \"c\" (func))",
+            1,
+        );
+        let error = error_of(wat.as_bytes());
+        let CompileError::Imports { imports, .. } = &error else { panic!("{error}") };
+        assert_eq!(imports, "acme:a/b@1.0.0, c");
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = compile(Path::new("/nonexistent/a.wasm"), Path::new("/nonexistent/cache")).unwrap_err();
+        assert!(error.to_string().starts_with("cannot read /nonexistent/a.wasm: "), "{error}");
+    }
+}
