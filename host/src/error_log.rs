@@ -4,14 +4,19 @@
 //! Who says what stands where it happens; nothing here decides what is logged but for the level
 //! (`GUESTHOUSE_LOG=debug`; default `info`).
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Arc, RwLock};
 
+use tracing::field::{Field, Visit};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::config::LogTarget;
 
@@ -40,9 +45,7 @@ impl ErrorLog {
         let writer = log.clone();
         tracing_subscriber::fmt()
             .with_max_level(level.unwrap_or(LevelFilter::INFO))
-            .with_ansi(false)
-            .with_target(false)
-            .with_timer(TimeAndProcess)
+            .event_format(Line)
             .with_writer(move || writer.writer())
             .init();
         log
@@ -78,11 +81,45 @@ pub fn append_to(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o640).open(path)
 }
 
-struct TimeAndProcess;
+/// `TIME [PID] LEVEL name=value name=value: text`. The names come first, because a text may go on over several
+/// lines (the backtrace of a guest).
+struct Line;
 
-impl FormatTime for TimeAndProcess {
-    fn format_time(&self, writer: &mut Writer<'_>) -> std::fmt::Result {
-        SystemTime.format_time(writer)?;
-        write!(writer, " [{}]", std::process::id())
+impl<S, N> FormatEvent<S, N> for Line
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut to: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        SystemTime.format_time(&mut to)?;
+        write!(to, " [{}] {}", std::process::id(), event.metadata().level())?;
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        match fields.names.as_str() {
+            "" => writeln!(to, " {}", fields.text),
+            names => writeln!(to, "{names}: {}", fields.text),
+        }
+    }
+}
+
+/// An event's fields, sorted into what names it and what it says.
+#[derive(Default)]
+struct Fields {
+    names: String,
+    text: String,
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        use fmt::Write;
+        let written = match field.name() {
+            "message" => write!(self.text, "{value:?}"),
+            name => write!(self.names, " {name}={value:?}"),
+        };
+        written.expect("writing to memory does not fail");
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
     }
 }

@@ -35,12 +35,7 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    let make = |dir: &Path, mode| {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(dir);
-        made.map_err(|error| format!("cannot make the directory {}: {error}", dir.display()))
-    };
-    make(&config.server.runtime_dir, 0o755)?;
-    make(&config.server.cache_dir, 0o700)?;
+    make_directories(&config.server)?;
     let mut natives = Vec::new();
     let mut mistakes = Vec::new();
     for module in &config.modules {
@@ -50,6 +45,25 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
         }
     }
     if mistakes.is_empty() { Ok(Prepared { config, natives }) } else { Err(mistakes.join("\n")) }
+}
+
+/// Makes the directories that the server needs and may make.
+fn make_directories(server: &config::Server) -> Result<(), String> {
+    let make = |dir: &Path, mode| {
+        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(dir);
+        made.map_err(|error| format!("cannot make the directory {}: {error}", dir.display()))
+    };
+    make(&server.runtime_dir, 0o755)?;
+    make(&server.cache_dir, 0o700)?;
+    let logs = [Some(&server.error_log), server.access_log.as_ref()];
+    for log in logs.into_iter().flatten() {
+        if let LogTarget::File(path) = log
+            && let Some(dir) = path.parent()
+        {
+            make(dir, 0o755)?;
+        }
+    }
+    Ok(())
 }
 
 /// The server as its parent sees it.

@@ -139,7 +139,13 @@ fn log_problem(path: &Path, surroundings: Surroundings<'_>) -> Result<(), String
     match kind(folder)? {
         Kind::Directory => Ok(()),
         Kind::File | Kind::Other => Err(format!("{} is not a directory", folder.display())),
-        Kind::Nothing => Err(format!("the directory {} does not exist: create it", folder.display())),
+        // The server creates one level, as for a `logs/` beside the file; more is more likely a typing mistake.
+        Kind::Nothing => match kind(folder.parent().unwrap_or(folder))? {
+            Kind::Directory => Ok(()),
+            Kind::File | Kind::Other | Kind::Nothing => {
+                Err(format!("neither the directory {} nor the one above exists: create it", folder.display()))
+            }
+        },
     }
 }
 

@@ -284,7 +284,7 @@ impl Exchange {
     /// The guest said what cannot be sent.
     fn bad_answer(self: Box<Self>, bad: &BadAnswer, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
         let module = &scope.site.config.modules[self.module].name;
-        tracing::error!(module, request = %self.id, cause = "bad answer", "{bad}");
+        tracing::error!(module, request = %self.id, cause = "bad-answer", "{bad}");
         self.answer_instead(&respond::server_error(), wire, scope)
     }
 

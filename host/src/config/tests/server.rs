@@ -38,7 +38,10 @@ fn directories_and_logs_are_looked_for() {
             ("cache_dir = \"secret\"", "cache_dir: cannot look at /etc/secret: permission denied"),
             ("error_log = \"\"", "error_log: the path is empty"),
             ("error_log = \"logs\"", "error_log: /etc/logs is a directory: name a file"),
-            ("error_log = \"missing/e\"", "error_log: the directory /etc/missing does not exist: create it"),
+            (
+                "error_log = \"missing/x/e\"",
+                "error_log: neither the directory /etc/missing/x nor the one above exists: create it",
+            ),
             ("error_log = \"x.log/e\"", "error_log: /etc/x.log is not a directory"),
             ("access_log = \"/secret\"", "access_log: cannot look at /secret: permission denied"),
         ],
@@ -56,8 +59,8 @@ fn the_default_access_log_needs_its_directory_too() {
     let errors = check("\n[server]\n", Path::new("guesthouse.toml"), surroundings).unwrap_err();
     assert_eq!(
         errors.to_string(),
-        "guesthouse.toml:2: [server]: access_log is \"logs/access.log\" by default: the directory /missing/logs does \
-         not exist: create it, or write access_log = \"off\""
+        "guesthouse.toml:2: [server]: access_log is \"logs/access.log\" by default: neither the directory \
+         /missing/logs nor the one above exists: create it, or write access_log = \"off\""
     );
 }
 
