@@ -41,12 +41,14 @@ pub struct Http1 {
 /// The incoming half.
 ///
 /// ```text
-///   ┌──► Head ──head──► Body ──end──► Complete ──┐
-///   │      │              │                      │ after() with the answer complete as well
-///   │      └──────┬───────┘                      │
-///   │             ▼ refusal                      │
-///   │          Refused                           │
-///   └────────────────────────────────────────────┘
+///   after() says Reuse: nothing is left of the body, and the answer is complete
+///   ┌────────────────────┬──────────┐
+///   ▼                    │          │
+///  Head ──head──► Body ──┤          │
+///   │              │     └──end──► Complete
+///   └──refusal──┬──┘
+///               ▼
+///            Refused
 /// ```
 #[derive(Debug)]
 enum Reading {
@@ -72,11 +74,13 @@ enum Expectation {
 /// The outgoing half.
 ///
 /// ```text
-///   ┌──► Nothing ──answer()──► Content ──end()──► Complete ──after(): Reuse──┐
-///   │       │                     │                   ▲                     │
-///   │       └──refuse()───────────│───────────────────┘                     │
-///   │                             └──too long, too short──► Broken          │
-///   └───────────────────────────────────────────────────────────────────────┘
+///       after() says Reuse
+///   ┌────────────────────────────────────────────────┐
+///   ▼                                                │
+///  Nothing ──answer()──► Content ──end()──► Complete ┘
+///     │                     │                  ▲
+///     └──────refuse()───────│──────────────────┘
+///                           └──too long, too short, never ended──► Broken
 /// ```
 #[derive(Debug)]
 enum Writing {
@@ -94,18 +98,20 @@ enum Writing {
 enum Content {
     /// Content is dropped: HEAD, 204, 205, 304.
     Dropped,
-    Sized {
-        announced: u64,
-        left: u64,
-    },
+    /// Content-Length announced so many bytes, of which so many are left.
+    Sized { announced: u64, left: u64 },
+    /// Every piece becomes a chunk.
     Chunked,
+    /// Pieces as they are, for HTTP/1.0.
     UntilClose,
 }
 
 /// Whether another request may follow, as far as is known yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Persistence {
+    /// It may.
     Keep,
+    /// It may not. The first reason stays, unless the request is refused or the answer breaks off.
     Close(CloseReason),
 }
 
