@@ -163,7 +163,8 @@ impl<P: Protocol> EventThread<P> {
         let now = Instant::now();
         let until = earliest(self.connections.next_deadline(), self.accept_at(now));
         let timeout = until.map(|until| until.saturating_duration_since(now));
-        if self.connections.has_runnable() || timeout == Some(Duration::ZERO) || !self.inbox.fall_asleep() {
+        let has_work = self.connections.has_runnable() || self.intake.is_emptied() || timeout == Some(Duration::ZERO);
+        if has_work || !self.inbox.fall_asleep() {
             return self.poller.wait(Some(Duration::ZERO), events);
         }
         let serving = self.orders == Orders::Serve;

@@ -81,6 +81,11 @@ impl Intake {
         matches!(self, Intake::Closed)
     }
 
+    /// Nothing is waiting any more, so that the next [`obey`](Self::obey) closes: no reason to wait before it.
+    pub(super) fn is_emptied(&self) -> bool {
+        matches!(self, Intake::Emptying { door, left } if *left == 0 || !door.is_ready())
+    }
+
     /// The listener of this index may have connections.
     pub(super) fn note(&mut self, index: usize) {
         if let Some(ready) = self.door_mut().and_then(|door| door.ready.get_mut(index)) {

@@ -64,7 +64,9 @@ impl<P: Protocol> Prefork<P> {
         if self.intake.is_starved(now) {
             self.crew.order(Orders::Sick);
         }
-        self.wait(now);
+        if !self.intake.is_emptied() {
+            self.wait(now);
+        }
     }
 
     fn wait(&mut self, now: Instant) {

@@ -393,6 +393,32 @@ fn a_graceful_stop_serves_what_waits_in_the_backlog() {
 }
 
 #[test]
+fn a_graceful_stop_ends_a_child_when_its_last_connection_has_ended() {
+    under_each(|mpm| {
+        let child = Child::start(mpm(common()));
+        let mut clients: Vec<_> = (0..3).map(|_| child.connect()).collect();
+        // Under prefork the others wait in the backlog; under worker no thread is idle.
+        assert_eq!(clients[0].ask("hello"), "hello");
+        child.control().send(Command::Stop).unwrap();
+        assert!(clients[0].is_closed());
+        for client in &mut clients[1..] {
+            assert_eq!(client.ask("and me"), "and me");
+            assert!(client.is_closed());
+        }
+        assert_eq!(child.end(), ChildExit::Drained);
+    });
+}
+
+#[test]
+fn a_graceful_stop_ends_a_child_that_has_nothing_to_do() {
+    under_each(|mpm| {
+        let child = Child::start(mpm(common()));
+        child.control().send(Command::Stop).unwrap();
+        assert_eq!(child.end(), ChildExit::Drained);
+    });
+}
+
+#[test]
 fn a_child_retires_after_its_last_connection() {
     under_each(|mpm| {
         let child = Child::start(mpm(Common { max_connections_per_child: 3, ..common() }));

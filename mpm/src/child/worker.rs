@@ -78,7 +78,9 @@ impl<P: Protocol> Worker<P> {
         if self.intake.is_starved(now) && self.crew.open() == 0 {
             self.crew.order(Orders::Sick);
         }
-        self.wait(now, has_idle);
+        if !self.intake.is_emptied() {
+            self.wait(now, has_idle);
+        }
     }
 
     fn wait(&mut self, now: Instant, has_idle: bool) {
