@@ -36,7 +36,7 @@ pub fn serve<A: Application>(mut application: A) -> Result<Exit, ServeError> {
     // children's control sockets, the pid file) is closed before a child begins.
     match parent::run(&mut application)? {
         parent::Ended::Stopped => Ok(Exit::Stopped),
-        parent::Ended::Forked(role) => Ok(Exit::Child(child::run(&application, role))),
+        parent::Ended::Forked(role) => Ok(Exit::Child(child::run(&application, *role))),
     }
 }
 

@@ -28,7 +28,7 @@ use self::reload::{How, Reload};
 use self::spawn::Forked;
 use self::stop::Stage;
 use crate::child::Role;
-use crate::control::Report;
+use crate::control::{Command, Report};
 use crate::error::{ServeError, StartError};
 use crate::pid_file::PidFile;
 use crate::protocol::Application;
@@ -41,7 +41,7 @@ pub(crate) enum Ended {
     /// The server has stopped, as it was told to.
     Stopped,
     /// This process is a child, and nothing of the parent is left in it.
-    Forked(Role),
+    Forked(Box<Role>),
 }
 
 /// The parent's whole life.
@@ -98,7 +98,7 @@ impl<A: Application> Parent<'_, A> {
             let now = Instant::now();
             self.end_overdue(now);
             if let Some(role) = self.carry_out_plan(now) {
-                return Ok(Ended::Forked(role));
+                return Ok(Ended::Forked(Box::new(role)));
             }
             if let Some(ended) = self.ended(now) {
                 return ended.map(|()| Ended::Stopped);
@@ -187,10 +187,10 @@ impl<A: Application> Parent<'_, A> {
                 }
                 Action::Drain(slot) => {
                     if let Some(child) = self.children.at(slot) {
-                        child.drain(crate::control::Command::Drain);
+                        child.drain(Command::Drain);
                     }
                 }
-                Action::Remark(remark) => self.log_remark(remark),
+                Action::Remark(remark) => log_remark(remark),
             }
         }
         None
@@ -321,20 +321,18 @@ impl<A: Application> Parent<'_, A> {
             }
         }
     }
+}
 
-    fn log_remark(&self, remark: Remark) {
-        let limit = match self.current.settings.mpm {
-            crate::settings::Mpm::Event(_) => "start_servers",
-            crate::settings::Mpm::Prefork(_) | crate::settings::Mpm::Worker(_) => "max_request_workers",
-        };
-        match remark {
-            Remark::LimitReached => tracing::warn!("{limit} is reached: more connections wait; consider raising it"),
-            Remark::ScoreboardFull => {
-                tracing::warn!("older generations still drain in every slot: new children wait for them");
-            }
-            Remark::Busy { spawning, idle } => {
-                tracing::info!("the server seems busy: {spawning} more children start, {idle} threads are idle");
-            }
+fn log_remark(remark: Remark) {
+    match remark {
+        Remark::LimitReached => {
+            tracing::warn!("max_request_workers is reached: more connections wait; consider raising it");
+        }
+        Remark::ScoreboardFull => {
+            tracing::warn!("older generations still drain in every slot: new children wait for them");
+        }
+        Remark::Busy { spawning, idle } => {
+            tracing::info!("the server seems busy: {spawning} more children start, {idle} threads are idle");
         }
     }
 }

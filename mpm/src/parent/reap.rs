@@ -72,6 +72,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::zombie_processes, reason = "it is `end_of` that waits for it")]
     fn end_of_shell(script: &str) -> End {
         let process = Command::new("sh").args(["-c", script]).spawn().unwrap();
         let pid = Pid::from_raw(process.id().cast_signed());

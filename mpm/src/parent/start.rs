@@ -2,6 +2,7 @@
 //! stops the server before it has begun.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::time::Instant;
 
 use nix::errno::Errno;
@@ -45,7 +46,9 @@ pub(super) fn start<A: Application>(application: &mut A) -> Result<Option<Parent
     let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     let mut listeners = Listeners::default();
     if let Err(error) = listeners.open_missing(&settings) {
-        pid_file.map(PidFile::remove);
+        if let Some(pid_file) = pid_file {
+            pid_file.remove();
+        }
         return Err(error);
     }
     tracing::info!("serving with {}", settings.mpm);
@@ -101,7 +104,7 @@ fn wait_for(
 }
 
 fn wait_for_either(preparation: &Preparation, signals: &Signals) -> io::Result<()> {
-    let descriptors = std::iter::once(std::os::fd::AsFd::as_fd(signals)).chain(preparation.descriptor());
+    let descriptors = [signals.as_fd()].into_iter().chain(preparation.descriptor());
     let mut descriptors: Vec<_> = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
     match poll(&mut descriptors, PollTimeout::NONE) {
         Ok(_) | Err(Errno::EINTR) => Ok(()),

@@ -1,0 +1,161 @@
+//! A server that does what a file tells it: for watching (and testing) what the parent does at starts, reloads and
+//! deaths. The preparation is `cat FILE`, so that the file is read anew at each reload.
+//!
+//! `cargo run --example staged -- FILE`, with a FILE of lines such as `listen 127.0.0.1:7000`, `mpm event`,
+//! `children 2`, `say hello` (the answer to every connection, with the child's pid and generation), and
+//! `load refuse`, `start fail`, `start crash`, `pid_file PATH`, `graceful_shutdown_timeout_ms 500`.
+
+use std::io::{ErrorKind, Read, Write};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+use guesthouse_mpm::settings::{Common, Event, ListenAddress, Mpm, Prefork, Worker};
+use guesthouse_mpm::{
+    Accepted, Application, ChildContext, LoadError, Next, Protocol, Settings, StartError, ThreadContext, Turn, serve,
+};
+
+struct Staged {
+    file: String,
+    script: Script,
+    script_before: Script,
+}
+
+/// The lines of the file.
+#[derive(Debug, Clone, Default)]
+struct Script(Vec<(String, String)>);
+
+impl Script {
+    fn all(&self, key: &str) -> impl Iterator<Item = &str> {
+        self.0.iter().filter(move |line| line.0 == key).map(|line| line.1.as_str())
+    }
+
+    fn one(&self, key: &str) -> Option<&str> {
+        self.all(key).next()
+    }
+
+    fn number(&self, key: &str) -> Option<usize> {
+        self.one(key)?.parse().ok()
+    }
+
+    fn mpm(&self) -> Mpm {
+        let children = self.number("children").unwrap_or(2);
+        let timeout = self.number("graceful_shutdown_timeout_ms").unwrap_or(0);
+        let common = Common {
+            graceful_shutdown_timeout: Duration::from_millis(timeout.try_into().unwrap_or(u64::MAX)),
+            max_connections_per_child: self.number("max_connections_per_child").map_or(0, |count| count as u64),
+            ..Common::default()
+        };
+        match self.one("mpm") {
+            Some("prefork") => Mpm::Prefork(Prefork {
+                common,
+                start_servers: children,
+                min_spare_servers: 1,
+                max_spare_servers: children,
+                ..Prefork::default()
+            }),
+            Some("worker") => Mpm::Worker(Worker {
+                common,
+                start_servers: children,
+                threads_per_child: 2,
+                min_spare_threads: 1,
+                max_spare_threads: 2 * children + 2,
+                ..Worker::default()
+            }),
+            _ => Mpm::Event(Event { common, start_servers: children, threads_per_child: 1, ..Event::default() }),
+        }
+    }
+}
+
+impl Application for Staged {
+    type Protocol = Speaker;
+
+    fn preparation(&mut self) -> Option<Command> {
+        let mut command = Command::new("cat");
+        command.arg(&self.file);
+        Some(command)
+    }
+
+    fn load(&mut self, prepared: &[u8]) -> Result<Settings, LoadError> {
+        let text = String::from_utf8_lossy(prepared);
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        let script = Script(lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
+        if script.one("load").is_some() {
+            return Err(LoadError("the script says so".to_owned()));
+        }
+        let address = |text: &str| match text.strip_prefix("unix:") {
+            Some(path) => Ok(ListenAddress::Unix(path.into())),
+            None => text.parse().map(ListenAddress::Tcp).map_err(|error| LoadError(format!("{text}: {error}"))),
+        };
+        let settings = Settings {
+            listen: script.all("listen").map(address).collect::<Result<_, _>>()?,
+            mpm: script.mpm(),
+            pid_file: script.one("pid_file").map(Into::into),
+        };
+        self.script_before = std::mem::replace(&mut self.script, script);
+        Ok(settings)
+    }
+
+    fn abandon(&mut self) {
+        self.script = self.script_before.clone();
+    }
+
+    fn start(&self, child: &ChildContext) -> Result<Speaker, StartError> {
+        match self.script.one("start") {
+            Some("fail") => return Err(StartError("the script says so".to_owned())),
+            Some("crash") => std::process::abort(),
+            _ => {}
+        }
+        let say = self.script.one("say").unwrap_or("");
+        Ok(Speaker { line: format!("{say} {} {}\n", std::process::id(), child.generation) })
+    }
+}
+
+/// Says its line, then waits until the client has closed.
+struct Speaker {
+    line: String,
+}
+
+impl Protocol for Speaker {
+    type Thread = ();
+    /// Whether the line is still to be said.
+    type Connection = Option<()>;
+
+    fn thread(&self, _context: ThreadContext) -> Result<(), StartError> {
+        Ok(())
+    }
+
+    fn accept(&self, (): &mut (), _accepted: &Accepted) -> Option<()> {
+        Some(())
+    }
+
+    fn advance(&self, (): &mut (), unsaid: &mut Option<()>, turn: &mut Turn<'_>) -> Next {
+        if unsaid.take().is_some() && turn.stream.write_all(self.line.as_bytes()).is_err() {
+            return Next::Close;
+        }
+        match turn.stream.read(&mut [0; 64]) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Next::Read(Instant::now() + Duration::from_secs(60)),
+            Ok(_) | Err(_) => Next::Close,
+        }
+    }
+
+    fn turn_end(&self, (): &mut ()) {}
+}
+
+fn main() -> ExitCode {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::DEBUG)
+        .with_ansi(false)
+        .init();
+    let Some(file) = std::env::args().nth(1) else {
+        eprintln!("usage: staged FILE");
+        return ExitCode::from(2);
+    };
+    match serve(Staged { file, script: Script::default(), script_before: Script::default() }) {
+        Ok(exit) => ExitCode::from(exit.code()),
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}

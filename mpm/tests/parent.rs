@@ -1,0 +1,379 @@
+//! What the parent does at starts, reloads, deaths and stops, seen from outside: the `staged` example does what a
+//! file tells it, and the tests speak signals, sockets and log lines.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Far more than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(20);
+const MPMS: [&str; 3] = ["prefork", "worker", "event"];
+
+struct Server {
+    process: Child,
+    log: Receiver<String>,
+    folder: PathBuf,
+}
+
+/// What a child says to a connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Greeting {
+    word: String,
+    pid: i32,
+    generation: u32,
+}
+
+impl Server {
+    /// Starts a server with such a script, without waiting for it.
+    fn start(script: &str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        let folder = std::env::temp_dir().join(format!("mpm-parent-{}-{number}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        Self::start_in(folder, script)
+    }
+
+    fn start_in(folder: PathBuf, script: &str) -> Self {
+        fs::write(folder.join("script"), script.replace("FOLDER", folder.to_str().unwrap())).unwrap();
+        let mut process =
+            Command::new(example("staged")).arg(folder.join("script")).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(process.stderr.take().unwrap());
+        let (sender, log) = mpsc::channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { process, log, folder }
+    }
+
+    /// Starts a server on a free port and waits until it is ready.
+    fn ready(script: &str) -> (Self, SocketAddr) {
+        let server = Self::start(&format!("listen 127.0.0.1:0\n{script}"));
+        let address = server.address();
+        server.wait_for(" ready");
+        (server, address)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.wait_for("listening on ").rsplit(' ').next().unwrap().parse().unwrap()
+    }
+
+    /// The next line of the log with these words.
+    fn wait_for(&self, words: &str) -> String {
+        let limit = Instant::now() + PATIENCE;
+        let mut seen = Vec::new();
+        loop {
+            match self.log.recv_timeout(limit.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(words) => return line,
+                Ok(line) => seen.push(line),
+                Err(error) => panic!("{error}: no line with {words:?}, only\n{}", seen.join("\n")),
+            }
+        }
+    }
+
+    fn rewrite(&self, script: &str) {
+        fs::write(self.folder.join("script"), script).unwrap();
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.process.id().cast_signed()), signal).unwrap();
+    }
+
+    fn wait_for_end(&mut self) -> ExitStatus {
+        wait_until("the server has ended", || self.process.try_wait().unwrap())
+    }
+
+    /// The children that live, zombies not counted.
+    fn children(&self) -> Vec<i32> {
+        let parent = self.process.id();
+        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
+        children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(|pid| is_alive(*pid)).collect()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Examples are built beside the tests.
+fn example(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
+    assert!(
+        path.exists(),
+        "{} is not built: cargo test builds it unless told to run one test file only",
+        path.display()
+    );
+    path
+}
+
+fn is_alive(pid: i32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let limit = Instant::now() + PATIENCE;
+    while Instant::now() < limit {
+        if let Some(found) = look() {
+            return found;
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    panic!("it did not come about that {what}");
+}
+
+/// A connection that was greeted and is held open.
+fn greeted(address: SocketAddr) -> (Greeting, TcpStream) {
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    (read_greeting(&stream), stream)
+}
+
+fn read_greeting(stream: impl Read) -> Greeting {
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line).unwrap();
+    let mut words = line.split_whitespace();
+    let mut word = || words.next().unwrap_or_else(|| panic!("not a greeting: {line:?}"));
+    Greeting { word: word().to_owned(), pid: word().parse().unwrap(), generation: word().parse().unwrap() }
+}
+
+fn greeting(address: SocketAddr) -> Greeting {
+    greeted(address).0
+}
+
+#[test]
+fn children_serve_and_term_ends_them_all() {
+    for mpm in MPMS {
+        let (mut server, address) = Server::ready(&format!("mpm {mpm}\nsay hello\npid_file FOLDER/pid"));
+        assert_eq!(fs::read_to_string(server.folder.join("pid")).unwrap(), format!("{}\n", server.process.id()));
+        let (hello, _held) = greeted(address);
+        assert_eq!((hello.word.as_str(), hello.generation), ("hello", 0));
+        let children = server.children();
+        assert!(children.contains(&hello.pid), "{mpm}: {hello:?} is none of {children:?}");
+        server.signal(Signal::SIGTERM);
+        assert!(server.wait_for_end().success());
+        assert!(!children.into_iter().any(is_alive), "{mpm}");
+        assert!(!server.folder.join("pid").exists());
+        assert!(TcpStream::connect(address).is_err());
+    }
+}
+
+#[test]
+fn a_killed_child_is_replaced_at_once() {
+    for mpm in MPMS {
+        let (server, address) = Server::ready(&format!("mpm {mpm}\nsay hello"));
+        let victim = greeting(address).pid;
+        kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
+        let line = server.wait_for("was killed by SIGKILL");
+        assert!(line.contains(&format!("child {victim} ")), "{line}");
+        let before = Instant::now();
+        wait_until("there are two children again", || (server.children().len() >= 2).then_some(()));
+        assert!(before.elapsed() < Duration::from_millis(500), "{mpm}: {:?}", before.elapsed());
+        assert_ne!(greeting(address).pid, victim);
+    }
+}
+
+#[test]
+fn a_child_that_cannot_start_stops_the_server_with_the_reason() {
+    for (start, reason) in [("fail", "the script says so"), ("crash", "it was killed by SIGABRT")] {
+        let mut server = Server::start(&format!("listen 127.0.0.1:0\nstart {start}\npid_file FOLDER/pid"));
+        let line = server.wait_for("the first child could not start: ");
+        assert!(line.contains(reason), "{line}");
+        assert_eq!(server.wait_for_end().code(), Some(1));
+        assert!(!server.folder.join("pid").exists());
+    }
+}
+
+#[test]
+fn what_is_wrong_before_the_first_fork_stops_the_server() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = taken.local_addr().unwrap();
+    let listen = format!("listen {taken}");
+    for (script, words) in [
+        ("load refuse", "the script says so"),
+        ("mpm event", "no address to listen on"),
+        (&*listen, "cannot listen on 127.0.0.1:"),
+    ] {
+        // Held again, so that the port is taken while the server starts.
+        let _held = TcpListener::bind(taken);
+        let mut server = Server::start(script);
+        server.wait_for(words);
+        assert_eq!(server.wait_for_end().code(), Some(1), "{script}");
+    }
+    let mut server = Server::start("listen 127.0.0.1:0");
+    server.signal(Signal::SIGKILL);
+    server.wait_for_end();
+}
+
+#[test]
+fn a_graceful_reload_lets_the_old_generation_finish() {
+    for mpm in MPMS {
+        let (server, address) = Server::ready(&format!("mpm {mpm}\nsay old"));
+        let (old, held) = greeted(address);
+        server.rewrite(&format!("listen 127.0.0.1:0\nmpm {mpm}\nsay new"));
+        server.signal(Signal::SIGUSR1);
+        server.wait_for("generation 1 is ready");
+        let new = wait_until("only the new generation accepts", || {
+            let greeting = greeting(address);
+            (greeting.generation == 1).then_some(greeting)
+        });
+        assert_eq!(new.word, "new", "{mpm}");
+        assert!(is_alive(old.pid), "{mpm}: the held connection's child was not left alone");
+        drop(held);
+        wait_until("the old child has ended", || (!is_alive(old.pid)).then_some(()));
+    }
+}
+
+#[test]
+fn a_restart_ends_the_old_generation_at_once() {
+    for mpm in MPMS {
+        let (server, address) = Server::ready(&format!("mpm {mpm}\nsay old"));
+        let (old, mut held) = greeted(address);
+        server.rewrite(&format!("listen 127.0.0.1:0\nmpm {mpm}\nsay new"));
+        server.signal(Signal::SIGHUP);
+        server.wait_for("generation 1 is ready");
+        wait_until("the old child has ended", || (!is_alive(old.pid)).then_some(()));
+        let broken_off = held.read(&mut [0; 8]);
+        assert!(matches!(broken_off, Ok(0) | Err(_)), "{mpm}: {broken_off:?}");
+        assert_eq!(greeting(address).word, "new");
+    }
+}
+
+#[test]
+fn a_reload_that_fails_leaves_everything_as_it_was() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let elsewhere = taken.local_addr().unwrap();
+    let (server, address) = Server::ready("say old");
+    for (script, reason) in [
+        ("load refuse".to_owned(), "the script says so"),
+        (format!("listen 127.0.0.1:0\nlisten {elsewhere}"), "cannot listen on"),
+        ("listen 127.0.0.1:0\nsay new\nstart fail".to_owned(), "the script says so"),
+        ("listen 127.0.0.1:0\nsay new\nstart crash".to_owned(), "was killed by SIGABRT"),
+    ] {
+        server.rewrite(&script);
+        server.signal(Signal::SIGUSR1);
+        let line = server.wait_for("reload failed, generation 0 goes on serving");
+        assert!(line.contains(reason), "{line}");
+        // What is started from now on serves the old load, too.
+        let victim = greeting(address);
+        assert_eq!((victim.word.as_str(), victim.generation), ("old", 0), "{script}");
+        kill(Pid::from_raw(victim.pid), Signal::SIGKILL).unwrap();
+        server.wait_for("was killed by SIGKILL");
+        let next = greeting(address);
+        assert_eq!((next.word.as_str(), next.generation), ("old", 0), "{script}");
+    }
+    fs::remove_file(server.folder.join("script")).unwrap();
+    server.signal(Signal::SIGHUP);
+    server.wait_for("goes on serving: the configuration was not accepted");
+    assert_eq!(greeting(address).word, "old");
+}
+
+#[test]
+fn a_reload_that_is_ordered_during_another_one_follows_it() {
+    let (server, address) = Server::ready("say old");
+    server.rewrite("listen 127.0.0.1:0\nsay new");
+    for _ in 0..10 {
+        server.signal(Signal::SIGUSR1);
+        server.signal(Signal::SIGHUP);
+    }
+    server.wait_for("generation 2 is ready");
+    wait_until("the newest generation serves alone", || (greeting(address).generation >= 2).then_some(()));
+}
+
+#[test]
+fn a_reload_opens_and_closes_addresses() {
+    let (server, first) = Server::ready("say old");
+    server.rewrite("listen unix:FOLDER/socket".replace("FOLDER", server.folder.to_str().unwrap()).as_str());
+    server.signal(Signal::SIGUSR1);
+    server.wait_for("generation 1 is ready");
+    let socket = server.folder.join("socket");
+    assert_eq!(read_greeting_at(&socket).generation, 1);
+    wait_until("the old address is closed", || TcpStream::connect(first).err());
+    server.signal(Signal::SIGTERM);
+    server.wait_for(" stopped");
+    assert!(!socket.exists());
+}
+
+fn read_greeting_at(socket: &Path) -> Greeting {
+    // The script has no word: one is put before the pid.
+    let mut line = String::new();
+    BufReader::new(UnixStream::connect(socket).unwrap()).read_line(&mut line).unwrap();
+    read_greeting(format!("word {line}").as_bytes())
+}
+
+#[test]
+fn a_graceful_stop_waits_for_what_is_open() {
+    for mpm in MPMS {
+        let (mut server, address) = Server::ready(&format!("mpm {mpm}\nsay hello\npid_file FOLDER/pid"));
+        let (_, held) = greeted(address);
+        server.signal(Signal::SIGWINCH);
+        server.wait_for("stopping gracefully");
+        wait_until("the pid file is gone", || (!server.folder.join("pid").exists()).then_some(()));
+        assert!(server.process.try_wait().unwrap().is_none(), "{mpm}: it did not wait");
+        drop(held);
+        assert!(server.wait_for_end().success(), "{mpm}");
+        assert!(TcpStream::connect(address).is_err(), "{mpm}");
+    }
+}
+
+#[test]
+fn a_graceful_stop_has_an_end() {
+    for (timeout_ms, signal) in [(200, None), (600_000, Some(Signal::SIGINT))] {
+        let script = format!("say hello\ngraceful_shutdown_timeout_ms {timeout_ms}");
+        let (mut server, address) = Server::ready(&script);
+        let (_, _held) = greeted(address);
+        server.signal(Signal::SIGWINCH);
+        server.wait_for("stopping gracefully");
+        if let Some(signal) = signal {
+            server.signal(signal);
+        }
+        assert!(server.wait_for_end().success());
+    }
+}
+
+#[test]
+fn a_second_server_is_kept_out_and_a_killed_one_is_no_obstacle() {
+    let (mut first, _) = Server::ready("say hello\npid_file FOLDER/pid");
+    let pid_file = first.folder.join("pid");
+    let script = format!("listen 127.0.0.1:0\npid_file {}", pid_file.display());
+    let mut second = Server::start(&script);
+    second.wait_for(&format!("(pid {})", first.process.id()));
+    assert_eq!(second.wait_for_end().code(), Some(1));
+
+    let orphans = first.children();
+    assert_eq!(orphans.len(), 2);
+    first.signal(Signal::SIGKILL);
+    first.wait_for_end();
+    // At once: its children may still live, but they do not hold the lock.
+    let third = Server::start(&script);
+    third.wait_for(" ready");
+    wait_until("the orphans have ended", || (!orphans.iter().any(|pid| is_alive(*pid))).then_some(()));
+}
+
+#[test]
+fn children_that_keep_dying_are_replaced_at_a_bounded_rate() {
+    let (server, address) = Server::ready("say old");
+    let limit = Instant::now() + Duration::from_secs(2);
+    let mut deaths = 0;
+    while Instant::now() < limit {
+        if let Some(pid) = server.children().first()
+            && kill(Pid::from_raw(*pid), Signal::SIGKILL).is_ok()
+        {
+            server.wait_for("was killed by SIGKILL");
+            deaths += 1;
+        }
+    }
+    assert!((10..=40).contains(&deaths), "{deaths} deaths in two seconds");
+    assert_eq!(greeting(address).word, "old");
+}
