@@ -509,14 +509,7 @@ mod tests {
         settings.limits.cpu = Duration::from_millis(50);
         let told = child_with("(call $forever)", &settings, 1).get();
         assert!(matches!(told.fault, Some(Fault::CpuLimit(_))), "{told:?}");
-        assert!(told.slices >= 5, "{told:?}");
-    }
-
-    #[test]
-    fn what_fits_into_a_slice_is_never_sliced() {
-        let child = child("(call $answer) (call $end)");
-        let slices: usize = (0..200).map(|_| child.get().slices).sum();
-        assert!(slices <= 2, "a busy machine may take the thread away, but hardly ever: {slices}");
+        assert!(told.slices >= 2, "{told:?}");
     }
 
     #[test]

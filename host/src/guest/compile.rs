@@ -89,6 +89,10 @@ pub enum CompileError {
 /// Finds the native code of a Wasm file in the cache, or compiles it into the cache.
 ///
 /// Text (`.wat`) is accepted as well.
+///
+/// # Errors
+///
+/// If the file cannot be served, or the cache cannot be used; every variant's text says what to do.
 pub fn compile(wasm_path: &Path, cache_dir: &Path) -> Result<Compiled, CompileError> {
     let wasm = fs::read(wasm_path).map_err(|source| CompileError::Read { path: wasm_path.to_owned(), source })?;
     let engine = engine::for_compiler().map_err(|error| CompileError::Engine(format!("{error:#}")))?;

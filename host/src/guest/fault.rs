@@ -154,28 +154,17 @@ fn trap(error: &wasmtime::Error) -> Fault {
     Fault::Trap { message, backtrace }
 }
 
-/// The stack as the log shows it: function names where the file has them, offsets into the Wasm file always.
+/// The stack as the log shows it: one frame a line, with the offset into the Wasm file and the function's name.
 fn frames(backtrace: &WasmBacktrace) -> String {
-    use fmt::Write as _;
-
-    let mut text = String::new();
-    for (depth, frame) in backtrace.frames().iter().enumerate() {
-        let index = frame.func_index();
-        let _ = write!(text, "{}{depth}: ", if depth == 0 { "" } else { "\n" });
-        let _ = match frame.func_name() {
-            Some(name) => write!(text, "{}", printable(name)),
-            None => write!(text, "function {index}"),
-        };
-        if let Some(offset) = frame.module_offset() {
-            let _ = write!(text, " at {offset:#x}");
-        }
-    }
-    text
+    // Wasmtime's own text has readable names; its first line is a heading.
+    let text = backtrace.to_string();
+    let frames: Vec<String> = text.lines().skip(1).map(|line| printable(line.trim())).collect();
+    frames.join("\n")
 }
 
-/// Names in a Wasm file are the compiler's; only control characters must not reach the log.
-fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+/// Names in a Wasm file may be anything; no control character may reach the log.
+fn printable(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
 impl fmt::Display for Fault {

@@ -128,6 +128,11 @@ pub(super) struct Clockwork {
 
 impl Guests {
     /// Starts the engine and loads the modules. To be called after the fork: it starts threads.
+    ///
+    /// # Errors
+    ///
+    /// If the machine is too small for `capacity`, or the cache or a module's directories are not as they were when
+    /// the configuration was checked.
     pub fn start(modules: &[ModuleSource<'_>], capacity: Capacity) -> Result<Guests, GuestsError> {
         let needs = needs(modules)?;
         let memory_max = modules.iter().map(|module| module.settings.limits.memory).max().unwrap_or(0).max(MEMORY_MIN);

@@ -12,7 +12,7 @@
 //!    │       link         what the call and its running guest share
 //!    │       body         the request's body on its way into the guest
 //!    ▼
-//! sandbox ── capabilities, limits, stdio, outbound      all that the guest can reach of the host
+//! sandbox ── capabilities, limits, stdio, outbound (outbound_policy)      all that a guest can reach of the host
 //! ```
 
 mod body;

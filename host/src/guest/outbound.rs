@@ -112,8 +112,9 @@ impl WasiHttpHooks for Outbound {
             }
             let (response, connection) = sent?;
             let driven: Box<dyn Future<Output = _> + Send> = Box::new(async move {
-                let _place = place;
-                connection.await
+                let ended = connection.await;
+                drop(place);
+                ended
             });
             Ok((response, driven))
         })
@@ -220,7 +221,8 @@ async fn connect(grants: &Grants, call: &CallName, to: &Destination) -> Result<B
         Ok(address) => ServerName::from(address),
         Err(_) => ServerName::try_from(to.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?,
     };
-    let tls = TlsConnector::from(Arc::clone(&grants.tls)).connect(name, tcp).await.map_err(tls_error)?;
+    let tls =
+        TlsConnector::from(Arc::clone(&grants.tls)).connect(name, tcp).await.map_err(|error| tls_error(&error))?;
     Ok(Box::new(tls))
 }
 
@@ -268,7 +270,7 @@ async fn connect_to_one_of(addresses: &[SocketAddr]) -> Result<TcpStream, Error>
     Err(last)
 }
 
-fn tls_error(error: std::io::Error) -> Error {
+fn tls_error(error: &std::io::Error) -> Error {
     use tokio_rustls::rustls;
 
     match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
@@ -318,7 +320,11 @@ impl Body for AnswerBody {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+
+    use super::super::testing::{call_name, grants, settings};
     use super::*;
+    use crate::config::OutboundHost;
 
     fn destination(uri: &str) -> Option<(String, u16, bool)> {
         Destination::of(&uri.parse().unwrap()).map(|to| (to.host, to.port, to.tls))
@@ -349,5 +355,94 @@ mod tests {
         let timeouts = Timeouts::new(Some(asked), wall);
         assert_eq!((timeouts.connect, timeouts.first_byte), (CONNECT_TIMEOUT_MAX, wall));
         assert_eq!(timeouts.between_bytes, wall);
+    }
+
+    /// A server that answers one connection with `answer` and then keeps it open.
+    fn server(answer: &'static str) -> SocketAddr {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut request = [0; 1024];
+            let read = stream.read(&mut request).unwrap();
+            assert!(request[..read].starts_with(b"GET /x?y HTTP/1.1\r\n"));
+            stream.write_all(answer.as_bytes()).unwrap();
+            // Until the other end closes.
+            let _ = stream.read(&mut request);
+        });
+        address
+    }
+
+    /// Sends one GET as a guest would, with the module's list as given, and reads the answer.
+    fn fetch(list: &[(&str, Option<u16>)], uri: &str, wall: Duration) -> Result<(u16, Bytes), Error> {
+        let mut settings = settings();
+        settings.limits.wall = wall;
+        settings.outbound = list
+            .iter()
+            .map(|(host, port)| OutboundHost { host: (*host).into(), port: *port, private: false })
+            .collect();
+        let mut hooks = Outbound::new(grants(&settings), call_name());
+        let empty = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
+        let request = Request::get(uri).body(empty).unwrap();
+        let sent = Box::into_pin(hooks.send_request(request, None, Box::new(std::future::ready(Ok(())))));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (response, connection) = sent.await?;
+            let driver = tokio::spawn(Box::into_pin(connection));
+            let status = response.status().as_u16();
+            let body = response.into_body().collect().await?.to_bytes();
+            driver.abort();
+            Ok((status, body))
+        })
+    }
+
+    const LONG: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_host_that_is_named_is_reached() {
+        let address = server("HTTP/1.1 203 ok\r\ncontent-length: 2\r\n\r\nhi");
+        let list = [("127.0.0.1", Some(address.port()))];
+        let (status, body) = fetch(&list, &format!("http://{address}/x?y"), LONG).unwrap();
+        assert_eq!((status, body), (203, Bytes::from_static(b"hi")));
+    }
+
+    #[test]
+    fn a_host_that_is_not_named_is_denied() {
+        assert!(matches!(fetch(&[], "http://127.0.0.1/", LONG), Err(Error::HttpRequestDenied)));
+        let other = [("127.0.0.1", Some(1))];
+        assert!(matches!(fetch(&other, "http://127.0.0.1:2/", LONG), Err(Error::HttpRequestDenied)));
+    }
+
+    #[test]
+    fn a_name_that_hides_a_private_address_is_denied() {
+        // The resolver takes this spelling of 127.0.0.1 for an address, but it names none.
+        let list = [("127.1", None)];
+        assert!(matches!(fetch(&list, "http://127.1/", LONG), Err(Error::DestinationIpProhibited)));
+    }
+
+    #[test]
+    fn a_server_that_never_answers_is_given_up() {
+        let address = server("");
+        let list = [("127.0.0.1", Some(address.port()))];
+        let result = fetch(&list, &format!("http://{address}/x?y"), Duration::from_millis(50));
+        assert!(matches!(result, Err(Error::ConnectionReadTimeout)), "{result:?}");
+    }
+
+    #[test]
+    fn a_server_that_stops_within_its_answer_is_given_up() {
+        let address = server("HTTP/1.1 200 ok\r\ncontent-length: 20\r\n\r\nhi");
+        let list = [("127.0.0.1", Some(address.port()))];
+        let result = fetch(&list, &format!("http://{address}/x?y"), Duration::from_millis(50));
+        assert!(matches!(result, Err(Error::ConnectionReadTimeout)), "{result:?}");
+    }
+
+    #[test]
+    fn a_call_has_only_so_many_requests_open() {
+        let mut hooks = Outbound::new(grants(&settings()), call_name());
+        let mut places: Vec<_> = (0..OUTBOUND_REQUESTS).map(|_| hooks.place()).collect();
+        assert!(places.iter().all(Option::is_some));
+        assert!(hooks.place().is_none());
+        places.pop();
+        assert!(hooks.place().is_some());
     }
 }

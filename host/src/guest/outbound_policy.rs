@@ -77,14 +77,17 @@ fn is_public_v4(address: Ipv4Addr) -> bool {
 }
 
 fn is_public_v6(address: Ipv6Addr) -> bool {
-    let segments = address.segments();
     // Only 2000::/3 is given out; that leaves out ::, ::1, fc00::/7, fe80::/10, ff00::/8, ::ffff:0:0/96 and
     // 64:ff9b::/96, behind which any IPv4 address may hide.
+    let segments = address.segments();
     let global = segments[0] & 0xe000 == 0x2000;
-    let special = (segments[0] == 0x2001 && segments[1] < 0x0200) // Teredo and other IETF protocols, RFC 2928
-        || (segments[0] == 0x2001 && segments[1] == 0x0db8) // documentation
-        || (segments[0] == 0x3fff && segments[1] < 0x1000) // documentation, RFC 9637
-        || segments[0] == 0x2002; // 6to4: an IPv4 address in disguise
+    let special = matches!(
+        segments,
+        [0x2001, 0..0x0200, ..] // Teredo and other IETF protocols, RFC 2928
+            | [0x2001, 0x0db8, ..] // documentation
+            | [0x3fff, 0..0x1000, ..] // documentation, RFC 9637
+            | [0x2002, ..] // 6to4: an IPv4 address in disguise
+    );
     global && !special
 }
 

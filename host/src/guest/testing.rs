@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request};
 
+use super::sandbox::{CallName, Grants};
 use super::*;
 use crate::config;
 use crate::request_id::RequestIds;
@@ -42,6 +43,22 @@ pub(super) fn settings() -> config::Module {
     }
 }
 
+/// What a module with these settings may do.
+pub(super) fn grants(settings: &config::Module) -> Arc<Grants> {
+    Arc::new(Grants {
+        name: settings.name.as_str().into(),
+        limits: limits::CallLimits::new(&settings.limits, engine::TABLE_ELEMENTS_MIN),
+        env: settings.env.clone().into_iter().collect(),
+        files: capabilities::open_dirs(&settings.dirs).unwrap(),
+        outbound: settings.outbound.clone(),
+        tls: outbound::tls().unwrap(),
+    })
+}
+
+pub(super) fn call_name() -> CallName {
+    CallName { request: RequestIds::new(0).next() }
+}
+
 pub(super) fn child(body: &str) -> Child {
     child_with(body, &settings(), 4)
 }
@@ -60,7 +77,7 @@ impl Child {
     pub(super) fn call(&self, method: Method) -> Call {
         let request = Request::builder().method(method).uri("/").body(RequestBody::empty()).unwrap();
         let authority = HeaderValue::from_static("test.example");
-        let request_id = RequestIds::new(0).next();
+        let request_id = call_name().request;
         self.guests.call(0, request, CallFacts { scheme: Scheme::Http, authority, request_id })
     }
 
