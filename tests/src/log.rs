@@ -1,7 +1,7 @@
 //! The server's standard error, line by line, as it comes.
 
 use std::io::{BufRead, BufReader, Read};
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::patience::PATIENCE;
@@ -34,8 +34,13 @@ impl Log {
     }
 
     fn change(&self, change: impl FnOnce(&mut Gathered)) {
-        change(&mut self.0.0.lock().unwrap());
+        change(&mut self.gathered());
         self.0.1.notify_all();
+    }
+
+    /// A test that fails in here does so with the log in its hands; that does no harm to the log.
+    fn gathered(&self) -> MutexGuard<'_, Gathered> {
+        self.0.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The first line that holds all of `words`, separated by "…", in this order.
@@ -52,7 +57,7 @@ impl Log {
     /// As [`wait_for`](Self::wait_for).
     pub fn wait_for_after(&self, mark: Mark, words: &str) -> String {
         let deadline = Instant::now() + PATIENCE;
-        let mut gathered = self.0.0.lock().unwrap();
+        let mut gathered = self.gathered();
         loop {
             if let Some(line) = gathered.lines[mark.0..].iter().find(|line| holds(line, words)) {
                 return line.clone();
@@ -63,26 +68,26 @@ impl Log {
                 "waited in vain for a line with {words:?}; the log is\n{}",
                 gathered.lines.join("\n")
             );
-            gathered = self.0.1.wait_timeout(gathered, left).unwrap().0;
+            gathered = self.0.1.wait_timeout(gathered, left).unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
     /// The end of the log as it is now.
     #[must_use]
     pub fn mark(&self) -> Mark {
-        Mark(self.0.0.lock().unwrap().lines.len())
+        Mark(self.gathered().lines.len())
     }
 
     /// How many lines so far hold the words.
     #[must_use]
     pub fn count(&self, words: &str) -> usize {
-        self.0.0.lock().unwrap().lines.iter().filter(|line| holds(line, words)).count()
+        self.gathered().lines.iter().filter(|line| holds(line, words)).count()
     }
 
     /// Everything so far.
     #[must_use]
     pub fn text(&self) -> String {
-        self.0.0.lock().unwrap().lines.join("\n")
+        self.gathered().lines.join("\n")
     }
 }
 

@@ -29,9 +29,8 @@ fn a_trap_is_500_and_logged_with_its_backtrace(mpm: Mpm) {
     let answer = server.get("/trap");
     assert_eq!(answer.status, 500);
     says_nothing_of_the_inside(answer.text());
-    let line = server.log.wait_for("probe…unreachable");
-    assert!(line.contains("request"), "the line does not name the request: {line}");
-    server.log.wait_for("faults::trap");
+    server.log.wait_for("module=probe…request=…cause=trap…unreachable");
+    server.log.wait_for("faults…trap");
 }
 
 fn says_nothing_of_the_inside(page: &str) {
@@ -48,7 +47,7 @@ fn an_error_in_place_of_an_answer_is_a_server_error(mpm: Mpm) {
     let server = Setup::new(mpm).start();
     let status = server.get("/error").status;
     assert!(matches!(status, 500 | 502), "{status}");
-    server.log.wait_for("probe…InternalError");
+    server.log.wait_for("module=probe…request=…cause=error-code…asked for");
 }
 
 fn an_exit_in_place_of_an_answer_is_500(mpm: Mpm) {
@@ -85,7 +84,7 @@ fn an_answer_that_breaks_off_closes_the_connection(mpm: Mpm) {
     client.send_get("/half?ms=200");
     let error = client.try_receive().expect_err("half an answer arrived as a whole one");
     assert_eq!(error.kind(), std::io::ErrorKind::UnexpectedEof);
-    server.log.wait_for("probe…unreachable");
+    server.log.wait_for("module=probe…request=…cause=trap");
     is_well(&server);
 }
 
@@ -163,7 +162,7 @@ fn fails_with(server: &Server, target: &str, status: u16) {
     let answer = server.get(target);
     assert_eq!(answer.status, status, "{answer:?}");
     says_nothing_of_the_inside(answer.text());
-    server.log.wait_for("ERROR…probe");
+    server.log.wait_for("ERROR…module=probe…request=…cause=");
     is_well(server);
 }
 
