@@ -21,6 +21,10 @@ pub(crate) struct DeadlineQueue {
 }
 
 impl DeadlineQueue {
+    /// Memory of one key.
+    #[cfg(test)]
+    pub(crate) const BYTES_EACH: usize = size_of::<Reverse<(Instant, u32)>>() + size_of::<Option<Instant>>();
+
     /// The key's deadline is now `deadline`. Must be called whenever it moves earlier, may be called at any time.
     pub(crate) fn set(&mut self, key: u32, deadline: Instant) {
         let place = key as usize;

@@ -184,7 +184,8 @@ pub enum Next {
     Read(Deadline),
     /// An answer is under way; the socket takes no more at the moment.
     Write(Deadline),
-    /// Between two requests: nothing has begun, and the connection may be closed at any time.
+    /// Between two requests: nothing has begun, and the connection may be closed at any time. Not the answer of a
+    /// connection that has just been accepted: its first request is on its way, so it is `Read`.
     Idle(Deadline),
     /// A whole request is here and [`Turn::begin_request`] found no place: advance it when there is one.
     Admit(Deadline),

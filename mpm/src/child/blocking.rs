@@ -86,7 +86,7 @@ impl<P: Protocol> Attendant<P> {
                     at
                 }
             };
-            self.slot.set_status(status(next));
+            self.slot.set_status(if draining { Status::Graceful } else { status(next) });
             self.wait(&mut stream, overseer, until);
         }
         self.gate.leave(&mut pass);

@@ -60,6 +60,10 @@ enum Queue {
 }
 
 impl<T> Connections<T> {
+    /// Memory of one connection in here: its place and its seat, and its entries in the two queues of deadlines.
+    #[cfg(test)]
+    pub(super) const BYTES_EACH: usize = size_of::<Place<T>>() + size_of::<Seat<T>>() + 2 * DeadlineQueue::BYTES_EACH;
+
     pub(super) fn new() -> Self {
         Self {
             places: Vec::new(),

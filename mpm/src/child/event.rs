@@ -366,3 +366,7 @@ fn unwatch(poller: &Poller, listeners: &[Listener]) {
         }
     }
 }
+
+/// What a parked connection costs apart from the protocol's own state and its waker (another 48 bytes).
+#[cfg(test)]
+const _: () = assert!(Connections::<Open<()>>::BYTES_EACH <= 200);

@@ -183,3 +183,74 @@ impl Door {
         self.shortage = Some(Shortage { since, pause_end: now + SHORTAGE_PAUSE });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::ListenAddress;
+    use std::net::{Ipv4Addr, TcpStream};
+
+    fn listener() -> (Arc<[Listener]>, ListenAddress) {
+        let listener = Listener::bind(&ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into()), 8).unwrap();
+        let address = listener.address();
+        ([listener].into(), address)
+    }
+
+    fn connect(address: &ListenAddress) -> TcpStream {
+        let ListenAddress::Tcp(address) = address else { panic!("not a TCP address") };
+        TcpStream::connect(address).unwrap()
+    }
+
+    #[test]
+    fn a_listener_is_asked_until_it_has_nothing_and_then_when_it_is_ready_again() {
+        let (listeners, address) = listener();
+        let (mut intake, now) = (Intake::new(listeners), Instant::now());
+        let _one = connect(&address);
+        assert_eq!(intake.ready_at(now), Some(now));
+        assert!(intake.take(now).is_some());
+        assert!(intake.take(now).is_none());
+        assert_eq!(intake.ready_at(now), None);
+        let _two = connect(&address);
+        assert!(intake.take(now).is_none(), "nobody has said that it is ready");
+        intake.note(0);
+        assert!(intake.take(now).is_some());
+    }
+
+    #[test]
+    fn a_shortage_pauses_the_intake_until_its_time_is_over_or_a_connection_closes() {
+        let (listeners, address) = listener();
+        let (mut intake, now) = (Intake::new(listeners), Instant::now());
+        let _one = connect(&address);
+        let Intake::Open(door) = &mut intake else { panic!("new and not open") };
+        door.pause(now, 0, &std::io::ErrorKind::OutOfMemory.into());
+        assert_eq!(intake.ready_at(now), Some(now + SHORTAGE_PAUSE));
+        assert!(intake.take(now).is_none());
+        assert!(!intake.is_starved(now) && intake.is_starved(now + SICK_AFTER));
+        intake.end_pause(now);
+        assert!(intake.take(now).is_some());
+        assert!(!intake.is_starved(now + SICK_AFTER), "a success ends the shortage");
+    }
+
+    #[test]
+    fn an_order_to_stop_empties_the_backlog_within_its_limit_and_closes() {
+        let (listeners, address) = listener();
+        let (mut intake, now) = (Intake::new(listeners), Instant::now());
+        let _three = [connect(&address), connect(&address), connect(&address)];
+        intake.obey(Orders::Stop, 2, |_| panic!("closed too early"));
+        assert!(intake.take(now).is_some() && intake.take(now).is_some());
+        assert!(intake.is_emptied() && intake.take(now).is_none());
+        let mut closed = 0;
+        intake.obey(Orders::Stop, 2, |listeners| closed = listeners.len());
+        assert!(intake.is_closed() && closed == 1);
+    }
+
+    #[test]
+    fn an_order_to_drain_closes_at_once() {
+        let (listeners, address) = listener();
+        let mut intake = Intake::new(listeners);
+        let _one = connect(&address);
+        intake.obey(Orders::Drain, 8, |_| {});
+        assert!(intake.is_closed() && intake.take(Instant::now()).is_none());
+        assert_eq!(intake.fds().count(), 0);
+    }
+}

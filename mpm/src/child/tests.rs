@@ -318,6 +318,29 @@ fn a_child_serves_and_drains() {
 }
 
 #[test]
+fn a_draining_child_leaves_new_connections_to_others() {
+    under_each(|mpm| {
+        let child = Child::start(mpm(common()));
+        let mut client = child.connect();
+        client.say("hello\nspin");
+        assert_eq!(client.hear(), "hello");
+        client.0.get_mut().write_all(b"half a ").unwrap();
+        assert_eq!(client.hear(), "spun");
+        child.control().send(Command::Drain).unwrap();
+        let end = Instant::now() + LONG;
+        // Nobody else has this listener, so that a client is refused as soon as the child has closed it.
+        if !matches!(mpm(common()), Mpm::Prefork(_)) {
+            while TcpStream::connect(child.address).is_ok() {
+                assert!(Instant::now() < end, "the listener stays open");
+            }
+        }
+        assert_eq!(client.ask("line"), "half a line");
+        assert!(client.is_closed());
+        assert_eq!(child.end(), ChildExit::Drained);
+    });
+}
+
+#[test]
 fn what_is_under_way_is_finished_before_a_child_drains() {
     under_each(|mpm| {
         let child = Child::start(mpm(common()));
