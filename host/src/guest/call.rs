@@ -83,7 +83,7 @@ pub struct Call {
     link: Arc<Link>,
     grants: Arc<Grants>,
     clockwork: Arc<Clockwork>,
-    /// Whether the answer must have the body that its head announces (RFC 9110, 8.6: not after HEAD).
+    /// The request's.
     method: Method,
 }
 
@@ -112,9 +112,18 @@ struct Rest {
     afterwards: Option<Fault>,
 }
 
+/// An answer whose head can be told.
+struct Opened {
+    parts: http::response::Parts,
+    body: HyperOutgoingBody,
+    length: Length,
+    announced: Option<u64>,
+}
+
 /// The body's length as it grows.
 struct Length {
     sent: u64,
+    /// What it must come to.
     announced: Option<u64>,
     limit: u64,
 }
@@ -220,8 +229,7 @@ impl Call {
                 self.answer = AnswerState::Awaited;
                 let answer = self.link.take_answer()?;
                 Some(match self.open(answer) {
-                    Ok((parts, body, length)) => {
-                        let announced = length.announced;
+                    Ok(Opened { parts, body, length, announced }) => {
                         self.answer = AnswerState::Open(body, length);
                         Progress::Head(parts, announced)
                     }
@@ -269,20 +277,26 @@ impl Call {
         }
     }
 
+    /// Whether the answer must have the body that its head announces (RFC 9110, 8.6).
+    fn has_body(&self, status: StatusCode) -> bool {
+        self.method != Method::HEAD && status != StatusCode::NOT_MODIFIED
+    }
+
     /// Checks the head of an answer.
-    fn open(&self, answer: Answer) -> Result<(http::response::Parts, HyperOutgoingBody, Length), Fault> {
+    fn open(&self, answer: Answer) -> Result<Opened, Fault> {
         let (parts, body) = answer.map_err(|code| Fault::from_error_code(&code))?.into_parts();
         if parts.status.is_informational() {
             return Err(Fault::BadAnswer(format!("status {} is not a final one", parts.status.as_u16())));
         }
         let limit = self.grants.limits.response_body;
         let announced = content_length(&parts.headers)?;
-        let has_body = self.method != Method::HEAD && parts.status != StatusCode::NOT_MODIFIED;
+        let has_body = self.has_body(parts.status);
         if has_body && announced.is_some_and(|announced| announced > limit) {
             return Err(Fault::ResponseTooLong(limit));
         }
-        let binding = if has_body { announced } else { None };
-        Ok((parts, body, Length { sent: 0, announced: binding, limit }))
+        // What HEAD and 304 announce is the length of a body that another request would get.
+        let length = Length { sent: 0, announced: announced.filter(|_| has_body), limit };
+        Ok(Opened { parts, body, length, announced })
     }
 
     /// The guest has returned or trapped: whatever it has not said by now, it will never say.
@@ -296,20 +310,21 @@ impl Call {
                 let Some(answer) = self.link.take_answer() else {
                     return Some(Progress::Failed(verdict.err().unwrap_or(Fault::NoAnswer)));
                 };
-                let (parts, body, length) = match self.open(answer) {
+                let Opened { parts, body, length, announced } = match self.open(answer) {
                     Ok(opened) => opened,
                     Err(fault) => return Some(Progress::Failed(fault)),
                 };
-                let announced = length.announced;
                 let rest = Rest::collect(body, length, verdict);
                 drop(store);
                 let Rest { chunks, end: Ok(_), .. } = &rest else {
                     // Nothing has been told yet: an honest status is better than half an answer.
                     return rest.end.err().map(Progress::Failed);
                 };
-                let complete = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+                let complete: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+                // A guest that writes nothing after HEAD or 304 has not said how long its body would be.
+                let known = self.has_body(parts.status) || complete > 0;
                 self.answer = AnswerState::Rest(rest);
-                Some(Progress::Head(parts, announced.or(Some(complete))))
+                Some(Progress::Head(parts, announced.or(known.then_some(complete))))
             }
             AnswerState::Open(body, length) => {
                 self.answer = AnswerState::Rest(Rest::collect(body, length, verdict));
@@ -442,6 +457,13 @@ mod tests {
         assert!(matches!(poll_once(&mut call), Progress::End(None)));
         assert!(matches!(poll_once(&mut call), Progress::Done));
         assert!(call.cpu() > Duration::ZERO);
+    }
+
+    #[test]
+    fn the_length_of_a_body_that_head_does_not_get_stays_unknown() {
+        let silent = child("(call $answer) (call $end)");
+        assert!(matches!(poll_once(&mut silent.call(Method::HEAD)), Progress::Head(_, None)));
+        assert!(matches!(poll_once(&mut silent.call(Method::GET)), Progress::Head(_, Some(0))));
     }
 
     #[test]
