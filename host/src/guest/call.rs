@@ -20,12 +20,12 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use http_body::{Body, Frame};
+use http::{HeaderMap, HeaderValue, Method};
+use http_body::Body;
 use wasmtime::Store;
-use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::answer::{Length, Opened, Rest, Said, must_have_body, said};
 use super::fault::{Fault, judge};
 use super::http02::Running;
 use super::library::Clockwork;
@@ -102,30 +102,6 @@ enum AnswerState {
     Rest(Rest),
     /// All is told, or will never be.
     Told,
-}
-
-/// What a guest left behind.
-struct Rest {
-    chunks: VecDeque<Bytes>,
-    end: Result<Option<HeaderMap>, Fault>,
-    /// What is told after `End`.
-    afterwards: Option<Fault>,
-}
-
-/// An answer whose head can be told.
-struct Opened {
-    parts: http::response::Parts,
-    body: HyperOutgoingBody,
-    length: Length,
-    announced: Option<u64>,
-}
-
-/// The body's length as it grows.
-struct Length {
-    sent: u64,
-    /// What it must come to.
-    announced: Option<u64>,
-    limit: u64,
 }
 
 impl Call {
@@ -277,26 +253,8 @@ impl Call {
         }
     }
 
-    /// Whether the answer must have the body that its head announces (RFC 9110, 8.6).
-    fn has_body(&self, status: StatusCode) -> bool {
-        self.method != Method::HEAD && status != StatusCode::NOT_MODIFIED
-    }
-
-    /// Checks the head of an answer.
     fn open(&self, answer: Answer) -> Result<Opened, Fault> {
-        let (parts, body) = answer.map_err(|code| Fault::from_error_code(&code))?.into_parts();
-        if parts.status.is_informational() {
-            return Err(Fault::BadAnswer(format!("status {} is not a final one", parts.status.as_u16())));
-        }
-        let limit = self.grants.limits.response_body;
-        let announced = content_length(&parts.headers)?;
-        let has_body = self.has_body(parts.status);
-        if has_body && announced.is_some_and(|announced| announced > limit) {
-            return Err(Fault::ResponseTooLong(limit));
-        }
-        // What HEAD and 304 announce is the length of a body that another request would get.
-        let length = Length { sent: 0, announced: announced.filter(|_| has_body), limit };
-        Ok(Opened { parts, body, length, announced })
+        Opened::check(answer, &self.method, self.grants.limits.response_body)
     }
 
     /// The guest has returned or trapped: whatever it has not said by now, it will never say.
@@ -322,7 +280,7 @@ impl Call {
                 };
                 let complete: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
                 // A guest that writes nothing after HEAD or 304 has not said how long its body would be.
-                let known = self.has_body(parts.status) || complete > 0;
+                let known = must_have_body(&self.method, parts.status) || complete > 0;
                 self.answer = AnswerState::Rest(rest);
                 Some(Progress::Head(parts, announced.or(known.then_some(complete))))
             }
@@ -356,81 +314,6 @@ impl Call {
 impl Drop for Call {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-impl Rest {
-    /// Empties the channel between the guest and its answer while the store still lives: a body that is pending
-    /// now was never finished.
-    fn collect(mut body: HyperOutgoingBody, mut length: Length, verdict: Result<(), Fault>) -> Rest {
-        let mut chunks = VecDeque::new();
-        loop {
-            let frame = Pin::new(&mut body).poll_frame(&mut Context::from_waker(Waker::noop()));
-            match said(frame, &mut length) {
-                Said::Chunk(chunk) if chunk.is_empty() => {}
-                Said::Chunk(chunk) => chunks.push_back(chunk),
-                Said::End(trailers) => return Rest { chunks, end: Ok(trailers), afterwards: verdict.err() },
-                Said::Fault(fault) => {
-                    return Rest { chunks, end: Err(verdict.err().unwrap_or(fault)), afterwards: None };
-                }
-                Said::Nothing => {
-                    let fault = verdict.err().unwrap_or(Fault::BrokenOff);
-                    return Rest { chunks, end: Err(fault), afterwards: None };
-                }
-            }
-        }
-    }
-}
-
-enum Said {
-    Nothing,
-    Chunk(Bytes),
-    End(Option<HeaderMap>),
-    Fault(Fault),
-}
-
-/// What a frame of the answer's body means, held against what was announced and what is allowed.
-fn said(frame: Poll<Option<Result<Frame<Bytes>, Error>>>, length: &mut Length) -> Said {
-    let trailers = match frame {
-        Poll::Pending => return Said::Nothing,
-        // The only error: the guest dropped its body without finishing it.
-        Poll::Ready(Some(Err(_))) => return Said::Fault(Fault::BrokenOff),
-        Poll::Ready(None) => None,
-        Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
-            Ok(chunk) => return length.add(chunk),
-            Err(frame) => frame.into_trailers().ok(),
-        },
-    };
-    match length.announced {
-        Some(announced) if announced != length.sent => Said::Fault(Fault::BrokenOff),
-        _ => Said::End(trailers),
-    }
-}
-
-impl Length {
-    fn add(&mut self, chunk: Bytes) -> Said {
-        self.sent = self.sent.saturating_add(chunk.len() as u64);
-        if self.sent > self.limit {
-            return Said::Fault(Fault::ResponseTooLong(self.limit));
-        }
-        match self.announced {
-            // wasmtime-wasi-http hands the chunk over before it tells the guest that it is too long.
-            Some(announced) if self.sent > announced => {
-                Said::Fault(Fault::BadAnswer(format!("its body is longer than its content-length of {announced}")))
-            }
-            _ => Said::Chunk(chunk),
-        }
-    }
-}
-
-/// The announced length: `1*DIGIT`, once (RFC 9110, 8.6).
-fn content_length(headers: &HeaderMap) -> Result<Option<u64>, Fault> {
-    let mut values = headers.get_all(header::CONTENT_LENGTH).iter();
-    let Some(value) = values.next() else { return Ok(None) };
-    let digits = value.to_str().ok().filter(|text| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit()));
-    match digits.and_then(|digits| digits.parse().ok()) {
-        Some(length) if values.next().is_none() => Ok(Some(length)),
-        _ => Err(Fault::BadAnswer("its content-length is not one number".into())),
     }
 }
 

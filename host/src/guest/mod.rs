@@ -11,10 +11,12 @@
 //!   call ─── http02       one request through one instance, polled by the thread that owns the connection
 //!    │       link         what the call and its running guest share
 //!    │       body         the request's body on its way into the guest
+//!    │       answer       what the guest says, held against what it announced and may say
 //!    ▼
 //! sandbox ── capabilities, limits, stdio, outbound (outbound_policy)      all that a guest can reach of the host
 //! ```
 
+mod answer;
 mod body;
 mod cache;
 mod call;
