@@ -37,10 +37,11 @@ fn a_chunked_body_is_echoed_with_its_trailers(mpm: Mpm) {
 fn a_client_that_expects_100_continue_gets_it_before_it_sends(mpm: Mpm) {
     let server = Setup::new(mpm).start();
     let mut client = server.connect();
-    client.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    client.send("POST /slow-read?ms=0 HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
     assert_eq!(client.receive().status, 100);
     client.send("ok");
-    assert_eq!(client.receive().text(), "ok");
+    assert_eq!(client.receive().text(), "2\n");
+    assert_eq!(client.get("/hello").text(), "hello\n");
 }
 
 fn no_100_continue_is_sent_when_the_guest_does_not_read(mpm: Mpm) {
