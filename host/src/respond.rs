@@ -3,7 +3,7 @@
 //! A page tells the client what it can do about it and nothing of the inside: causes are in the error log.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW as ALLOW_FIELD, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::guest::Fault;
@@ -12,30 +12,28 @@ use crate::guest::Fault;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fixed {
     pub status: StatusCode,
+    pub headers: HeaderMap,
     pub body: Bytes,
-    retry_after: bool,
 }
 
-impl Fixed {
-    pub fn headers(&self) -> HeaderMap {
-        let mut headers = HeaderMap::with_capacity(2);
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
-        if self.retry_after {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
-        }
-        headers
-    }
+/// Methods that RFC 9110 and RFC 5789 define and that handlers may answer; CONNECT and TRACE are not among them.
+const ALLOW: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
+
+fn page(status: StatusCode, body: impl Into<Bytes>) -> Fixed {
+    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
+    Fixed { status, headers: HeaderMap::from_iter([(CONTENT_TYPE, plain)]), body: body.into() }
 }
 
 /// The answer of a route with a fixed text.
 #[must_use]
 pub fn text(status: u16, text: &str) -> Fixed {
-    let status = StatusCode::from_u16(status).expect("the configuration was checked");
-    Fixed { status, body: Bytes::copy_from_slice(text.as_bytes()), retry_after: false }
+    page(StatusCode::from_u16(status).expect("the configuration was checked"), text.to_owned())
 }
 
-fn page(status: StatusCode, sentence: &'static str) -> Fixed {
-    Fixed { status, body: Bytes::from_static(sentence.as_bytes()), retry_after: false }
+/// To `OPTIONS *`: what the server as a whole can do (RFC 9110 section 9.3.7).
+#[must_use]
+pub fn server_options() -> Fixed {
+    Fixed { status: StatusCode::NO_CONTENT, headers: HeaderMap::from_iter([(ALLOW_FIELD, ALLOW)]), body: Bytes::new() }
 }
 
 #[must_use]
@@ -48,6 +46,12 @@ pub fn bad_request() -> Fixed {
     page(StatusCode::BAD_REQUEST, "The path of the request means nothing.\n")
 }
 
+/// To a target with a scheme that this connection does not have (RFC 9110 section 7.4).
+#[must_use]
+pub fn misdirected() -> Fixed {
+    page(StatusCode::MISDIRECTED_REQUEST, "This connection is not for https.\n")
+}
+
 #[must_use]
 pub fn server_error() -> Fixed {
     page(StatusCode::INTERNAL_SERVER_ERROR, "The handler of this request failed.\n")
@@ -55,8 +59,9 @@ pub fn server_error() -> Fixed {
 
 #[must_use]
 pub fn unavailable() -> Fixed {
-    let busy = page(StatusCode::SERVICE_UNAVAILABLE, "The server is busy. Please try again.\n");
-    Fixed { retry_after: true, ..busy }
+    let mut busy = page(StatusCode::SERVICE_UNAVAILABLE, "The server is busy. Please try again.\n");
+    busy.headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+    busy
 }
 
 /// What a client is told when its request's guest failed.

@@ -28,7 +28,7 @@ use self::exchange::Exchange;
 use self::wire::{Filled, Flushed, Wire};
 use crate::config::Timing;
 use crate::http::timing::ReadDeadline;
-use crate::http::{After, Received, Refusal, RequestHead};
+use crate::http::{After, Received, Refusal, RequestHead, Scheme, Target};
 use crate::record::Record;
 use crate::respond;
 use crate::route::Responder;
@@ -226,6 +226,11 @@ fn begin(
 ) -> Step {
     facts.requests += 1;
     let mut record = Box::new(Record::new(&request, facts.client, began));
+    match request.target {
+        Target::Asterisk => return answer_fixed(&respond::server_options(), record, wire, facts, scope),
+        Target::Absolute(Scheme::Https) => return answer_fixed(&respond::misdirected(), record, wire, facts, scope),
+        Target::Absolute(Scheme::Http) | Target::Origin => {}
+    }
     match scope.site.router.find(&request.authority, request.path_and_query.path()) {
         Ok(Some(&Responder::Module(module))) => {
             record.module = Some(module);

@@ -100,7 +100,7 @@ impl Wire {
         let length = AnswerLength::Known(answer.body.len() as u64);
         let said = self
             .http
-            .answer(answer.status, &answer.headers(), length, &context, &mut self.output)
+            .answer(answer.status, &answer.headers, length, &context, &mut self.output)
             .and_then(|()| self.http.data(Bytes::clone(&answer.body), &mut self.output))
             .and_then(|()| self.http.end(None, &mut self.output));
         debug_assert!(said.is_ok(), "the server's own answers are well-formed: {said:?}");

@@ -274,13 +274,14 @@ impl Call {
                 };
                 let rest = Rest::collect(body, length, verdict);
                 drop(store);
-                let Rest { chunks, end: Ok(_), .. } = &rest else {
+                let Rest { chunks, end: Ok(trailers), .. } = &rest else {
                     // Nothing has been told yet: an honest status is better than half an answer.
                     return rest.end.err().map(Progress::Failed);
                 };
                 let complete: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-                // A guest that writes nothing after HEAD or 304 has not said how long its body would be.
-                let known = must_have_body(&self.method, parts.status) || complete > 0;
+                // A guest that writes nothing after HEAD or 304 has not said how long its body would be; and trailers
+                // need a body that is sent in chunks.
+                let known = trailers.is_none() && (must_have_body(&self.method, parts.status) || complete > 0);
                 self.answer = AnswerState::Rest(rest);
                 Some(Progress::Head(parts, announced.or(known.then_some(complete))))
             }
