@@ -56,6 +56,7 @@ fn configuration(guests: &Path) -> String {
 fn what_to_try(file: &Path) -> String {
     format!(
         "\nThe configuration is {file}.\n\
+         The first start compiles the guests; one in JavaScript or Python takes some seconds.\n\
          When the server says that it is ready, try in another terminal:\n\n\
          \x20   curl -i http://{ADDRESS}/hello\n\
          \x20   curl -i http://{ADDRESS}/echo --data 'anybody home?'\n\

@@ -19,8 +19,18 @@ pub fn target() -> Result<PathBuf> {
 }
 
 /// The cargo that started this program, in the root of the workspace.
+///
+/// It must not inherit what cargo told this program about its own package: build scripts that look at these variables
+/// (ring's does) would run again, and what depends on them be built again, whenever cargo is started by hand in between.
 pub fn cargo() -> Command {
-    program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = program(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    let about_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(about_this_package) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// A program, in the root of the workspace.
