@@ -94,10 +94,12 @@ fn read_worker(table: &mut Table<'_>) -> Worker {
 
 fn read_event(table: &mut Table<'_>) -> Event {
     let default = Event::default();
+    let common = read_common(table, default.common);
+    let start_servers = table.number("start_servers", &COUNT, default.start_servers);
     Event {
-        common: read_common(table, default.common),
-        start_servers: table.number("start_servers", &COUNT, default.start_servers),
-        threads_per_child: table.number("threads_per_child", &COUNT, default.threads_per_child),
+        common,
+        start_servers,
+        threads_per_child: table.number("threads_per_child", &COUNT, Event::threads_per_child_for(start_servers)),
         server_limit: table.number("server_limit", &COUNT, default.server_limit),
         thread_limit: table.number("thread_limit", &COUNT, default.thread_limit),
         max_connections: table.number("max_connections", &COUNT, default.max_connections),

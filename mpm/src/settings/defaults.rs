@@ -44,19 +44,36 @@ impl Default for Worker {
 }
 
 impl Default for Event {
-    /// One child with a thread for each core: an event thread is busy or it sleeps, and more of them than cores only
-    /// compete. The limits are Apache's, but `max_connections`: a connection that is parked costs no thread.
+    /// An event thread for each core: it is busy or it sleeps, and more of them than cores only compete. Each in a
+    /// child of its own, because threads of one process wait for each other whenever one of them changes the memory
+    /// map, as a fresh instance does; beyond `server_limit` children have several. The limits are Apache's, but
+    /// `max_connections`: a connection that is parked costs no thread.
     fn default() -> Self {
-        let thread_limit = 64;
-        let cores = available_parallelism().map_or(1, NonZeroUsize::get);
+        let server_limit = 16;
+        let start_servers = cores().min(server_limit);
         Self {
             common: Common::default(),
-            start_servers: 1,
-            threads_per_child: cores.min(thread_limit),
-            server_limit: 16,
-            thread_limit,
+            start_servers,
+            threads_per_child: Self::threads_per_child_for(start_servers),
+            server_limit,
+            thread_limit: THREAD_LIMIT,
             max_connections: 16_384,
             max_requests_in_flight: 400,
         }
     }
+}
+
+impl Event {
+    /// Threads of each child so that so many children have one for each core together.
+    #[must_use]
+    pub fn threads_per_child_for(start_servers: usize) -> usize {
+        cores().div_ceil(start_servers.max(1)).min(THREAD_LIMIT)
+    }
+}
+
+/// ThreadLimit of event.
+const THREAD_LIMIT: usize = 64;
+
+fn cores() -> usize {
+    available_parallelism().map_or(1, NonZeroUsize::get)
 }

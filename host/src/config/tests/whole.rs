@@ -66,7 +66,9 @@ fn the_example_is_read_as_it_is_meant() {
 #[test]
 fn the_example_holds_the_defaults() {
     let without = r#"
+        # These two depend on the machine.
         [event]
+        start_servers = 1
         threads_per_child = 2
         [[module]]
         name = "hello"
