@@ -139,6 +139,12 @@ impl Exchange {
             }
             let said = match self.call.poll(&mut Context::from_waker(scope.turn.waker)) {
                 Progress::Head(head, length) => {
+                    // A guest that still holds the body may read it yet, and after the head it is too late to say so.
+                    if let Upload::Resting { body, .. } = &self.upload
+                        && !body.is_abandoned()
+                    {
+                        wire.http.accept_body(&mut wire.output);
+                    }
                     self.record.status = head.status.as_u16();
                     let length = length.map_or(AnswerLength::Unknown, AnswerLength::Known);
                     let date = scope.thread.clock.http_date(scope.turn.now);
