@@ -9,6 +9,7 @@ under_every_mpm! {
     a_body_of_known_length_is_echoed,
     a_chunked_body_is_echoed_with_its_trailers,
     a_client_that_expects_100_continue_gets_it_before_it_sends,
+    a_guest_that_answers_before_it_reads_gets_the_body_too,
     no_100_continue_is_sent_when_the_guest_does_not_read,
     a_body_that_the_guest_does_not_read_costs_no_answer,
     a_guest_that_reads_slowly_gets_everything,
@@ -42,6 +43,15 @@ fn a_client_that_expects_100_continue_gets_it_before_it_sends(mpm: Mpm) {
     client.send("ok");
     assert_eq!(client.receive().text(), "2\n");
     assert_eq!(client.get("/hello").text(), "hello\n");
+}
+
+fn a_guest_that_answers_before_it_reads_gets_the_body_too(mpm: Mpm) {
+    let server = Setup::new(mpm).start();
+    let mut client = server.connect();
+    client.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n");
+    assert_eq!(client.receive().status, 100);
+    client.send("ok");
+    assert_eq!(client.receive().text(), "ok");
 }
 
 fn no_100_continue_is_sent_when_the_guest_does_not_read(mpm: Mpm) {
