@@ -110,7 +110,7 @@ Files (DIR is the folder of the configuration file; each name can be changed the
   ./guesthouse.toml           the configuration, if FILE is not given
   DIR/run/guesthouse.pid      pid of the parent, while the server runs
   DIR/cache/                  native code of the modules, mode 0700; may be removed while stopped
-  DIR/logs/access.log         one line for each request; DIR/logs must exist
+  DIR/logs/access.log         one line for each request
   standard error              the error log
 
 Environment:
