@@ -41,11 +41,19 @@ impl Bell {
     }
 
     /// Whether it was rung since the last [`silence`](Self::silence).
+    #[cfg(test)]
     pub(crate) fn is_rung(&self) -> bool {
         self.rung.load(Ordering::Acquire)
     }
 
-    /// Makes it ready to be rung again. What the ringing was about must be looked at *after* this.
+    /// Rings as one does who was interrupted between the flag and the counter, while the bell was silenced.
+    #[cfg(test)]
+    pub(crate) fn ring_late(&self) {
+        self.event.write(1).unwrap();
+    }
+
+    /// Makes it ready to be rung again. What the ringing was about must be looked at *after* this. To be called
+    /// whenever the descriptor is readable, whatever the flag says: the counter of a ring may come late.
     pub(crate) fn silence(&self) {
         // First the counter, then the flag: a ring in between writes nothing, and is seen by the caller's look. The
         // other way round its write would be swallowed here, and the flag would stay up for ever.
@@ -124,8 +132,9 @@ impl Inbox {
     pub(crate) fn take(&self, into: &mut Vec<Token>) {
         into.clear();
         for ring in self.locked().drain(..) {
-            // Lowered before the connection is advanced: a wake during that counts again.
-            ring.queued.store(false, Ordering::Release);
+            // Lowered before the connection is advanced: a wake during that counts again. An exchange, because it
+            // must see what those did who found the flag up and left: a store would not.
+            ring.queued.swap(false, Ordering::AcqRel);
             into.push(ring.token);
         }
     }
@@ -138,19 +147,18 @@ impl Inbox {
 
 impl Wake for Ring {
     fn wake(self: Arc<Self>) {
-        if self.queued.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        let inbox = Arc::clone(&self.inbox);
-        inbox.locked().push(self);
-        if inbox.asleep.swap(false, Ordering::SeqCst) {
-            inbox.doorbell.ring();
-        }
+        self.wake_by_ref();
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        if !self.queued.load(Ordering::Acquire) {
-            Arc::clone(self).wake();
+        // Never a mere look at the flag: what the wake is about could become visible after it, to a thread that has
+        // lowered the flag in between and found nothing.
+        if self.queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.inbox.locked().push(Arc::clone(self));
+        if self.inbox.asleep.swap(false, Ordering::SeqCst) {
+            self.inbox.doorbell.ring();
         }
     }
 }

@@ -11,7 +11,7 @@ use nix::poll::{PollFd, PollFlags};
 
 use super::crew::{Crew, Orders};
 use super::guard;
-use super::watch::{earliest, has_spoken, wait};
+use super::watch::{self, earliest, has_spoken};
 use crate::error::StartError;
 use crate::listener::Taken;
 use crate::protocol::{Accepted, Gate, Next, Pass, Protocol, ThreadContext, Turn};
@@ -72,13 +72,12 @@ impl<P: Protocol> Attendant<P> {
         let mut next = Next::Read(Instant::now());
         while overseer.end().is_none_or(|end| Instant::now() < end) {
             let draining = self.crew.orders() != Orders::Serve;
-            if draining && matches!(next, Next::Idle(_)) {
+            if matches!(next, Next::Idle(at) if draining || at <= Instant::now()) {
                 stream.probe();
             }
             next = self.advance(&mut stream, &mut connection, &mut pass, draining);
             let until = match next {
                 Next::Close => break,
-                Next::Idle(_) if draining => break,
                 // Nobody else is served here, so nobody is waited for; but orders are looked for.
                 Next::Yield(_) | Next::Admit(_) => Instant::now(),
                 Next::Read(at) | Next::Write(at) | Next::Idle(at) | Next::Wait(at) | Next::Linger(at) => {
@@ -87,7 +86,7 @@ impl<P: Protocol> Attendant<P> {
                 }
             };
             self.slot.set_status(if draining { Status::Graceful } else { status(next) });
-            self.wait(&mut stream, overseer, until);
+            wait(&self.bell, &mut stream, overseer, until);
         }
         self.gate.leave(&mut pass);
         guard::close(connection);
@@ -100,37 +99,37 @@ impl<P: Protocol> Attendant<P> {
         pass: &mut Pass,
         draining: bool,
     ) -> Next {
-        if self.bell.is_rung() {
-            self.bell.silence();
-        }
         let (now, gate) = (Instant::now(), &mut self.gate);
         let turn = Turn { stream, waker: &self.waker, now, draining, gate, pass, slot: &self.slot };
         let next = guard::advance(&self.crew.protocol, &mut self.thread, connection, turn);
         self.slot.add_bytes(stream.take_bytes_written());
         next
     }
+}
 
-    /// Waits for an edge of the socket that is missing, a wake, an order or the deadline.
-    fn wait(&self, stream: &mut Stream, overseer: &mut impl Overseer, until: Instant) {
-        let missing = stream.missing();
-        // An entry that asks for nothing, in place of one that is not needed: the kernel would report a socket that
-        // has hung up even if it is asked for nothing.
-        let nothing = || PollFd::new(self.bell.as_fd(), PollFlags::empty());
-        let wanted = flags(missing);
-        let mut fds = [
-            if wanted.is_empty() { nothing() } else { PollFd::new(stream.as_fd(), wanted) },
-            // An entry of its own, because nix cannot decode an answer with this flag in it.
-            if missing.peer_closed { PollFd::new(stream.as_fd(), POLLRDHUP) } else { nothing() },
-            PollFd::new(self.bell.as_fd(), PollFlags::POLLIN),
-            overseer.fd().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
-        ];
-        wait(&mut fds, earliest(Some(until), overseer.end()));
-        let edge = edge(&fds[0], &fds[1], wanted);
-        let ordered = has_spoken(&fds[3]);
-        stream.note(edge);
-        if ordered {
-            overseer.heed();
-        }
+/// Waits for an edge of the socket that is missing, a wake, an order or the deadline.
+fn wait(bell: &Bell, stream: &mut Stream, overseer: &mut impl Overseer, until: Instant) {
+    let missing = stream.missing();
+    // An entry that asks for nothing, in place of one that is not needed: the kernel would report a socket that
+    // has hung up even if it is asked for nothing.
+    let nothing = || PollFd::new(bell.as_fd(), PollFlags::empty());
+    let wanted = flags(missing);
+    let mut fds = [
+        if wanted.is_empty() { nothing() } else { PollFd::new(stream.as_fd(), wanted) },
+        // An entry of its own, because nix cannot decode an answer with this flag in it.
+        if missing.peer_closed { PollFd::new(stream.as_fd(), POLLRDHUP) } else { nothing() },
+        PollFd::new(bell.as_fd(), PollFlags::POLLIN),
+        overseer.fd().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
+    ];
+    watch::wait(&mut fds, earliest(Some(until), overseer.end()));
+    let edge = edge(&fds[0], &fds[1], wanted);
+    let (rung, ordered) = (has_spoken(&fds[2]), has_spoken(&fds[3]));
+    stream.note(edge);
+    if rung {
+        bell.silence();
+    }
+    if ordered {
+        overseer.heed();
     }
 }
 
@@ -173,7 +172,7 @@ mod tests {
         let missing = stream.missing();
         let wanted = flags(missing);
         let mut fds = [PollFd::new(stream.as_fd(), wanted), PollFd::new(stream.as_fd(), POLLRDHUP)];
-        wait(&mut fds, Some(Instant::now() + Duration::from_secs(5)));
+        watch::wait(&mut fds, Some(Instant::now() + Duration::from_secs(5)));
         edge(&fds[0], &fds[1], wanted)
     }
 
@@ -190,5 +189,32 @@ mod tests {
         assert!(edge.peer_closed);
         assert!(stream.note(edge));
         assert!(!stream.missing().readable && !stream.missing().peer_closed, "nothing is left to ask for");
+    }
+
+    struct Nobody;
+
+    impl Overseer for Nobody {
+        fn fd(&self) -> Option<BorrowedFd<'_>> {
+            None
+        }
+
+        fn heed(&mut self) {}
+
+        fn end(&self) -> Option<Instant> {
+            None
+        }
+    }
+
+    #[test]
+    fn a_ring_that_comes_late_is_heard_once() {
+        let (ours, _theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut stream = Stream::new(Socket::Unix(ours));
+        let bell = Bell::new().unwrap();
+        bell.ring_late();
+        wait(&bell, &mut stream, &mut Nobody, Instant::now() + Duration::from_secs(60));
+        let deadline = Instant::now() + Duration::from_millis(20);
+        wait(&bell, &mut stream, &mut Nobody, deadline);
+        assert!(Instant::now() >= deadline, "nobody has rung again");
     }
 }
