@@ -13,6 +13,8 @@ use guesthouse_mpm::{
 
 /// A line that does not end within so many bytes is no line.
 const LINE_BYTES_MAX: usize = 8192;
+/// How long a line that is on its way is waited for when the child drains.
+const DRAIN_GRACE: Duration = Duration::from_millis(500);
 
 /// What the command line says: MPM, address, and optionally how many milliseconds a client may be silent.
 struct Arguments {
@@ -30,6 +32,8 @@ struct Line {
     bytes: Vec<u8>,
     /// Lines that went out. Before the first one a connection is not idle: that line may be on its way.
     count: u64,
+    /// Where `count` stood when the drain was noticed. One more line is echoed after that.
+    count_at_drain: Option<u64>,
     deadline: Deadline,
 }
 
@@ -69,7 +73,7 @@ impl Protocol for Echo {
     }
 
     fn accept(&self, (): &mut (), accepted: &Accepted) -> Line {
-        Line { bytes: Vec::new(), count: 0, deadline: accepted.at + self.silence_max }
+        Line { bytes: Vec::new(), count: 0, count_at_drain: None, deadline: accepted.at + self.silence_max }
     }
 
     fn advance(&self, (): &mut (), line: &mut Line, turn: &mut Turn<'_>) -> Next {
@@ -93,7 +97,7 @@ impl Protocol for Echo {
                     line.deadline = turn.now + self.silence_max;
                 }
                 Err(error) if error.kind() != ErrorKind::WouldBlock => return Next::Close,
-                Err(_) if line.bytes.is_empty() && line.count > 0 => return line.wait(turn.now, Next::Idle),
+                Err(_) if line.bytes.is_empty() && line.count > 0 => return line.idle(turn),
                 Err(_) => return line.wait(turn.now, Next::Read),
             }
         }
@@ -103,6 +107,16 @@ impl Protocol for Echo {
 }
 
 impl Line {
+    fn idle(&mut self, turn: &Turn<'_>) -> Next {
+        if turn.draining {
+            if *self.count_at_drain.get_or_insert(self.count) < self.count {
+                return Next::Close;
+            }
+            self.deadline = self.deadline.min(turn.now + DRAIN_GRACE);
+        }
+        self.wait(turn.now, Next::Idle)
+    }
+
     fn wait(&self, now: Instant, next: fn(Deadline) -> Next) -> Next {
         if now >= self.deadline { Next::Close } else { next(self.deadline) }
     }

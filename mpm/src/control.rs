@@ -26,8 +26,8 @@ pub(crate) enum Command {
     /// Other children take over (a reload, a smaller number of children): stop accepting at once, finish what is
     /// open, end.
     Drain,
-    /// The server stops gracefully and nobody takes over: accept what is waiting in the backlog already (no more
-    /// than `listen_backlog`), then as `Drain`.
+    /// The server stops gracefully and nobody takes over: take what is waiting in the backlog already (no more than
+    /// `listen_backlog`), then as `Drain`.
     Stop,
     /// The parent has died: finish what is open within a second, end.
     ParentGone,
@@ -40,7 +40,7 @@ pub(crate) enum Report {
     None,
     /// It accepts connections.
     Ready,
-    /// It has accepted as many connections as it may, accepts no more, and ends when they are finished.
+    /// By its own decision it accepts no more, and it ends when what is open is finished.
     Retiring,
     /// It cannot serve and ends, for this reason.
     Failed(String),
@@ -107,8 +107,8 @@ impl ControlChild {
         self.report(&[READY]);
     }
 
-    /// The child accepts no more connections, by its own decision (max_connections_per_child): the parent may start
-    /// another one in its place while this one finishes what is open.
+    /// The child accepts no more connections, by its own decision (max_connections_per_child, or it is sick): the
+    /// parent may start another one in its place while this one finishes what is open.
     pub(crate) fn retiring(&self) {
         self.report(&[RETIRING]);
     }

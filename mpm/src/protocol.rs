@@ -114,7 +114,10 @@ pub struct Turn<'a> {
     pub waker: &'a Waker,
     /// The time of this turn.
     pub now: Instant,
-    /// The child is to end: begin nothing new, ask the peer to close.
+    /// The child is to end as soon as all its connections have. Every connection is advanced once when this becomes
+    /// true, and what becomes of it is decided here: a connection that still waits is waited for until its deadline,
+    /// an idle one too. So ask the peer to close, and let what is idle end soon, but not before a request that is on
+    /// its way already has been answered. (When the parent has died, all that is open has one second.)
     pub draining: bool,
     pub(crate) gate: &'a mut Gate,
     pub(crate) pass: &'a mut Pass,
@@ -184,8 +187,9 @@ pub enum Next {
     Read(Deadline),
     /// An answer is under way; the socket takes no more at the moment.
     Write(Deadline),
-    /// Between two requests: nothing has begun, and the connection may be closed at any time. Not the answer of a
-    /// connection that has just been accepted: its first request is on its way, so it is `Read`.
+    /// Between two requests: nothing has begun, and the connection may be closed to make room for another one, after
+    /// it was advanced once more. Not the answer of a connection that has just been accepted: its first request is on
+    /// its way, so it is `Read`.
     Idle(Deadline),
     /// A whole request is here and [`Turn::begin_request`] found no place: advance it when there is one.
     Admit(Deadline),

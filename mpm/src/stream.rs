@@ -9,6 +9,7 @@ use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream;
+use std::time::Duration;
 
 /// A non-blocking TCP or Unix stream socket.
 #[derive(Debug)]
@@ -58,8 +59,8 @@ impl Stream {
         Edge { readable: !self.readable, writable: !self.writable, peer_closed: !self.peer_closed }
     }
 
-    /// Lets the next read ask the kernel, though no edge has come: before a connection that seems to be idle is
-    /// closed, it may look for a request that has just arrived.
+    /// Lets the next read ask the kernel, though no edge has come: a connection that seems to be idle and may be closed
+    /// now (a drain, its deadline, room for another one) looks for a request that has just arrived.
     pub(crate) fn probe(&mut self) {
         self.readable = true;
     }
@@ -91,6 +92,16 @@ impl Stream {
             Socket::Tcp(socket) => socket.shutdown(Shutdown::Write),
             Socket::Unix(socket) => socket.shutdown(Shutdown::Write),
         }
+    }
+
+    /// Chooses what the peer sees when this socket is closed, by whomever and for whatever reason: a reset, which
+    /// tells it that something is missing, or the usual end-of-file. A reset drops what is not sent yet. A Unix
+    /// socket knows no reset; nothing changes for it.
+    ///
+    /// # Errors
+    /// What `setsockopt(2)` says of SO_LINGER.
+    pub fn reset_on_close(&self, reset: bool) -> io::Result<()> {
+        socket2::SockRef::from(self).set_linger(reset.then_some(Duration::ZERO))
     }
 
     /// Bytes written since this was last asked, for the scoreboard.
@@ -210,6 +221,24 @@ mod tests {
         let mut buffer = [0; 8];
         assert_eq!(stream.read(&mut buffer).unwrap(), 3);
         assert_eq!(stream.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn a_peer_can_tell_a_reset_from_an_end() {
+        let read_by_the_peer = |reset: &[bool]| {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            let mut theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            let mut ours = Stream::new(Socket::Tcp(listener.accept().unwrap().0));
+            ours.write_all(b"half").unwrap();
+            assert_eq!(theirs.read(&mut [0; 8]).unwrap(), 4);
+            for reset in reset {
+                ours.reset_on_close(*reset).unwrap();
+            }
+            drop(ours);
+            theirs.read(&mut [0; 8])
+        };
+        assert_eq!(read_by_the_peer(&[true]).unwrap_err().kind(), io::ErrorKind::ConnectionReset);
+        assert_eq!(read_by_the_peer(&[true, false]).unwrap(), 0);
     }
 
     #[test]

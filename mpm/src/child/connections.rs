@@ -134,7 +134,8 @@ impl<T> Connections<T> {
         self.unadmitted -= usize::from(matches!(before, Next::Admit(_)));
         self.unadmitted += usize::from(matches!(next, Next::Admit(_)));
         match next {
-            Next::Yield(_) if seat.queue != Queue::Yielded => {
+            // One that is ready has its turn before that anyway.
+            Next::Yield(_) if seat.queue == Queue::Parked => {
                 seat.queue = Queue::Yielded;
                 self.yielded.push_back(token);
             }
@@ -158,26 +159,31 @@ impl<T> Connections<T> {
         }
     }
 
-    /// Schedules those whose deadlines have come.
-    pub(super) fn schedule_expired(&mut self, now: Instant) {
+    /// Schedules those whose deadlines have come; `idle` is shown those of them that are idle.
+    pub(super) fn schedule_expired(&mut self, now: Instant, mut idle: impl FnMut(&mut T)) {
         loop {
             let places = &self.places;
             let deadline_of = |index: u32| places[index as usize].seat.as_ref().and_then(|seat| seat.next.deadline());
             let Some(index) = self.deadlines.pop_expired(now, deadline_of) else { return };
-            self.schedule(Token { index, generation: self.places[index as usize].generation });
+            self.schedule_place(index, &mut idle);
         }
     }
 
-    /// Schedules all that are idle; `look` is shown each first.
-    pub(super) fn schedule_idle(&mut self, mut look: impl FnMut(&mut T)) {
+    /// Schedules all; `idle` is shown those that are idle.
+    pub(super) fn schedule_all(&mut self, mut idle: impl FnMut(&mut T)) {
         for index in 0..self.places.len() {
-            let place = &mut self.places[index];
-            let token = Token { index: index as u32, generation: place.generation };
-            if let Some(seat) = place.seat.as_deref_mut().filter(|seat| matches!(seat.next, Next::Idle(_))) {
-                look(&mut seat.value);
-                self.schedule(token);
-            }
+            self.schedule_place(index as u32, &mut idle);
         }
+    }
+
+    fn schedule_place(&mut self, index: u32, idle: &mut impl FnMut(&mut T)) {
+        let place = &mut self.places[index as usize];
+        let token = Token { index, generation: place.generation };
+        let Some(seat) = place.seat.as_deref_mut() else { return };
+        if matches!(seat.next, Next::Idle(_)) {
+            idle(&mut seat.value);
+        }
+        self.schedule(token);
     }
 
     /// How many are ready now. Who becomes ready while they are served comes after them, in another turn.

@@ -23,7 +23,7 @@ pub(super) enum Orders {
     Sick,
     /// Accept no more, finish what is open, end.
     Drain,
-    /// The same, after accepting what waits in the backlog already.
+    /// The same, and serve what waits in the backlog already.
     Stop,
     /// The parent has died: as `Drain`, but within a second.
     ParentGone,

@@ -142,7 +142,7 @@ impl<P: Protocol> EventThread<P> {
     fn serve(mut self) {
         let (mut events, mut woken) = (Vec::new(), Vec::new());
         self.publish();
-        while !(self.intake.is_closed() && self.connections.len() == 0) {
+        while !(self.intake.is_done() && self.connections.len() == 0) {
             if let Err(error) = self.wait(&mut events) {
                 tracing::error!("a thread ends, and so does this process, because its poller has failed: {error}");
                 return;
@@ -163,7 +163,7 @@ impl<P: Protocol> EventThread<P> {
         let now = Instant::now();
         let until = earliest(self.connections.next_deadline(), self.accept_at(now));
         let timeout = until.map(|until| until.saturating_duration_since(now));
-        let has_work = self.connections.has_runnable() || self.intake.is_emptied() || timeout == Some(Duration::ZERO);
+        let has_work = self.connections.has_runnable() || timeout == Some(Duration::ZERO);
         if has_work || !self.inbox.fall_asleep() {
             return self.poller.wait(Some(Duration::ZERO), events);
         }
@@ -178,8 +178,7 @@ impl<P: Protocol> EventThread<P> {
     fn obey(&mut self, now: Instant) {
         let orders = self.crew.orders();
         if self.orders == Orders::Serve && orders != Orders::Serve {
-            // What seems to be idle may look once more for a request that has just arrived, and is closed then.
-            self.connections.schedule_idle(|open| open.stream.probe());
+            self.connections.schedule_all(|open| open.stream.probe());
         }
         self.orders = orders;
         let poller = &self.poller;
@@ -207,7 +206,7 @@ impl<P: Protocol> EventThread<P> {
                 }
             }
         }
-        self.connections.schedule_expired(now);
+        self.connections.schedule_expired(now, |open| open.stream.probe());
     }
 
     fn serve_ready(&mut self, now: Instant) {
@@ -228,6 +227,10 @@ impl<P: Protocol> EventThread<P> {
     /// Advances a connection, and after it whoever may use the place for a request that it has given back.
     fn serve_one(&mut self, token: Token, now: Instant) {
         self.advance(token, now);
+        self.admit(now);
+    }
+
+    fn admit(&mut self, now: Instant) {
         for _ in 0..self.connections.unadmitted() {
             if self.gate.is_full() {
                 return;
@@ -256,7 +259,6 @@ impl<P: Protocol> EventThread<P> {
         }
         match next {
             Next::Close => self.close(token, now),
-            Next::Idle(_) if draining => self.close(token, now),
             next => self.connections.settle(token, next),
         }
     }
@@ -285,9 +287,8 @@ impl<P: Protocol> EventThread<P> {
     /// When to accept: a time that has passed or is yet to come; `None`: not before something changes.
     fn accept_at(&mut self, now: Instant) -> Option<Instant> {
         let at = if self.has_room() { self.intake.ready_at(now) } else { None };
-        let defers = at.is_some_and(|at| at <= now)
-            && matches!(self.intake, Intake::Open(_))
-            && self.share.is_exceeded(self.connections.len());
+        let defers =
+            at.is_some_and(|at| at <= now) && self.intake.is_open() && self.share.is_exceeded(self.connections.len());
         if !defers {
             self.deference_end = None;
             return at;
@@ -338,6 +339,7 @@ impl<P: Protocol> EventThread<P> {
             self.serve_one(token, now);
             if self.connections.is_idle(token) {
                 self.close(token, now);
+                self.admit(now);
             }
         }
     }
@@ -350,7 +352,7 @@ impl<P: Protocol> EventThread<P> {
     /// Brings the scoreboard up to date.
     fn publish(&mut self) {
         self.slot.set_connections(self.connections.tally());
-        let is_taking = !self.intake.is_closed() && self.has_room();
+        let is_taking = self.intake.is_open() && self.has_room();
         if is_taking != self.is_taking {
             self.is_taking = is_taking;
             self.crew.count_taking(is_taking);

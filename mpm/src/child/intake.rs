@@ -1,6 +1,7 @@
 //! Taking connections from the listeners: which one next, when not at all, and for how long.
 //! Who serves what was taken is the business of the three MPMs; nothing here waits.
 
+use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,19 +17,16 @@ const SICK_AFTER: Duration = Duration::from_secs(10);
 /// Whether connections are taken.
 ///
 /// ```text
-/// Open ── Stop ──► Emptying ── nothing is waiting any more ──► Closed
-///   └── Retire, Sick, Drain, ParentGone ─────────────────────────┘
+/// Open ── Retire, Sick, Drain, ParentGone ──► Closed, nothing left
+///   └──── Stop ─────────────────────────────► Closed, what was waiting is left to be served
 /// ```
 pub(super) enum Intake {
     Open(Door),
-    /// The server stops: what waits in the backlog already is taken, at most `left` connections.
-    Emptying {
-        door: Door,
-        left: u32,
+    /// The listeners are closed: when nobody else has them open either, a client is refused instead of left waiting.
+    Closed {
+        /// Accepted when the server stopped, for want of anybody else who would; not served yet.
+        left: VecDeque<Taken>,
     },
-    /// Nothing is taken any more, and the listeners are closed: when nobody else has them open either, a client is
-    /// refused instead of left waiting.
-    Closed,
 }
 
 /// The listeners, as one thread sees them.
@@ -54,36 +52,27 @@ impl Intake {
         Intake::Open(Door { listeners, ready, first: 0, shortage: None })
     }
 
-    /// Follows the orders. `closing` is shown the listeners before they are closed, when they are.
+    /// Follows the orders. What is open closes at the first one that is not `Serve`, however busy the thread is: a
+    /// client that comes later must not wait for a thread that will never take it. At `Stop` what is waiting, at most
+    /// `backlog` connections, is taken first. `closing` is shown the listeners before they are closed.
     pub(super) fn obey(&mut self, orders: Orders, backlog: u32, closing: impl FnOnce(&[Listener])) {
+        let Intake::Open(door) = self else { return };
         let left = match orders {
             Orders::Serve => return,
-            Orders::Stop => backlog,
-            Orders::Retire | Orders::Sick | Orders::Drain | Orders::ParentGone => 0,
+            Orders::Stop => door.take_waiting(backlog),
+            Orders::Retire | Orders::Sick | Orders::Drain | Orders::ParentGone => VecDeque::new(),
         };
-        *self = match std::mem::replace(self, Intake::Closed) {
-            Intake::Open(mut door) if left > 0 => {
-                door.ready.fill(true);
-                Intake::Emptying { door, left }
-            }
-            Intake::Emptying { door, left } if orders == Orders::Stop && left > 0 && door.is_ready() => {
-                Intake::Emptying { door, left }
-            }
-            Intake::Open(door) | Intake::Emptying { door, .. } => {
-                closing(&door.listeners);
-                Intake::Closed
-            }
-            Intake::Closed => Intake::Closed,
-        };
+        closing(&door.listeners);
+        *self = Intake::Closed { left };
     }
 
-    pub(super) fn is_closed(&self) -> bool {
-        matches!(self, Intake::Closed)
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self, Intake::Open(_))
     }
 
-    /// Nothing is waiting any more, so that the next [`obey`](Self::obey) closes: no reason to wait before it.
-    pub(super) fn is_emptied(&self) -> bool {
-        matches!(self, Intake::Emptying { door, left } if *left == 0 || !door.is_ready())
+    /// Nothing will be taken any more.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self, Intake::Closed { left } if left.is_empty())
     }
 
     /// The listener of this index may have connections.
@@ -96,20 +85,20 @@ impl Intake {
     /// When [`take`](Self::take) may take something: a time that has passed or is yet to come; `None`: not before
     /// a listener becomes ready.
     pub(super) fn ready_at(&self, now: Instant) -> Option<Instant> {
-        let door = self.door()?;
-        door.is_ready().then(|| door.shortage.map_or(now, |shortage| shortage.pause_end))
+        match self {
+            Intake::Open(door) if door.ready.contains(&true) => {
+                Some(door.shortage.map_or(now, |shortage| shortage.pause_end))
+            }
+            Intake::Closed { left } if !left.is_empty() => Some(now),
+            Intake::Open(_) | Intake::Closed { .. } => None,
+        }
     }
 
     /// Takes one connection. `None`: there is none, or none can be taken now.
     pub(super) fn take(&mut self, now: Instant) -> Option<Taken> {
         match self {
             Intake::Open(door) => door.take(now),
-            Intake::Emptying { left: 0, .. } | Intake::Closed => None,
-            Intake::Emptying { door, left } => {
-                let taken = door.take(now);
-                *left -= u32::from(taken.is_some());
-                taken
-            }
+            Intake::Closed { left } => left.pop_front(),
         }
     }
 
@@ -131,22 +120,38 @@ impl Intake {
 
     fn door(&self) -> Option<&Door> {
         match self {
-            Intake::Open(door) | Intake::Emptying { door, .. } => Some(door),
-            Intake::Closed => None,
+            Intake::Open(door) => Some(door),
+            Intake::Closed { .. } => None,
         }
     }
 
     fn door_mut(&mut self) -> Option<&mut Door> {
         match self {
-            Intake::Open(door) | Intake::Emptying { door, .. } => Some(door),
-            Intake::Closed => None,
+            Intake::Open(door) => Some(door),
+            Intake::Closed { .. } => None,
         }
     }
 }
 
 impl Door {
-    fn is_ready(&self) -> bool {
-        self.ready.contains(&true)
+    /// Takes all that is waiting, at most so many.
+    fn take_waiting(&self, most: u32) -> VecDeque<Taken> {
+        let mut waiting = VecDeque::new();
+        for listener in &*self.listeners {
+            while waiting.len() < most as usize {
+                match listener.accept() {
+                    Ok(Some(taken)) => waiting.push_back(taken),
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!("cannot accept what still waits on {}: {error}", listener.address());
+                        break;
+                    }
+                }
+                // The other children have heard the order as well: each is to get its part.
+                std::thread::yield_now();
+            }
+        }
+        waiting
     }
 
     fn take(&mut self, now: Instant) -> Option<Taken> {
@@ -232,16 +237,19 @@ mod tests {
     }
 
     #[test]
-    fn an_order_to_stop_empties_the_backlog_within_its_limit_and_closes() {
+    fn an_order_to_stop_takes_what_is_waiting_within_its_limit_and_closes_at_once() {
         let (listeners, address) = listener();
         let (mut intake, now) = (Intake::new(listeners), Instant::now());
         let _three = [connect(&address), connect(&address), connect(&address)];
-        intake.obey(Orders::Stop, 2, |_| panic!("closed too early"));
-        assert!(intake.take(now).is_some() && intake.take(now).is_some());
-        assert!(intake.is_emptied() && intake.take(now).is_none());
         let mut closed = 0;
         intake.obey(Orders::Stop, 2, |listeners| closed = listeners.len());
-        assert!(intake.is_closed() && closed == 1);
+        assert_eq!((closed, intake.fds().count()), (1, 0));
+        let ListenAddress::Tcp(address) = address else { panic!("not a TCP address") };
+        assert!(TcpStream::connect(address).is_err(), "nobody has the listener open any more");
+        assert!(!intake.is_done() && intake.ready_at(now) == Some(now));
+        intake.obey(Orders::ParentGone, 2, |_| panic!("closed already"));
+        assert!(intake.take(now).is_some() && intake.take(now).is_some());
+        assert!(intake.is_done() && intake.take(now).is_none() && intake.ready_at(now).is_none());
     }
 
     #[test]
@@ -250,7 +258,7 @@ mod tests {
         let mut intake = Intake::new(listeners);
         let _one = connect(&address);
         intake.obey(Orders::Drain, 8, |_| {});
-        assert!(intake.is_closed() && intake.take(Instant::now()).is_none());
+        assert!(intake.is_done() && intake.take(Instant::now()).is_none());
         assert_eq!(intake.fds().count(), 0);
     }
 }

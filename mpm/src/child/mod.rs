@@ -14,6 +14,7 @@ mod watch;
 mod worker;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use crate::control::ControlChild;
 use crate::error::StartError;
@@ -23,6 +24,7 @@ use crate::scoreboard::Scoreboard;
 use crate::settings::{Event, Mpm, Settings};
 use crate::waker::Inbox;
 use crew::{Crew, Orders};
+use intake::Intake;
 use watch::Watch;
 
 /// What a child is, and what it got from the parent.
@@ -70,7 +72,7 @@ struct Post {
     generation: u32,
     scoreboard: Scoreboard,
     listeners: Arc<[Listener]>,
-    /// Connections accepted at most after the order to stop (ListenBacklog).
+    /// Connections taken at most at the order to stop (ListenBacklog).
     backlog: u32,
 }
 
@@ -121,7 +123,8 @@ fn cannot_start(watch: &Watch, error: &StartError) -> ChildExit {
 /// hears the parent, passes orders on to `inboxes`, and returns when the threads have ended.
 fn oversee<P>(crew: &Crew<P>, watch: &mut Watch, threads: usize, inboxes: &[Arc<Inbox>]) -> ChildExit {
     loop {
-        if crew.orders() == Orders::Serve && crew.running() < threads {
+        // In this order: a thread that has ended because it was told to has made its orders visible.
+        if crew.running() < threads && crew.orders() == Orders::Serve {
             // Threads end only when they are told to: this one was lost to a fault of ours.
             crew.order(Orders::Sick);
         }
@@ -132,6 +135,17 @@ fn oversee<P>(crew: &Crew<P>, watch: &mut Watch, threads: usize, inboxes: &[Arc<
             return crew.orders().exit();
         }
         watch.wait(crew, std::iter::empty(), None);
+    }
+}
+
+/// Waits for a connection to take or, if `may_take` is not, for a reason to ask again: news of the crew, the parent.
+fn await_connection<P>(crew: &Crew<P>, watch: &Watch, intake: &mut Intake, may_take: bool, now: Instant) {
+    // While descriptors are out the listeners stay ready: they are left alone until the pause has passed.
+    let pause_end = if may_take { intake.ready_at(now) } else { None };
+    let listeners = if may_take && pause_end.is_none() { Some(intake.fds()) } else { None };
+    let ready = watch.wait(crew, listeners.into_iter().flatten(), pause_end);
+    for index in ready.iter().enumerate().filter_map(|(index, ready)| ready.then_some(index)) {
+        intake.note(index);
     }
 }
 

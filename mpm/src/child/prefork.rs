@@ -9,7 +9,7 @@ use super::blocking::{Attendant, Overseer};
 use super::crew::{Crew, Orders, thread_slot};
 use super::intake::Intake;
 use super::watch::Watch;
-use super::{ChildExit, Post, cannot_start};
+use super::{ChildExit, Post, await_connection, cannot_start};
 use crate::protocol::Protocol;
 use crate::scoreboard::Status;
 
@@ -40,7 +40,7 @@ impl<P: Protocol> Prefork<P> {
     fn serve(mut self) -> ChildExit {
         loop {
             self.obey();
-            if self.intake.is_closed() || self.watch.is_over() {
+            if self.intake.is_done() || self.watch.is_over() {
                 return self.crew.orders().exit();
             }
             self.accept();
@@ -57,33 +57,25 @@ impl<P: Protocol> Prefork<P> {
         let now = Instant::now();
         if let Some(taken) = self.intake.take(now) {
             self.crew.count_accepted();
-            let mut overseer = Oversight { crew: &self.crew, watch: &mut self.watch };
-            self.attendant.serve(taken, &mut overseer);
+            // It may have been the last one: somebody else is to take the next one now, not when this one ends.
+            self.obey();
+            let Self { crew, intake, backlog, watch, attendant } = self;
+            attendant.serve(taken, &mut Oversight { crew, intake, backlog: *backlog, watch });
             return;
         }
         if self.intake.is_starved(now) {
             self.crew.order(Orders::Sick);
         }
-        if !self.intake.is_emptied() {
-            self.wait(now);
-        }
-    }
-
-    fn wait(&mut self, now: Instant) {
         self.attendant.slot.set_status(Status::Ready);
-        // While descriptors are out the listeners stay ready: they are left alone until the pause has passed.
-        let pause_end = self.intake.ready_at(now);
-        let listeners = if pause_end.is_some() { None } else { Some(self.intake.fds()) };
-        let ready = self.watch.wait(&self.crew, listeners.into_iter().flatten(), pause_end);
-        for index in ready.iter().enumerate().filter_map(|(index, ready)| ready.then_some(index)) {
-            self.intake.note(index);
-        }
+        await_connection(&self.crew, &self.watch, &mut self.intake, true, now);
     }
 }
 
 /// The only thread is its own overseer: while it serves it hears the parent itself.
 struct Oversight<'a, P> {
     crew: &'a Crew<P>,
+    intake: &'a mut Intake,
+    backlog: u32,
     watch: &'a mut Watch,
 }
 
@@ -94,6 +86,7 @@ impl<P> Overseer for Oversight<'_, P> {
 
     fn heed(&mut self) {
         self.watch.heed(self.crew);
+        self.intake.obey(self.crew.orders(), self.backlog, |_| {});
     }
 
     fn end(&self) -> Option<Instant> {

@@ -56,7 +56,7 @@ impl Watch {
             return None;
         }
         self.known = orders;
-        if let (Orders::Retire, Line::Open(control)) = (orders, &self.line) {
+        if let (Orders::Retire | Orders::Sick, Line::Open(control)) = (orders, &self.line) {
             control.retiring();
         }
         Some(orders)

@@ -11,7 +11,7 @@ use super::crew::{Crew, Orders, start, thread_slot};
 use super::intake::Intake;
 use super::lobby::Lobby;
 use super::watch::Watch;
-use super::{ChildExit, Post, cannot_start, oversee};
+use super::{ChildExit, Post, await_connection, cannot_start, oversee};
 use crate::protocol::Protocol;
 use crate::scoreboard::Status;
 
@@ -48,7 +48,7 @@ impl<P: Protocol> Worker<P> {
     fn serve(mut self) -> ChildExit {
         loop {
             self.obey();
-            if self.intake.is_closed() || self.watch.is_over() {
+            if self.intake.is_done() || self.watch.is_over() {
                 self.lobby.close();
                 return oversee(&self.crew, &mut self.watch, self.threads, &[]);
             }
@@ -78,20 +78,7 @@ impl<P: Protocol> Worker<P> {
         if self.intake.is_starved(now) && self.crew.open() == 0 {
             self.crew.order(Orders::Sick);
         }
-        if !self.intake.is_emptied() {
-            self.wait(now, has_idle);
-        }
-    }
-
-    fn wait(&mut self, now: Instant, has_idle: bool) {
-        // Without an idle thread the listeners do not matter. While descriptors are out they stay ready: they are
-        // left alone until the pause has passed.
-        let pause_end = if has_idle { self.intake.ready_at(now) } else { None };
-        let listeners = if has_idle && pause_end.is_none() { Some(self.intake.fds()) } else { None };
-        let ready = self.watch.wait(&self.crew, listeners.into_iter().flatten(), pause_end);
-        for index in ready.iter().enumerate().filter_map(|(index, ready)| ready.then_some(index)) {
-            self.intake.note(index);
-        }
+        await_connection(&self.crew, &self.watch, &mut self.intake, has_idle, now);
     }
 }
 

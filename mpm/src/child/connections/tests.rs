@@ -28,7 +28,7 @@ fn a_connection_is_ready_once_however_much_happens_to_it() {
     for token in [b, a, b, b] {
         connections.schedule(token);
     }
-    connections.schedule_expired(after(start, 1));
+    connections.schedule_expired(after(start, 1), |_| {});
     assert_eq!(ready(&mut connections), [b, a]);
     assert!(!connections.has_runnable());
 }
@@ -57,10 +57,10 @@ fn deadlines_schedule_and_a_later_deadline_does_not() {
     connections.settle(b, Next::Wait(after(start, 10)));
     connections.settle(b, Next::Wait(after(start, 2000)));
     assert_eq!(connections.next_deadline(), Some(after(start, 5)));
-    connections.schedule_expired(after(start, 20));
+    connections.schedule_expired(after(start, 20), |_| {});
     assert_eq!(ready(&mut connections), [a]);
     connections.settle(a, Next::Idle(after(start, 3000)));
-    connections.schedule_expired(after(start, 1000));
+    connections.schedule_expired(after(start, 1000), |_| {});
     assert_eq!(ready(&mut connections), [c]);
 }
 
@@ -71,7 +71,7 @@ fn a_yielded_connection_keeps_its_place_behind_all_that_are_ready() {
     connections.settle(a, Next::Yield(after(start, 5)));
     connections.schedule(a);
     connections.schedule(b);
-    connections.schedule_expired(after(start, 6));
+    connections.schedule_expired(after(start, 6), |_| {});
     assert_eq!(ready(&mut connections), [b]);
     assert_eq!(connections.pop_yielded(), Some(a));
     assert_eq!(connections.pop_yielded(), None);
