@@ -41,12 +41,15 @@ pub(crate) struct Signals {
 
 impl Signals {
     /// Blocks the parent's signals in this thread (the only one) and opens the descriptor that they are read from.
+    /// Whoever started us may ignore CHLD, and a process that does is not told of its children's deaths.
     ///
     /// # Errors
     /// What `signalfd(2)` says.
     pub(crate) fn take() -> io::Result<Self> {
         let taken: SigSet = TAKEN.into_iter().collect();
         taken.thread_block()?;
+        // SAFETY: no handler is installed, so no code runs that could be unfit for a signal.
+        unsafe { signal(Signal::SIGCHLD, SigHandler::SigDfl)? };
         let descriptor = SignalFd::with_flags(&taken, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)?;
         Ok(Self { descriptor })
     }

@@ -1,6 +1,7 @@
 //! What the parent does at starts, reloads, deaths and stops, seen from outside: the `staged` example does what a
 //! file tells it, and the tests speak signals, sockets and log lines.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -36,17 +37,20 @@ struct Greeting {
 impl Server {
     /// Starts a server with such a script, without waiting for it.
     fn start(script: &str) -> Self {
+        Self::start_by(&[], script)
+    }
+
+    /// Starts a server by way of a command that executes what is appended to it.
+    fn start_by(command: &[&str], script: &str) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("mpm-parent-{}-{number}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        Self::start_in(folder, script)
-    }
-
-    fn start_in(folder: PathBuf, script: &str) -> Self {
         fs::write(folder.join("script"), script.replace("FOLDER", folder.to_str().unwrap())).unwrap();
+        let staged = example("staged");
+        let words: Vec<&OsStr> = command.iter().map(OsStr::new).chain([staged.as_os_str()]).collect();
         let mut process =
-            Command::new(example("staged")).arg(folder.join("script")).stderr(Stdio::piped()).spawn().unwrap();
+            Command::new(words[0]).args(&words[1..]).arg(folder.join("script")).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(process.stderr.take().unwrap());
         let (sender, log) = mpsc::channel();
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -182,6 +186,17 @@ fn a_killed_child_is_replaced_at_once() {
         assert!(before.elapsed() < Duration::from_millis(500), "{mpm}: {:?}", before.elapsed());
         assert_ne!(greeting(address).pid, victim);
     }
+}
+
+#[test]
+fn deaths_are_noticed_although_whoever_started_the_server_ignores_them() {
+    let server = Server::start_by(&["sh", "-c", "trap '' CHLD; exec \"$0\" \"$1\""], "listen 127.0.0.1:0\nsay hello");
+    let address = server.address();
+    server.wait_for(" ready");
+    let victim = greeting(address).pid;
+    kill(Pid::from_raw(victim), Signal::SIGKILL).unwrap();
+    server.wait_for("was killed by SIGKILL");
+    assert_ne!(greeting(address).pid, victim);
 }
 
 #[test]

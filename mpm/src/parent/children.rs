@@ -80,9 +80,10 @@ impl Child {
     /// When the child has been starting, ending or deaf for too long.
     pub(super) fn overdue_at(&self) -> Option<Instant> {
         let deaf = match (&self.link, self.phase) {
-            (Link::Closed { since }, Phase::Starting { .. } | Phase::Serving { .. } | Phase::Draining) => {
-                Some(*since + DEAF_LIMIT)
-            }
+            (
+                Link::Closed { since },
+                Phase::Starting { .. } | Phase::Unneeded { .. } | Phase::Serving { .. } | Phase::Draining,
+            ) => Some(*since + DEAF_LIMIT),
             (Link::Closed { .. }, Phase::Ending { .. } | Phase::Killed) | (Link::Open(_), _) => None,
         };
         self.phase.overdue_at().into_iter().chain(deaf).min()
@@ -143,7 +144,7 @@ impl Children {
             let (starting, idle_threads) = match child.phase {
                 Phase::Starting { .. } => (true, threads),
                 Phase::Serving { .. } => (false, scoreboard.idle_threads(slot, threads)),
-                Phase::Draining | Phase::Ending { .. } | Phase::Killed => return None,
+                Phase::Unneeded { .. } | Phase::Draining | Phase::Ending { .. } | Phase::Killed => return None,
             };
             Some(Member { slot, starting, idle_threads })
         });

@@ -13,17 +13,21 @@ const YOUNG: Duration = Duration::from_secs(1);
 /// ```text
 ///  fork          ready              told to drain, or retiring
 ///   └─► Starting ─────► Serving ───────────────────────────────► Draining
-///           │ failed, too late │ TERM                                │ TERM
-///           └──────────────────┴──────────► Ending ◄─────────────────┘
+///         │ told to drain                       ready              ▲ │
+///         ├────────────► Unneeded ─────────────────────────────────┘ │
+///         │ failed, TERM    │ TERM      from Serving, too: TERM      │ TERM
+///         └─────────────────┴─────────────► Ending ◄─────────────────┘
 ///                                             │ still there
 ///                                             ▼
 ///                                           Killed
 /// ```
-/// From each of them a child may die.
+/// From each of them a child may die; one that is not ready for too long is killed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
     /// Forked; not ready yet.
     Starting { since: Instant },
+    /// Told to drain before it was ready. It may have become ready just now, so it is not ended at once.
+    Unneeded { since: Instant },
     /// Accepts connections.
     Serving { since: Instant },
     /// Finishes what is open, for as long as that takes: what is open has deadlines of its own.
@@ -52,6 +56,7 @@ impl Phase {
     pub(super) fn ready(self, now: Instant) -> Self {
         match self {
             Phase::Starting { .. } => Phase::Serving { since: now },
+            Phase::Unneeded { .. } => Phase::Draining,
             Phase::Serving { .. } | Phase::Draining | Phase::Ending { .. } | Phase::Killed => self,
         }
     }
@@ -59,15 +64,18 @@ impl Phase {
     /// The child takes nothing new, because it was told so or by its own decision.
     pub(super) fn drain(self) -> Self {
         match self {
-            Phase::Starting { .. } | Phase::Serving { .. } => Phase::Draining,
-            Phase::Draining | Phase::Ending { .. } | Phase::Killed => self,
+            Phase::Starting { since } => Phase::Unneeded { since },
+            Phase::Serving { .. } => Phase::Draining,
+            Phase::Unneeded { .. } | Phase::Draining | Phase::Ending { .. } | Phase::Killed => self,
         }
     }
 
     /// The child is to die at once.
     pub(super) fn end(self, now: Instant) -> Self {
         match self {
-            Phase::Starting { .. } | Phase::Serving { .. } | Phase::Draining => Phase::Ending { since: now },
+            Phase::Starting { .. } | Phase::Unneeded { .. } | Phase::Serving { .. } | Phase::Draining => {
+                Phase::Ending { since: now }
+            }
             Phase::Ending { .. } | Phase::Killed => self,
         }
     }
@@ -80,7 +88,7 @@ impl Phase {
     /// When the child has been in this phase for too long.
     pub(super) fn overdue_at(self) -> Option<Instant> {
         match self {
-            Phase::Starting { since } => Some(since + START_LIMIT),
+            Phase::Starting { since } | Phase::Unneeded { since } => Some(since + START_LIMIT),
             Phase::Ending { since } => Some(since + TERM_LIMIT),
             Phase::Serving { .. } | Phase::Draining | Phase::Killed => None,
         }
@@ -92,7 +100,7 @@ impl Phase {
             Phase::Starting { .. } => Death::BeforeReady,
             Phase::Serving { since } if now.saturating_duration_since(since) < YOUNG => Death::Young,
             Phase::Serving { .. } => Death::Aged,
-            Phase::Draining | Phase::Ending { .. } | Phase::Killed => Death::Expected,
+            Phase::Unneeded { .. } | Phase::Draining | Phase::Ending { .. } | Phase::Killed => Death::Expected,
         }
     }
 }
@@ -109,6 +117,17 @@ mod tests {
         let serving = Phase::Starting { since: start }.ready(start + SECOND);
         assert_eq!(serving, Phase::Serving { since: start + SECOND });
         assert_eq!(serving.drain(), Phase::Draining);
+    }
+
+    #[test]
+    fn a_child_that_is_not_needed_before_it_is_ready_may_not_take_for_ever_either() {
+        let start = Instant::now();
+        let unneeded = Phase::Starting { since: start }.drain();
+        assert!(!unneeded.is_active());
+        assert_eq!(unneeded.overdue_at(), Some(start + START_LIMIT));
+        assert_eq!(unneeded.died(start + SECOND), Death::Expected);
+        assert_eq!(unneeded.drain(), unneeded);
+        assert_eq!(unneeded.ready(start + SECOND), Phase::Draining);
     }
 
     #[test]
