@@ -200,6 +200,27 @@ fn deaths_are_noticed_although_whoever_started_the_server_ignores_them() {
 }
 
 #[test]
+fn the_limit_of_descriptors_is_raised_as_far_as_is_needed_and_possible() {
+    let soft_limit = |server: &Server| -> usize {
+        let limits = fs::read_to_string(format!("/proc/{}/limits", server.children()[0])).unwrap();
+        let line = limits.lines().find(|line| line.starts_with("Max open files")).unwrap();
+        line.split_whitespace().nth(3).unwrap().parse().unwrap()
+    };
+    // Two children of the event MPM, 16384 connections.
+    for (limits, raised, warning) in [
+        ("ulimit -Sn 64", 8192..10_000, None),
+        ("ulimit -Sn 64 && ulimit -Hn 5000", 5000..5001, Some("a child may have 5000 descriptors open but needs ")),
+    ] {
+        let server = Server::start_by(&["sh", "-c", &format!("{limits}; exec \"$0\" \"$1\"")], "listen 127.0.0.1:0");
+        if let Some(warning) = warning {
+            server.wait_for(warning);
+        }
+        server.wait_for(" ready");
+        assert!(raised.contains(&soft_limit(&server)), "{limits}: {}", soft_limit(&server));
+    }
+}
+
+#[test]
 fn a_child_that_cannot_start_stops_the_server_with_the_reason() {
     for (start, reason) in [("fail", "the script says so"), ("crash", "it was killed by SIGABRT")] {
         let mut server = Server::start(&format!("listen 127.0.0.1:0\nstart {start}\npid_file FOLDER/pid"));

@@ -16,8 +16,6 @@ use crate::scoreboard::{ChildStatus, ThreadReading};
 use crate::settings::{Common, ListenAddress, Prefork, Worker};
 
 const LONG: Duration = Duration::from_secs(10);
-/// How long an idle connection waits for another line in a child that drains.
-const GRACE: Duration = Duration::from_millis(300);
 
 /// Answers each line. What else it does depends on the line.
 struct Talker;
@@ -27,6 +25,8 @@ struct Talk {
     lines: usize,
     input: Vec<u8>,
     task: Task,
+    /// How long it waits for one more line when it is idle and the child drains.
+    patience: Duration,
     /// The lines and the deadline when it was idle and the child drained.
     last: Option<(usize, Instant)>,
 }
@@ -90,6 +90,14 @@ impl Protocol for Talker {
             };
             match line.as_str() {
                 "close" => return Next::Close,
+                "be patient" => {
+                    talk.patience = LONG;
+                    say(turn, "patient");
+                }
+                "be patient for 100 ms" => {
+                    talk.patience = Duration::from_millis(100);
+                    say(turn, "patient");
+                }
                 "panic" => panic!("expected by a test"),
                 "spin" => talk.task = Task::Spin(50),
                 "hold" => talk.task = Task::Hold,
@@ -116,7 +124,6 @@ impl Protocol for Talker {
 
 impl Talk {
     /// Before the first line a connection is not idle: that line may be on its way.
-    /// When the child drains, one more line is waited for.
     fn pause(&mut self, turn: &Turn<'_>) -> Next {
         if self.lines == 0 || !self.input.is_empty() {
             return Next::Read(turn.now + LONG);
@@ -124,7 +131,7 @@ impl Talk {
         if !turn.draining {
             return Next::Idle(turn.now + LONG);
         }
-        let (lines, until) = *self.last.get_or_insert((self.lines, turn.now + GRACE));
+        let (lines, until) = *self.last.get_or_insert((self.lines, turn.now + self.patience));
         if lines < self.lines || until <= turn.now { Next::Close } else { Next::Idle(until) }
     }
 
@@ -271,8 +278,13 @@ impl Child {
     /// Nobody else has the listener, so that a client is refused as soon as the child has closed it.
     fn wait_until_closed(&self) {
         let end = Instant::now() + LONG;
-        while TcpStream::connect(self.address).is_ok() {
-            assert!(Instant::now() < end, "the listener stays open");
+        loop {
+            match TcpStream::connect(self.address) {
+                Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+                Err(error) => panic!("neither accepted nor refused: {error}"),
+                Ok(_) => assert!(Instant::now() < end, "the listener stays open"),
+            }
+            std::thread::sleep(Duration::from_millis(1));
         }
     }
 
@@ -315,8 +327,9 @@ impl Client {
     /// Waits for the end of the connection.
     fn is_closed(&mut self) -> bool {
         match self.0.fill_buf() {
-            Ok(bytes) => bytes.is_empty(),
-            Err(error) => error.kind() == ErrorKind::ConnectionReset,
+            Ok([]) => true,
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => true,
+            other => panic!("expected the end of the connection, got {other:?}"),
         }
     }
 }
@@ -359,7 +372,7 @@ fn a_line_that_was_on_its_way_to_a_draining_child_is_answered() {
     under_each(|mpm| {
         let child = Child::start(mpm(common()));
         let mut client = child.connect();
-        assert_eq!(client.ask("hello"), "hello");
+        assert_eq!(client.ask("be patient"), "patient");
         child.control().send(Command::Drain).unwrap();
         child.wait_until_closed();
         // Idle, and yet not closed: what becomes of it is the protocol's decision.
@@ -374,11 +387,11 @@ fn an_idle_connection_ends_at_the_deadline_that_the_protocol_gives_it_at_a_drain
     under_each(|mpm| {
         let child = Child::start(mpm(common()));
         let mut client = child.connect();
-        assert_eq!(client.ask("hello"), "hello");
+        assert_eq!(client.ask("be patient for 100 ms"), "patient");
         let start = Instant::now();
         child.control().send(Command::Drain).unwrap();
         assert!(client.is_closed());
-        assert!(start.elapsed() >= GRACE && start.elapsed() < LONG / 2, "{:?}", start.elapsed());
+        assert!(start.elapsed() >= Duration::from_millis(100), "{:?}", start.elapsed());
         assert_eq!(child.end(), ChildExit::Drained);
     });
 }

@@ -2,6 +2,7 @@
 //! It reads no connection, loads no guest, and never blocks elsewhere than in that one wait.
 
 mod children;
+mod descriptors;
 mod listeners;
 mod pace;
 mod phase;

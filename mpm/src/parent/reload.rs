@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use super::preparation::{Preparation, Progress};
-use super::{Generation, Parent, Stage};
+use super::{Generation, Parent, Stage, descriptors};
 use crate::control::Command;
 use crate::error::ServeError;
 use crate::protocol::Application;
@@ -169,6 +169,7 @@ impl<A: Application> Parent<'_, A> {
 }
 
 /// Makes settings fit themselves and, at a reload, what cannot change while the server runs; says what it changed.
+/// Makes the limit of descriptors fit the settings.
 pub(super) fn fit(settings: Settings, running: Option<&Settings>) -> Settings {
     let (settings, kept) = match running {
         Some(running) => settings.kept_from(running),
@@ -178,5 +179,6 @@ pub(super) fn fit(settings: Settings, running: Option<&Settings>) -> Settings {
     for correction in kept.iter().chain(&corrections) {
         tracing::warn!("{correction}");
     }
+    descriptors::provide(&settings);
     settings
 }

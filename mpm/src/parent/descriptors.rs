@@ -1,0 +1,124 @@
+//! The descriptors that a child may have open: the limit is raised as far as the settings need it and the machine
+//! allows it, and the operator hears of it where that is not enough. Children inherit the limit; none is lowered.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::settings::{Mpm, Settings};
+
+/// For listeners, logs, the control line, and what the application opens for all requests together.
+const COMMON: usize = 256;
+/// Pollers and bells of a thread.
+const PER_THREAD: usize = 4;
+
+/// What a child needs descriptors for.
+#[derive(Debug, PartialEq, Eq)]
+struct Need {
+    connections: usize,
+    /// Apart from connections.
+    other: usize,
+}
+
+impl Need {
+    fn of(mpm: &Mpm) -> Self {
+        let threads = mpm.threads_per_child();
+        let (connections, requests) = match mpm {
+            Mpm::Prefork(_) | Mpm::Worker(_) => (threads, threads),
+            Mpm::Event(event) => {
+                let children = event.start_servers.max(1);
+                (event.max_connections.div_ceil(children), event.max_requests_in_flight.div_ceil(children))
+            }
+        };
+        // A request in flight may have something open itself: a file, an outbound connection.
+        Self { connections, other: COMMON + PER_THREAD * threads + requests }
+    }
+
+    fn all(&self) -> usize {
+        self.connections.saturating_add(self.other)
+    }
+}
+
+/// Raises the soft limit towards the hard one, as far as is needed.
+pub(super) fn provide(settings: &Settings) {
+    let (soft, hard) = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok(limits) => limits,
+        Err(error) => return tracing::warn!("cannot read the limit of open descriptors: {error}"),
+    };
+    // What waits at a graceful stop is taken at once, on top of what is open.
+    let backlog = settings.mpm.common().listen_backlog as usize;
+    let wanted = Need::of(&settings.mpm).all().saturating_add(backlog) as u64;
+    let raised = wanted.min(hard);
+    if raised > soft {
+        match setrlimit(Resource::RLIMIT_NOFILE, raised, hard) {
+            Ok(()) => tracing::debug!("the limit of open descriptors is raised from {soft} to {raised}"),
+            Err(error) => {
+                tracing::warn!("cannot raise the limit of open descriptors from {soft} to {raised}: {error}");
+            }
+        }
+    }
+    if let Some(warning) = shortfall(&settings.mpm, usize::try_from(hard).unwrap_or(usize::MAX)) {
+        tracing::warn!("{warning}");
+    }
+}
+
+/// What the operator is told if `hard` descriptors are not enough.
+fn shortfall(mpm: &Mpm, hard: usize) -> Option<String> {
+    let need = Need::of(mpm);
+    let all = need.all();
+    if hard >= all {
+        return None;
+    }
+    let Need { connections, other } = need;
+    let fitting = hard.saturating_sub(other);
+    let lower = match mpm {
+        Mpm::Prefork(_) => None,
+        Mpm::Worker(_) => Some(("threads_per_child", fitting)),
+        Mpm::Event(event) => Some(("max_connections", fitting * event.start_servers.max(1))),
+    };
+    let lower = lower.filter(|(_, fitting)| *fitting > 0);
+    let lower = lower.map_or(String::new(), |(name, fitting)| format!(", or lower {name} to {fitting}"));
+    Some(format!(
+        "a child may have {hard} descriptors open but needs {all} ({connections} for connections, {other} for all else): \
+         when they are out, new connections wait; raise the hard limit (ulimit -Hn, LimitNOFILE of systemd) to {all} \
+         or more{lower}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::{Event, Prefork, Worker};
+
+    fn event(start_servers: usize, max_connections: usize) -> Mpm {
+        let max_requests_in_flight = 100 * start_servers;
+        Mpm::Event(Event {
+            start_servers,
+            threads_per_child: 2,
+            max_connections,
+            max_requests_in_flight,
+            ..Event::default()
+        })
+    }
+
+    #[test]
+    fn a_child_needs_its_part_of_the_connections() {
+        assert_eq!(Need::of(&event(4, 16_384)), Need { connections: 4096, other: 256 + 8 + 100 });
+        assert_eq!(Need::of(&Mpm::Prefork(Prefork::default())), Need { connections: 1, other: 256 + 4 + 1 });
+        assert_eq!(Need::of(&Mpm::Worker(Worker::default())), Need { connections: 25, other: 256 + 100 + 25 });
+    }
+
+    #[test]
+    fn what_fits_is_not_worth_a_word() {
+        assert_eq!(shortfall(&event(1, 1000), 1364), None);
+        assert_eq!(shortfall(&Mpm::Worker(Worker::default()), 1024), None);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_with_its_remedies() {
+        let warning = shortfall(&event(2, 2000), 1363).unwrap();
+        for words in ["have 1363 descriptors", "needs 1364 (1000 for", "to 1364 or more", "max_connections to 1998"] {
+            assert!(warning.contains(words), "{words:?} is missing: {warning}");
+        }
+        let warning = shortfall(&event(2, 2000), 100).unwrap();
+        assert!(warning.ends_with("or more"), "nothing that could be lowered would help: {warning}");
+    }
+}
