@@ -4,7 +4,8 @@
 
 const TOKEN: u8 = 1;
 const REG_NAME: u8 = 2;
-const PATH_QUERY: u8 = 4;
+const PATH: u8 = 4;
+const QUERY: u8 = 8;
 
 /// What each byte may be part of. `%` is in neither URI class: it stands for an escape only with two hexadecimal
 /// digits behind it.
@@ -21,11 +22,16 @@ const fn classes() -> [u8; 256] {
         }
         // RFC 3986 section 3.2.2: unreserved and sub-delims.
         if alphanumeric || contains(b"-._~!$&'()*+,;=", byte) {
-            table[byte as usize] |= REG_NAME | PATH_QUERY;
+            table[byte as usize] |= REG_NAME | PATH | QUERY;
         }
-        // RFC 3986 sections 3.3 and 3.4: what pchar, path and query have besides.
-        if contains(b":@/?", byte) {
-            table[byte as usize] |= PATH_QUERY;
+        // RFC 3986 sections 3.3 and 3.4: what pchar and path have besides, and what the WHATWG URL standard leaves
+        // unescaped there, so that browsers send it.
+        if contains(b":@/[]|", byte) {
+            table[byte as usize] |= PATH;
+        }
+        // The same for a query; "?a[]=1" is everyday PHP.
+        if contains(b":@/?[]{}|^\\`", byte) {
+            table[byte as usize] |= QUERY;
         }
         byte += 1;
     }
@@ -58,9 +64,13 @@ pub(super) fn is_reg_name(text: &[u8]) -> bool {
     is_escaped_text(text, REG_NAME)
 }
 
-/// RFC 3986 sections 3.3 and 3.4: only bytes of a path, a "?" and a query. "#", which begins a fragment, is none.
+/// RFC 3986 sections 3.3 and 3.4: a path, or a path, a "?" and a query; and in each the few bytes more that browsers
+/// send as they are. "#", which begins a fragment, is in neither; nor are `"`, `<` and `>`, which all clients escape.
 pub(super) fn is_path_and_query(text: &[u8]) -> bool {
-    is_escaped_text(text, PATH_QUERY)
+    match text.iter().position(|&byte| byte == b'?') {
+        None => is_escaped_text(text, PATH),
+        Some(end) => is_escaped_text(&text[..end], PATH) && is_escaped_text(&text[end + 1..], QUERY),
+    }
 }
 
 fn is_escaped_text(text: &[u8], class: u8) -> bool {
@@ -150,10 +160,12 @@ mod tests {
     }
 
     #[test]
-    fn a_target_has_no_byte_that_rfc_3986_forbids() {
+    fn a_target_has_the_bytes_of_rfc_3986_and_those_that_browsers_leave_unescaped() {
         for byte in 0..=255_u8 {
-            let allowed = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?".contains(&byte);
-            assert_eq!(is_path_and_query(&[b'/', byte]), allowed, "{byte:#04x}");
+            let both = byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@/?[]|".contains(&byte);
+            assert_eq!(is_path_and_query(&[b'/', byte]), both, "{byte:#04x} in a path");
+            let query = both || b"{}^\\`".contains(&byte);
+            assert_eq!(is_path_and_query(&[b'/', b'?', byte]), query, "{byte:#04x} in a query");
         }
     }
 
