@@ -13,7 +13,6 @@
 mod answer;
 mod chunk_extension;
 mod close;
-mod date;
 mod decode;
 mod encode;
 mod fields;
@@ -35,7 +34,6 @@ mod tests;
 
 pub use answer::{AnswerContext, AnswerLength, BadAnswer};
 pub use close::{After, CloseReason};
-pub use date::DateText;
 pub use framing::RequestBody;
 pub use head::RequestHead;
 pub use limits::Limits;
