@@ -1,5 +1,5 @@
-//! The access log: one line for each answered request, in Apache's combined format followed by the module, the
-//! microseconds that the request took, and the microseconds of CPU time that its guest took.
+//! The access log: one line for each answered request, refused ones included, in Apache's combined format followed by
+//! the module, the microseconds that the request took, and the microseconds of CPU time that its guest took.
 //!
 //! ```text
 //! 192.0.2.7 - - [21/Nov/2026:10:00:00 +0000] "GET /hello HTTP/1.1" 200 6 "-" "curl/8.5.0" hello 412 31
@@ -31,10 +31,7 @@ pub struct AccessLog {
 #[derive(Debug)]
 pub struct Entry<'a> {
     pub client: Option<IpAddr>,
-    pub method: &'a Method,
-    /// Path and query as the client wrote them.
-    pub target: &'a str,
-    pub version: Version,
+    pub request: RequestLine<'a>,
     pub referer: Option<&'a HeaderValue>,
     pub user_agent: Option<&'a HeaderValue>,
     pub status: u16,
@@ -44,6 +41,20 @@ pub struct Entry<'a> {
     pub module: Option<&'a str>,
     pub took: Duration,
     pub guest_cpu: Duration,
+}
+
+/// What a line tells of the request's first line.
+#[derive(Debug)]
+pub enum RequestLine<'a> {
+    /// The request was understood.
+    Read {
+        method: &'a Method,
+        /// Path and query as the client wrote them.
+        target: &'a str,
+        version: Version,
+    },
+    /// It was refused: what came of the line, as it came; may be nothing.
+    Refused(&'a [u8]),
 }
 
 impl AccessLog {
@@ -59,9 +70,17 @@ impl AccessLog {
             Some(client) => push(line, format_args!("{client}")),
             None => line.push(b'-'),
         }
-        push(line, format_args!(" - - [{date}] \"{} ", entry.method));
-        push_escaped(line, entry.target.as_bytes());
-        push(line, format_args!(" {:?}\" {} ", entry.version, entry.status));
+        push(line, format_args!(" - - [{date}] \""));
+        match entry.request {
+            RequestLine::Read { method, target, version } => {
+                push(line, format_args!("{method} "));
+                push_escaped(line, target.as_bytes());
+                push(line, format_args!(" {version:?}"));
+            }
+            RequestLine::Refused([]) => line.push(b'-'),
+            RequestLine::Refused(came) => push_escaped(line, came),
+        }
+        push(line, format_args!("\" {} ", entry.status));
         match entry.body_bytes {
             0 => line.push(b'-'),
             bytes => push(line, format_args!("{bytes}")),
@@ -142,9 +161,7 @@ mod tests {
     fn entry() -> Entry<'static> {
         Entry {
             client: Some("192.0.2.7".parse().unwrap()),
-            method: &Method::GET,
-            target: "/hello?a=b",
-            version: Version::HTTP_11,
+            request: RequestLine::Read { method: &Method::GET, target: "/hello?a=b", version: Version::HTTP_11 },
             referer: None,
             user_agent: None,
             status: 200,
@@ -169,6 +186,13 @@ mod tests {
     fn what_is_not_there_is_a_dash() {
         let line = written(&[Entry { client: None, body_bytes: 0, module: None, ..entry() }]);
         assert_eq!(line, "- - - [21/Nov/2026:10:00:00 +0000] \"GET /hello?a=b HTTP/1.1\" 200 - \"-\" \"-\" - 412 31\n");
+    }
+
+    #[test]
+    fn a_refused_request_is_told_by_what_came_of_its_first_line() {
+        let refused = |came| Entry { request: RequestLine::Refused(came), status: 400, module: None, ..entry() };
+        assert!(written(&[refused(b"GET /\xe9\r\" \n")]).contains(r#"] "GET /\xe9\x0d\" \x0a" 400 6 "#));
+        assert!(written(&[refused(b"")]).contains("] \"-\" 400 6 "));
     }
 
     #[test]

@@ -3,58 +3,79 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use http::header::{REFERER, USER_AGENT};
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Method, Version};
 
-use crate::access_log::Entry;
-use crate::http::RequestHead;
+use crate::access_log::{Entry, RequestLine};
+use crate::http::{Refusal, RequestHead};
 
 /// One request's line of the access log in the making.
 #[derive(Debug)]
 pub(crate) struct Record {
     client: Option<SocketAddr>,
-    method: Method,
-    target: PathAndQuery,
-    version: Version,
+    request: Line,
     referer: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
     began: Instant,
+    /// 0: nothing was answered yet.
     pub(crate) status: u16,
-    pub(crate) body_bytes: u64,
     /// Index into the configuration's modules.
     pub(crate) module: Option<usize>,
     pub(crate) guest_cpu: Duration,
 }
 
+#[derive(Debug)]
+enum Line {
+    Read { method: Method, target: PathAndQuery, version: Version },
+    Refused(Bytes),
+}
+
 impl Record {
     /// `began`: when the request's first byte was awaited.
     pub(crate) fn new(request: &RequestHead, client: Option<SocketAddr>, began: Instant) -> Self {
+        let (method, target) = (request.method.clone(), request.path_and_query.clone());
         Self {
             client,
-            method: request.method.clone(),
-            target: request.path_and_query.clone(),
-            version: request.version,
+            request: Line::Read { method, target, version: request.version },
             referer: request.headers.get(REFERER).cloned(),
             user_agent: request.headers.get(USER_AGENT).cloned(),
             began,
             status: 0,
-            body_bytes: 0,
             module: None,
             guest_cpu: Duration::ZERO,
         }
     }
 
-    pub(crate) fn entry<'a>(&'a self, module: Option<&'a str>, now: Instant) -> Entry<'a> {
+    /// Of a request whose head was refused. `line`: what came of its first line.
+    pub(crate) fn refused(refusal: &Refusal, line: Bytes, client: Option<SocketAddr>, began: Instant) -> Self {
+        Self {
+            client,
+            request: Line::Refused(line),
+            referer: None,
+            user_agent: None,
+            began,
+            status: refusal.status().as_u16(),
+            module: None,
+            guest_cpu: Duration::ZERO,
+        }
+    }
+
+    /// `body_bytes`: of the answer's content.
+    pub(crate) fn entry<'a>(&'a self, module: Option<&'a str>, body_bytes: u64, now: Instant) -> Entry<'a> {
         Entry {
             client: self.client.map(|client| client.ip()),
-            method: &self.method,
-            target: self.target.as_str(),
-            version: self.version,
+            request: match &self.request {
+                Line::Read { method, target, version } => {
+                    RequestLine::Read { method, target: target.as_str(), version: *version }
+                }
+                Line::Refused(line) => RequestLine::Refused(line),
+            },
             referer: self.referer.as_ref(),
             user_agent: self.user_agent.as_ref(),
             status: self.status,
-            body_bytes: self.body_bytes,
+            body_bytes,
             module,
             took: now.saturating_duration_since(self.began),
             guest_cpu: self.guest_cpu,

@@ -29,7 +29,8 @@ impl RequestIds {
         Self(RandomState::new().hash_one((thread, std::process::id())))
     }
 
-    pub fn next(&mut self) -> RequestId {
+    /// A name that this thread has not given yet.
+    pub fn issue(&mut self) -> RequestId {
         self.0 = self.0.wrapping_add(1);
         RequestId(self.0)
     }
@@ -42,7 +43,7 @@ mod tests {
     #[test]
     fn ids_of_a_thread_and_of_two_threads_differ() {
         let (mut one, mut other) = (RequestIds::new(0), RequestIds::new(1));
-        let ids = [one.next(), one.next(), other.next(), other.next()];
+        let ids = [one.issue(), one.issue(), other.issue(), other.issue()];
         let distinct: std::collections::HashSet<_> = ids.iter().collect();
         assert_eq!(distinct.len(), ids.len());
     }

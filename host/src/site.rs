@@ -38,8 +38,8 @@ pub struct Thread {
     pub(crate) scratch: Box<[u8]>,
 }
 
-/// How long a guest computes before others have their turn.
-const TIME_SLICE: Duration = Duration::from_millis(1);
+/// How long a guest computes, or a connection goes on, before others have their turn.
+pub(crate) const TIME_SLICE: Duration = Duration::from_millis(1);
 
 /// Bytes that one read takes at most.
 const READ_BYTES_MAX: usize = 64 * 1024;

@@ -17,20 +17,21 @@ use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue, Request};
 
 use super::wire::{Filled, Flushed, Wire};
-use super::{Scope, State, Step};
+use super::{HALF_CLOSED_GRACE, Scope, State, Step};
 use crate::config::Timing;
 use crate::guest::{BodySender, Call, CallFacts, Fault, Progress, RequestBody, Scheme, body_channel};
 use crate::http::timing::ReadDeadline;
-use crate::http::{AnswerContext, AnswerLength, BadAnswer, Received, Refusal, RequestHead};
+use crate::http::{AnswerLength, BadAnswer, Received, Refusal, RequestHead};
 use crate::record::Record;
 use crate::request_id::RequestId;
 use crate::respond::{self, Fixed};
+use crate::site::TIME_SLICE;
 
 /// A guest is not asked for more while so many bytes wait for the client.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
-/// A client that has ended its sending side may still read, but more often it is gone: its guest gets so long.
-const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
+/// Bytes that one turn takes from the guest and from the client before others have theirs.
+const TURN_BYTES_MAX: usize = 1 << 20;
 
 /// The status that access logs tell when the client was gone before the answer began (as nginx has it).
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -46,6 +47,8 @@ pub(super) struct Exchange {
     wall: Instant,
     /// When the client was first seen to have ended its sending side.
     client_ended: Option<Instant>,
+    /// When the guest last got something of the body, or the request.
+    fed: Instant,
     /// Close after the answer, whatever the client would like.
     close: bool,
 }
@@ -60,10 +63,19 @@ enum Upload {
     Wanted { body: BodySender, deadline: ReadDeadline },
 }
 
+/// What one turn may still do: a body that flows as fast as it is taken would otherwise hold up all other connections
+/// of the thread, and the request's own deadlines too.
+struct Allowance {
+    bytes: usize,
+    /// CPU time of the guest at which the turn ends: after two slices, since one poll alone may take nearly two, and
+    /// an answer that is complete after that should leave in one piece.
+    cpu_until: Duration,
+}
+
 /// What feeding the guest came to.
 enum Fed {
-    /// The guest has got something new: ask it again.
-    Something,
+    /// The guest has got something new, so many bytes: ask it again.
+    Something(usize),
     /// The guest does not want more at the moment, or the client has nothing at the moment.
     Nothing,
     /// The client is at fault.
@@ -74,22 +86,15 @@ enum Fed {
 
 impl Exchange {
     /// Hands a request over to a guest.
-    ///
-    /// # Errors
-    /// The body is larger than the module takes, as its length already tells.
     pub(super) fn begin(
         request: RequestHead,
         module: usize,
         record: Box<Record>,
         client: Option<SocketAddr>,
         close: bool,
-        wire: &mut Wire,
         scope: &mut Scope<'_, '_>,
-    ) -> Result<Self, Refusal> {
-        let settings = &scope.site.config.modules[module];
-        let limit = settings.limits.request_body.min(scope.site.config.server.request_limits.limit_request_body);
-        wire.http.limit_body(limit)?;
-        let id = scope.thread.request_ids.next();
+    ) -> Self {
+        let id = scope.thread.request_ids.issue();
         let (upload, body) = if request.body != crate::http::RequestBody::None {
             let (sender, body) = body_channel();
             let Timing { body_timeout, min_rate, .. } = *scope.timing();
@@ -108,16 +113,9 @@ impl Exchange {
         let authority = HeaderValue::try_from(authority).unwrap_or(HeaderValue::from_static(""));
         let facts = CallFacts { scheme: Scheme::Http, authority, request_id: id };
         let call = scope.site.guests.call(module, request, facts);
-        Ok(Self {
-            call,
-            upload,
-            module,
-            id,
-            record,
-            wall: scope.turn.now + settings.limits.wall,
-            client_ended: None,
-            close,
-        })
+        let now = scope.turn.now;
+        let wall = now + scope.site.config.modules[module].limits.wall;
+        Self { call, upload, module, id, record, wall, client_ended: None, fed: now, close }
     }
 
     /// Lets guest and client go on as far as they can without waiting.
@@ -126,44 +124,50 @@ impl Exchange {
             let fault = self.call.time_out();
             return self.fail(&fault, wire, scope);
         }
-        if self.client_has_left(scope) {
-            return self.client_is_gone(scope);
+        if self.gone_at(scope).is_some_and(|at| scope.turn.now >= at) {
+            return self.client_is_gone(wire, scope);
         }
+        let mut allowance = Allowance { bytes: TURN_BYTES_MAX, cpu_until: self.call.cpu() + 2 * TIME_SLICE };
         loop {
+            if allowance.is_used_up(&self.call) {
+                return self.flush_and_yield(wire, scope);
+            }
             if wire.output.len() > OUTPUT_BYTES_MAX {
                 match wire.flush(scope) {
                     Flushed::All => {}
-                    Flushed::Blocked(at) => return self.wait_for_the_client(at, scope),
-                    Flushed::Broken => return self.client_is_gone(scope),
+                    Flushed::Blocked(at) => return self.wait_for_the_client(at, wire, scope),
+                    Flushed::Broken => return self.client_is_gone(wire, scope),
                 }
             }
             let said = match self.call.poll(&mut Context::from_waker(scope.turn.waker)) {
                 Progress::Head(head, length) => {
-                    // A guest that still holds the body may read it yet, and after the head it is too late to say so.
-                    if let Upload::Resting { body, .. } = &self.upload
-                        && !body.is_abandoned()
-                    {
-                        wire.http.accept_body(&mut wire.output);
+                    match &self.upload {
+                        // A guest that still holds the body may read it yet, and after the head it is too late to say so.
+                        Upload::Resting { body, .. } if !body.is_abandoned() => wire.http.accept_body(&mut wire.output),
+                        Upload::Resting { .. } | Upload::Done => wire.http.disregard_body(),
+                        Upload::Wanted { .. } => {}
                     }
                     self.record.status = head.status.as_u16();
                     let length = length.map_or(AnswerLength::Unknown, AnswerLength::Known);
-                    let date = scope.thread.clock.http_date(scope.turn.now);
-                    let context = AnswerContext { date, close: self.close || scope.turn.draining };
-                    wire.http.answer(head.status, &head.headers, length, &context, &mut wire.output)
+                    let close = self.close || scope.turn.draining;
+                    wire.begin_answer(head.status, &head.headers, length, close, scope)
                 }
                 Progress::Data(data) => {
-                    self.record.body_bytes += data.len() as u64;
+                    allowance.use_up(data.len());
                     wire.http.data(data, &mut wire.output)
                 }
                 Progress::End(trailers) => wire.http.end(trailers.as_ref(), &mut wire.output),
                 Progress::Pending => match self.feed(wire, scope) {
-                    Fed::Something => continue,
+                    Fed::Something(bytes) => {
+                        allowance.use_up(bytes);
+                        continue;
+                    }
                     Fed::Nothing => return self.flush_and_wait(wire, scope),
                     Fed::Refused(refusal) => return self.refuse(&refusal, wire, scope),
-                    Fed::Gone => return self.client_is_gone(scope),
+                    Fed::Gone => return self.client_is_gone(wire, scope),
                 },
                 Progress::Sliced => return self.flush_and_yield(wire, scope),
-                Progress::Done => return self.finish(scope),
+                Progress::Done => return self.finish(wire, scope),
                 Progress::Failed(fault) => return self.fail(&fault, wire, scope),
             };
             if let Err(bad) = said {
@@ -193,13 +197,18 @@ impl Exchange {
                 Upload::Wanted { mut body, mut deadline } => {
                     match wire.http.receive(&mut wire.input, &scope.site.limits) {
                         Ok(Received::Data(data)) => {
+                            let bytes = data.len();
+                            self.fed = now;
+                            self.call.rouse();
                             body.send(data);
                             self.upload = Upload::Resting { body, deadline, since: now };
-                            return Fed::Something;
+                            return Fed::Something(bytes);
                         }
                         Ok(Received::End(trailers)) => {
+                            self.fed = now;
+                            self.call.rouse();
                             body.end(trailers);
-                            return Fed::Something;
+                            return Fed::Something(0);
                         }
                         Ok(Received::Incomplete) => {}
                         Ok(Received::Head(_)) => unreachable!("a head is received only after the body before it"),
@@ -220,12 +229,12 @@ impl Exchange {
         }
     }
 
-    fn flush_and_wait(self: Box<Self>, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    fn flush_and_wait(mut self: Box<Self>, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
         match wire.flush(scope) {
-            Flushed::Broken => self.client_is_gone(scope),
-            Flushed::Blocked(at) => self.wait_for_the_client(at, scope),
+            Flushed::Broken => self.client_is_gone(wire, scope),
+            Flushed::Blocked(at) => self.wait_for_the_client(at, wire, scope),
             Flushed::All => {
-                let until = self.until();
+                let until = self.until(scope);
                 let next = match self.upload {
                     Upload::Wanted { .. } => Next::Read(until),
                     Upload::Done | Upload::Resting { .. } => Next::Wait(until),
@@ -235,48 +244,51 @@ impl Exchange {
         }
     }
 
-    fn flush_and_yield(self: Box<Self>, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    fn flush_and_yield(mut self: Box<Self>, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
         match wire.flush(scope) {
-            Flushed::Broken => self.client_is_gone(scope),
+            Flushed::Broken => self.client_is_gone(wire, scope),
             Flushed::All | Flushed::Blocked(_) => {
-                let until = self.until();
+                let until = self.until(scope);
                 Step::Wait(State::Exchange(self), Next::Yield(until))
             }
         }
     }
 
     /// The output is blocked, and stays so `until` at most.
-    fn wait_for_the_client(self: Box<Self>, until: Instant, scope: &mut Scope<'_, '_>) -> Step {
+    fn wait_for_the_client(mut self: Box<Self>, until: Instant, wire: &Wire, scope: &mut Scope<'_, '_>) -> Step {
         if scope.turn.now >= until {
             tracing::info!(request = %self.id, "dropped a client that took nothing for the write timeout");
-            return self.client_is_gone(scope);
+            return self.client_is_gone(wire, scope);
         }
-        let until = until.min(self.until());
+        let until = until.min(self.until(scope));
         Step::Wait(State::Exchange(self), Next::Write(until))
     }
 
     /// When to look at this request again at the latest.
-    fn until(&self) -> Instant {
+    fn until(&mut self, scope: &Scope<'_, '_>) -> Instant {
         let body = match &self.upload {
             Upload::Wanted { deadline, .. } => Some(deadline.at()),
             Upload::Done | Upload::Resting { .. } => None,
         };
-        let client = self.client_ended.map(|at| at + HALF_CLOSED_GRACE);
-        [body, client].into_iter().flatten().fold(self.wall, Instant::min)
+        [body, self.gone_at(scope)].into_iter().flatten().fold(self.wall, Instant::min)
     }
 
-    /// Whether the client has ended its side and has had its grace. What it sent before may still be unread, so
-    /// the grace begins when the guest has got all of the body, or wants no more of it.
-    fn client_has_left(&mut self, scope: &Scope<'_, '_>) -> bool {
-        if !scope.turn.stream.peer_closed() || !matches!(self.upload, Upload::Done) {
-            return false;
+    /// When a client that has ended its side counts as gone. What it sent before may still be unread, so its grace
+    /// begins anew whenever the guest gets more of the body, and does not run while the guest waits for more: reading
+    /// will show the end. A request that is pipelined behind this one has a grace of its own.
+    fn gone_at(&mut self, scope: &Scope<'_, '_>) -> Option<Instant> {
+        if !scope.turn.stream.peer_closed() {
+            return None;
         }
-        let since = *self.client_ended.get_or_insert(scope.turn.now);
-        scope.turn.now >= since + HALF_CLOSED_GRACE
+        let ended = *self.client_ended.get_or_insert(scope.turn.now);
+        match self.upload {
+            Upload::Done | Upload::Resting { .. } => Some(ended.max(self.fed) + HALF_CLOSED_GRACE),
+            Upload::Wanted { .. } => None,
+        }
     }
 
-    fn finish(mut self: Box<Self>, scope: &mut Scope<'_, '_>) -> Step {
-        self.close_the_books(scope);
+    fn finish(mut self: Box<Self>, wire: &Wire, scope: &mut Scope<'_, '_>) -> Step {
+        self.close_the_books(wire, scope);
         Step::Go(State::flush(scope))
     }
 
@@ -300,10 +312,9 @@ impl Exchange {
         // An answer that has begun stays unfinished, and the connection with it.
         if !wire.http.answer_begun() {
             self.record.status = answer.status.as_u16();
-            self.record.body_bytes = answer.body.len() as u64;
             wire.answer_fixed(answer, self.close || scope.turn.draining, scope);
         }
-        self.finish(scope)
+        self.finish(wire, scope)
     }
 
     /// The client's fault, found while its body arrived.
@@ -313,23 +324,33 @@ impl Exchange {
             self.record.status = refusal.status().as_u16();
         }
         wire.refuse(refusal, scope);
-        self.finish(scope)
+        self.finish(wire, scope)
     }
 
-    fn client_is_gone(mut self: Box<Self>, scope: &mut Scope<'_, '_>) -> Step {
+    fn client_is_gone(mut self: Box<Self>, wire: &Wire, scope: &mut Scope<'_, '_>) -> Step {
         tracing::debug!(request = %self.id, "the client is gone; its guest is ended");
         if self.record.status == 0 {
             self.record.status = CLIENT_CLOSED_REQUEST;
         }
-        self.close_the_books(scope);
+        self.close_the_books(wire, scope);
         Step::Go(State::Closed)
     }
 
     /// The guest is done with: its place is free, its request is logged.
-    fn close_the_books(&mut self, scope: &mut Scope<'_, '_>) {
+    fn close_the_books(&mut self, wire: &Wire, scope: &mut Scope<'_, '_>) {
         self.record.guest_cpu = self.call.cpu();
         scope.turn.end_request();
-        scope.log(&self.record);
+        scope.log(&self.record, wire);
+    }
+}
+
+impl Allowance {
+    fn use_up(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+
+    fn is_used_up(&self, call: &Call) -> bool {
+        self.bytes == 0 || call.cpu() >= self.cpu_until
     }
 }
 

@@ -28,15 +28,21 @@ use self::exchange::Exchange;
 use self::wire::{Filled, Flushed, Wire};
 use crate::config::Timing;
 use crate::http::timing::ReadDeadline;
-use crate::http::{After, Received, Refusal, RequestHead, Scheme, Target};
+use crate::http::{After, CloseReason, Received, Refusal, RequestHead, Scheme, Target};
 use crate::record::Record;
 use crate::respond;
 use crate::route::Responder;
-use crate::site::{Site, Thread};
+use crate::site::{Site, TIME_SLICE, Thread};
 
 /// A connection between two requests is closed so soon when the child drains: time enough for a request that is
 /// already on its way, which is then answered with `Connection: close`.
 const DRAIN_GRACE: Duration = Duration::from_millis(500);
+
+/// A client that has ended its sending side may still read, but more often it is gone: its request gets so long.
+const HALF_CLOSED_GRACE: Duration = Duration::from_secs(1);
+
+/// Reads of 64 KiB that one turn of a lingering close takes: a client that never stops sending must not hold up others.
+const LINGER_READS_MAX: usize = 16;
 
 /// Apache's MAX_SECS_TO_LINGER: a lingering close ends after so long whatever the client sends.
 const LINGER_MAX: Duration = Duration::from_secs(30);
@@ -60,7 +66,8 @@ enum State {
     Idle {
         until: Instant,
     },
-    /// A request's head is awaited (since `began`) or arriving (its first byte came then).
+    /// A request's head is awaited (since `began`) or arriving (its first byte came then). Awaited only on a connection
+    /// that is new, or behind a request that came together with more.
     Head {
         began: Instant,
         deadline: ReadDeadline,
@@ -108,13 +115,20 @@ impl Scope<'_, '_> {
         &self.site.config.server.timing
     }
 
-    /// Logs an answered request.
-    fn log(&mut self, record: &Record) {
+    /// The longest body that a module takes.
+    fn body_bytes_max(&self, module: usize) -> u64 {
+        let config = &self.site.config;
+        config.modules[module].limits.request_body.min(config.server.request_limits.limit_request_body)
+    }
+
+    /// Logs an answered request; the answer is what `wire` has said so far.
+    fn log(&mut self, record: &Record, wire: &Wire) {
         let Thread { access_log, clock, .. } = self.thread;
         if let Some(log) = access_log {
             let module = record.module.map(|module| self.site.config.modules[module].name.as_str());
             // A guest that answered at once did so within this turn: its time is not told by the turn's.
-            log.add(&record.entry(module, Instant::now()), clock.common_log_date(self.turn.now));
+            let entry = record.entry(module, wire.http.content_bytes(), Instant::now());
+            log.add(&entry, clock.common_log_date(self.turn.now));
         }
     }
 }
@@ -192,7 +206,7 @@ fn head(
         Ok(Received::Head(request)) => return begin(request, began, wire, facts, scope),
         Ok(Received::Incomplete) => {}
         Ok(Received::Data(_) | Received::End(_)) => unreachable!("a body is received only after its head"),
-        Err(refusal) => return refuse(&refusal, wire, scope),
+        Err(refusal) => return refuse_head(&refusal, began, wire, facts, scope),
     }
     let now = scope.turn.now;
     let nothing_yet = wire.http.is_idle() && wire.input.is_empty();
@@ -202,17 +216,14 @@ fn head(
             Step::Go(State::Head { began: if nothing_yet { now } else { began }, deadline })
         }
         Filled::End => Step::Go(State::Closed),
-        Filled::Nothing => {
-            let at = match (nothing_yet, scope.turn.draining) {
-                (true, true) => deadline.at().min(began + DRAIN_GRACE),
-                _ => deadline.at(),
-            };
-            match () {
-                () if now < at => Step::Wait(State::Head { began, deadline }, Next::Read(at)),
-                () if nothing_yet => Step::Go(State::Closed),
-                () => refuse(&Refusal::HeadTimeout, wire, scope),
-            }
+        Filled::Nothing if nothing_yet && (scope.turn.draining || now >= deadline.at()) => {
+            Step::Go(State::Idle { until: deadline.at() })
         }
+        Filled::Nothing if now < deadline.at() => {
+            let at = deadline.at();
+            Step::Wait(State::Head { began, deadline }, Next::Read(at))
+        }
+        Filled::Nothing => refuse_head(&Refusal::HeadTimeout, began, wire, facts, scope),
     }
 }
 
@@ -234,6 +245,10 @@ fn begin(
     match scope.site.router.find(&request.authority, request.path_and_query.path()) {
         Ok(Some(&Responder::Module(module))) => {
             record.module = Some(module);
+            // Before it waits for a place: what is announced already is reason enough.
+            if let Err(refusal) = wire.http.limit_body(scope.body_bytes_max(module)) {
+                return refuse(&refusal, record, wire, scope);
+            }
             let until = scope.turn.now + scope.site.config.modules[module].limits.wall;
             Step::Go(State::Admission { request, module, record, until })
         }
@@ -255,9 +270,8 @@ fn answer_fixed(
     scope: &mut Scope<'_, '_>,
 ) -> Step {
     record.status = answer.status.as_u16();
-    record.body_bytes = answer.body.len() as u64;
     wire.answer_fixed(answer, must_close(facts, scope), scope);
-    scope.log(&record);
+    scope.log(&record, wire);
     Step::Go(State::flush(scope))
 }
 
@@ -278,25 +292,33 @@ fn admission(
 ) -> Step {
     if scope.turn.begin_request() {
         let close = must_close(facts, scope);
-        return match Exchange::begin(*request, module, record, facts.client, close, wire, scope) {
-            Ok(exchange) => Step::Go(State::Exchange(Box::new(exchange))),
-            Err(refusal) => {
-                scope.turn.end_request();
-                refuse(&refusal, wire, scope)
-            }
-        };
+        let exchange = Exchange::begin(*request, module, record, facts.client, close, scope);
+        return Step::Go(State::Exchange(Box::new(exchange)));
     }
-    if scope.turn.now >= until || scope.turn.stream.peer_closed() {
-        tracing::warn!("a request found no place in time: raise max_requests_in_flight, or add children");
+    let now = scope.turn.now;
+    let is_half_closed = scope.turn.stream.peer_closed();
+    let until = if is_half_closed { until.min(now + HALF_CLOSED_GRACE) } else { until };
+    if now >= until {
+        if !is_half_closed {
+            tracing::warn!("a request found no place in time: raise max_requests_in_flight, or add children");
+        }
         return answer_fixed(&respond::unavailable(), record, wire, facts, scope);
     }
     Step::Wait(State::Admission { request, module, record, until }, Next::Admit(until))
 }
 
+/// Answers what is no request, or came too late to be one, and closes.
+fn refuse_head(refusal: &Refusal, began: Instant, wire: &mut Wire, facts: &Facts, scope: &mut Scope<'_, '_>) -> Step {
+    let record = Record::refused(refusal, wire.refused_line(), facts.client, began);
+    refuse(refusal, Box::new(record), wire, scope)
+}
+
 /// Answers a request that is not to be answered otherwise, and closes.
-fn refuse(refusal: &Refusal, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+fn refuse(refusal: &Refusal, mut record: Box<Record>, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
     tracing::debug!("refused a request: {refusal}");
+    record.status = refusal.status().as_u16();
     wire.refuse(refusal, scope);
+    scope.log(&record, wire);
     Step::Go(State::flush(scope))
 }
 
@@ -316,7 +338,14 @@ fn flush(mut deadline: ReadDeadline, wire: &mut Wire, scope: &mut Scope<'_, '_>)
             wire.rest();
             Step::Go(State::Idle { until: now + scope.timing().keep_alive_timeout })
         }
-        After::Reuse => Step::Go(State::head(now, scope.timing())),
+        After::Reuse => {
+            let head = State::head(now, scope.timing());
+            // A client that sends requests without waiting for answers must not hold up others.
+            if now.elapsed() < TIME_SLICE {
+                return Step::Go(head);
+            }
+            Step::Wait(head, Next::Yield(now + scope.timing().header_timeout))
+        }
         After::Discard => match wire.http.receive(&mut wire.input, &scope.site.limits) {
             Ok(Received::Data(_) | Received::End(_)) => Step::Go(State::Flush { deadline }),
             Ok(Received::Head(_)) => unreachable!("a head is received only after the body before it"),
@@ -329,44 +358,41 @@ fn flush(mut deadline: ReadDeadline, wire: &mut Wire, scope: &mut Scope<'_, '_>)
                     let at = deadline.at();
                     Step::Wait(State::Flush { deadline }, Next::Read(at))
                 }
-                Filled::Nothing | Filled::End => shut_down(wire, scope),
+                Filled::Nothing | Filled::End => shut_down(CloseReason::BodyUnread, wire, scope),
             },
-            Err(_) => shut_down(wire, scope),
+            Err(_) => shut_down(CloseReason::BodyUnread, wire, scope),
         },
-        After::Close(reason) => {
-            tracing::trace!("closing the connection: {reason}");
-            shut_down(wire, scope)
-        }
+        After::Close(reason) => shut_down(reason, wire, scope),
     }
 }
 
-/// The lingering close begins.
-fn shut_down(wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
-    wire.rest();
-    match scope.turn.stream.shutdown_write() {
-        Ok(()) => {
-            let now = scope.turn.now;
-            Step::Go(State::Linger { until: now + scope.timing().linger_timeout, at_the_latest: now + LINGER_MAX })
-        }
-        Err(_) => Step::Go(State::Closed),
+/// The lingering close begins, if there is anything to wait for.
+fn shut_down(reason: CloseReason, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    tracing::trace!("closing the connection: {reason}");
+    if !wire.shut_down(reason, scope) {
+        return Step::Go(State::Closed);
     }
+    let now = scope.turn.now;
+    Step::Go(State::Linger { until: now + scope.timing().linger_timeout, at_the_latest: now + LINGER_MAX })
 }
 
 fn linger(mut until: Instant, at_the_latest: Instant, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
     let now = scope.turn.now;
-    loop {
+    for _ in 0..LINGER_READS_MAX {
         match wire.discard(scope) {
             Filled::Bytes(_) => until = now + scope.timing().linger_timeout,
             Filled::End => return Step::Go(State::Closed),
-            Filled::Nothing => break,
-        }
-        if now >= at_the_latest {
-            break;
+            Filled::Nothing => {
+                let at = until.min(at_the_latest);
+                if now >= at {
+                    return Step::Go(State::Closed);
+                }
+                return Step::Wait(State::Linger { until, at_the_latest }, Next::Linger(at));
+            }
         }
     }
-    let at = until.min(at_the_latest);
-    if now >= at {
+    if now >= at_the_latest {
         return Step::Go(State::Closed);
     }
-    Step::Wait(State::Linger { until, at_the_latest }, Next::Linger(at))
+    Step::Wait(State::Linger { until, at_the_latest }, Next::Yield(at_the_latest))
 }

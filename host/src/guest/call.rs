@@ -140,6 +140,11 @@ impl Call {
         }
     }
 
+    /// To be called before the caller brings what the guest waits for, if it polls next anyway: nobody is rung for it.
+    pub fn rouse(&self) {
+        self.link.stay_awake();
+    }
+
     /// CPU time that the guest has used so far.
     #[must_use]
     pub fn cpu(&self) -> Duration {

@@ -56,7 +56,7 @@ pub(super) fn grants(settings: &config::Module) -> Arc<Grants> {
 }
 
 pub(super) fn call_name() -> CallName {
-    CallName { request: RequestIds::new(0).next() }
+    CallName { request: RequestIds::new(0).issue() }
 }
 
 pub(super) fn child(body: &str) -> Child {

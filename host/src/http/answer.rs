@@ -20,7 +20,7 @@ pub enum AnswerLength {
 /// What the server adds to an answer.
 #[derive(Debug, Clone, Copy)]
 pub struct AnswerContext<'a> {
-    /// The Date field's value; see [`DateText`](super::DateText).
+    /// The Date field's value: an IMF-fixdate (RFC 9110 section 5.6.7).
     pub date: &'a str,
     /// No further request is wanted on this connection: the answer says `Connection: close`.
     pub close: bool,

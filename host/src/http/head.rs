@@ -71,7 +71,8 @@ impl HeadScan {
         }
     }
 
-    /// Takes a complete head from the front of the input, or leaves it there until there is more.
+    /// Takes a complete head from the front of the input, or leaves it there until there is more. One that is refused
+    /// stays there too, for the log.
     pub(super) fn advance(
         &mut self,
         input: &mut BytesMut,
@@ -85,9 +86,14 @@ impl HeadScan {
                     None => return Ok(None),
                 },
                 Self::Fields { line, scan } => {
-                    return match scan.advance(input, limits, usize::MAX)? {
-                        Some(end) => parse(&input.split_to(end).freeze(), line, scan.fields()).map(Some),
-                        None => Ok(None),
+                    let Some(end) = scan.advance(input, limits, usize::MAX)? else { return Ok(None) };
+                    let head = input.split_to(end).freeze();
+                    return match parse(&head, line, scan.fields()) {
+                        Ok(parsed) => Ok(Some(parsed)),
+                        Err(refusal) => {
+                            *input = BytesMut::from(head);
+                            Err(refusal)
+                        }
                     };
                 }
             }

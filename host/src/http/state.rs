@@ -36,6 +36,8 @@ pub struct Http1 {
     writing: Writing,
     question: Question,
     persistence: Persistence,
+    /// Of the current answer's content, as written so far.
+    content_bytes: u64,
 }
 
 /// The incoming half.
@@ -131,6 +133,7 @@ impl Http1 {
             // Until a head says otherwise: what a refusal before that goes by.
             question: Question { version: Version::HTTP_11, wants: Wants::Everything, trailers: TrailersTaken::No },
             persistence: Persistence::Keep,
+            content_bytes: 0,
         }
     }
 
@@ -206,6 +209,19 @@ impl Http1 {
         }
     }
 
+    /// Whether an answer has begun whose end is the connection's end: a client cannot tell it from one that breaks off,
+    /// unless the connection is then reset.
+    #[must_use]
+    pub fn ends_by_closing(&self) -> bool {
+        matches!(self.writing, Writing::Content(Content::UntilClose))
+    }
+
+    /// Bytes of content that the current answer has had so far, framing not counted.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        self.content_bytes
+    }
+
     /// Takes at most so many bytes of body from the current request. To be called after its head; without it a body
     /// has no limit.
     ///
@@ -227,6 +243,16 @@ impl Http1 {
         {
             *expectation = Expectation::None;
             encode::write_continue(output);
+        }
+    }
+
+    /// Nobody wants what is left of the body. Said before the answer begins, it lets the answer announce that the
+    /// connection closes, if more is left than is worth reading.
+    pub fn disregard_body(&mut self) {
+        if let Reading::Body { decoder, .. } = &mut self.reading
+            && !decoder.discard()
+        {
+            self.close_because(CloseReason::BodyUnread);
         }
     }
 
@@ -295,13 +321,20 @@ impl Http1 {
             // An empty chunk would end the body.
             _ if data.is_empty() => {}
             Content::Dropped => {}
-            Content::Chunked => encode::write_chunk(data, output),
-            Content::UntilClose => output.push(data),
+            Content::Chunked => {
+                self.content_bytes += data.len() as u64;
+                encode::write_chunk(data, output);
+            }
+            Content::UntilClose => {
+                self.content_bytes += data.len() as u64;
+                output.push(data);
+            }
             Content::Sized { announced, left } => {
                 let announced = *announced;
                 let excess = usize::try_from(*left).ok().filter(|&left| left < data.len());
                 data.truncate(excess.unwrap_or(data.len()));
                 *left -= data.len() as u64;
+                self.content_bytes += data.len() as u64;
                 output.push(data);
                 if excess.is_some() {
                     self.break_off();
@@ -358,6 +391,7 @@ impl Http1 {
             Wants::HeadOnly => (AnswerBody::None { length: Some(length) }, Bytes::new()),
         };
         encode::write_head(status, &headers, body, TrailersTaken::No, ConnectionField::Close, date, output);
+        self.content_bytes += text.len() as u64;
         output.push(text);
         self.writing = Writing::Complete;
     }

@@ -8,6 +8,7 @@ mod cache;
 mod capabilities;
 mod commands;
 mod crashes;
+mod endings;
 mod faults;
 mod framing;
 mod isolation;

@@ -158,3 +158,37 @@ fn a_handler_that_confuses_the_order_is_told_so() {
     assert_eq!(client.end(), Err(BadAnswer::OutOfOrder));
     assert_eq!(client.answer(&HeaderMap::new(), AnswerLength::Unknown), Err(BadAnswer::OutOfOrder));
 }
+
+#[test]
+fn content_is_counted_as_it_is_sent() {
+    for (head, length, sent) in [
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", AnswerLength::Known(6), 6),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", AnswerLength::Known(4), 4),
+        ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", AnswerLength::Unknown, 6),
+        ("GET / HTTP/1.0\r\n\r\n", AnswerLength::Unknown, 6),
+        ("HEAD / HTTP/1.1\r\nHost: a\r\n\r\n", AnswerLength::Unknown, 0),
+    ] {
+        let mut client = Client::with(head.as_bytes());
+        client.head();
+        client.answer(&HeaderMap::new(), length).unwrap();
+        let _ = client.data("abc").and_then(|()| client.data("def"));
+        assert_eq!(client.http.content_bytes(), sent, "{head}");
+    }
+}
+
+#[test]
+fn only_an_answer_without_a_length_to_http_1_0_ends_by_closing() {
+    for (version, length, ends_by_closing) in [
+        ("1.0", AnswerLength::Unknown, true),
+        ("1.0", AnswerLength::Known(0), false),
+        ("1.1", AnswerLength::Unknown, false),
+    ] {
+        let mut client = Client::with(format!("GET / HTTP/{version}\r\nHost: a\r\n\r\n").as_bytes());
+        client.head();
+        assert!(!client.http.ends_by_closing());
+        client.answer(&HeaderMap::new(), length).unwrap();
+        assert_eq!(client.http.ends_by_closing(), ends_by_closing, "{version}");
+        client.end().unwrap();
+        assert!(!client.http.ends_by_closing(), "a whole answer needs no reset");
+    }
+}

@@ -114,3 +114,26 @@ fn an_answer_may_be_complete_before_the_body_is() {
     assert_eq!(client.body(), b"def");
     assert_eq!(client.http.after(), After::Reuse);
 }
+
+#[test]
+fn an_answer_announces_that_a_long_body_is_left_unread() {
+    for (length, kept) in [(64 * 1024, true), (64 * 1024 + 1, false)] {
+        let mut client = get(&format!("Content-Length: {length}\r\n"));
+        client.head();
+        client.http.disregard_body();
+        client.answer_empty();
+        assert_eq!(!client.sent().contains("\r\nconnection: close\r\n"), kept, "{length}");
+        assert_eq!(client.http.after() == After::Discard, kept, "{length}");
+    }
+}
+
+#[test]
+fn a_body_that_was_read_is_no_reason_to_close() {
+    let mut client = get("Content-Length: 3\r\n");
+    client.send(b"abc");
+    client.head();
+    assert_eq!(client.body(), b"abc");
+    client.http.disregard_body();
+    client.answer_empty();
+    assert_eq!(client.http.after(), After::Reuse);
+}

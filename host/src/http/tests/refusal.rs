@@ -57,3 +57,17 @@ fn a_refusal_does_not_go_by_the_request_before() {
     client.http.refuse(&refusal, DATE, &mut client.output);
     assert!(client.sent().ends_with("The request has no Host field.\n"));
 }
+
+#[test]
+fn a_refused_head_stays_in_the_input_for_the_log() {
+    for head in [
+        "GET  / HTTP/1.1\r\n",
+        "GET /\" HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nno field\r\n\r\n",
+    ] {
+        let mut client = Client::with(head.as_bytes());
+        client.receive().unwrap_err();
+        assert_eq!(client.input, head);
+    }
+}
