@@ -77,6 +77,9 @@ impl Protocol for Echo {
     }
 
     fn advance(&self, (): &mut (), line: &mut Line, turn: &mut Turn<'_>) -> Next {
+        if turn.draining {
+            line.count_at_drain.get_or_insert(line.count);
+        }
         loop {
             while let Some(end) = line.bytes.iter().position(|byte| *byte == b'\n') {
                 match turn.stream.write(&line.bytes[..=end]) {
@@ -108,11 +111,10 @@ impl Protocol for Echo {
 
 impl Line {
     fn idle(&mut self, turn: &Turn<'_>) -> Next {
-        if turn.draining {
-            if *self.count_at_drain.get_or_insert(self.count) < self.count {
-                return Next::Close;
-            }
-            self.deadline = self.deadline.min(turn.now + DRAIN_GRACE);
+        match self.count_at_drain {
+            None => {}
+            Some(count) if count < self.count => return Next::Close,
+            Some(_) => self.deadline = self.deadline.min(turn.now + DRAIN_GRACE),
         }
         self.wait(turn.now, Next::Idle)
     }

@@ -27,8 +27,8 @@ struct Talk {
     task: Task,
     /// How long it waits for one more line when it is idle and the child drains.
     patience: Duration,
-    /// The lines and the deadline when it was idle and the child drained.
-    last: Option<(usize, Instant)>,
+    /// The lines and the time when the child was first seen to drain.
+    drain: Option<(usize, Instant)>,
 }
 
 #[derive(Default)]
@@ -57,6 +57,9 @@ impl Protocol for Talker {
     }
 
     fn advance(&self, (): &mut (), talk: &mut Talk, turn: &mut Turn<'_>) -> Next {
+        if turn.draining {
+            talk.drain.get_or_insert((talk.lines, turn.now));
+        }
         loop {
             match std::mem::take(&mut talk.task) {
                 Task::None => {}
@@ -131,8 +134,12 @@ impl Talk {
         if !turn.draining {
             return Next::Idle(turn.now + LONG);
         }
-        let (lines, until) = *self.last.get_or_insert((self.lines, turn.now + self.patience));
-        if lines < self.lines || until <= turn.now { Next::Close } else { Next::Idle(until) }
+        match self.drain {
+            Some((lines, since)) if lines == self.lines && turn.now < since + self.patience => {
+                Next::Idle(since + self.patience)
+            }
+            _ => Next::Close,
+        }
     }
 
     fn line(&mut self) -> Option<String> {
