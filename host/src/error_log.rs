@@ -1,5 +1,6 @@
 //! The error log: where lines of `tracing` go, in parent and children alike. One line for each event, with the time,
-//! the process and the level; each leaves in one write, so that the lines of several processes never mix.
+//! the process and the level; each leaves in one write, so that in a file the lines of several processes never mix (in a
+//! pipe, those of more than PIPE_BUF bytes may).
 //!
 //! Who says what stands where it happens; nothing here decides what is logged but for the level
 //! (`GUESTHOUSE_LOG=debug`; default `info`).
@@ -72,13 +73,14 @@ impl ErrorLog {
     }
 }
 
-/// Opens a log file for appending, made with mode 0640 if it is not there.
+/// Opens a log file for appending, made with mode 0640 if it is not there. A named pipe is never waited for: without a
+/// reader it is an error, and what a slow reader does not take is dropped.
 ///
 /// # Errors
 /// What `open(2)` says.
 pub fn append_to(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
-    OpenOptions::new().append(true).create(true).mode(0o640).open(path)
+    OpenOptions::new().append(true).create(true).mode(0o640).custom_flags(nix::libc::O_NONBLOCK).open(path)
 }
 
 /// `TIME [PID] LEVEL name=value name=value: text`. The names come first, because a text may go on over several
@@ -121,5 +123,18 @@ impl Visit for Fields {
 
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_named_pipe_without_a_reader_is_an_error_and_not_a_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("error.log");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        assert!(append_to(&pipe).is_err());
     }
 }

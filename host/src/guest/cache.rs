@@ -147,11 +147,11 @@ impl Cache {
 
     /// What an entry needs, if it is there, whole, and unchanged.
     pub(super) fn find(native: &Path) -> Option<Footprint> {
-        let label = read_label(&native.with_extension("json")).ok()?;
-        let metadata = fs::symlink_metadata(native).ok()?;
-        if !metadata.is_file() || metadata.mode() & 0o022 != 0 {
+        let label = native.with_extension("json");
+        if !is_ours_alone(native) || !is_ours_alone(&label) {
             return None;
         }
+        let label = read_label(&label).ok()?;
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(File::open(native).ok()?).ok()?;
         (hasher.finalize().to_hex().as_str() == label.blake3).then_some(label.footprint)
@@ -165,6 +165,13 @@ impl Cache {
         write_whole(&native.with_extension("json"), &label)?;
         File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(io_error("flush", &self.dir))
     }
+}
+
+/// Whether a file is one that nobody else could have written, or can: a directory that is private now may not always
+/// have been.
+fn is_ours_alone(path: &Path) -> bool {
+    fs::symlink_metadata(path)
+        .is_ok_and(|file| file.is_file() && file.mode() & 0o022 == 0 && file.uid() == nix::unistd::geteuid().as_raw())
 }
 
 /// Writes a file so that it appears whole or not at all.
@@ -254,8 +261,22 @@ mod tests {
     #[test]
     fn an_entry_that_others_may_write_to_counts_as_missing() {
         let (_dir, native, _) = stored();
-        fs::set_permissions(&native, fs::Permissions::from_mode(0o666)).unwrap();
-        assert_eq!(Cache::find(&native), None);
+        for file in [native.clone(), native.with_extension("json")] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+            assert_eq!(Cache::find(&native), None);
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        }
+        assert!(Cache::find(&native).is_some());
+    }
+
+    #[test]
+    fn an_entry_of_somebody_else_counts_as_missing() {
+        let (_dir, native, _) = stored();
+        // Only root can give a file away; another user cannot make this mistake either.
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(native.with_extension("json"), Some(1), None).unwrap();
+            assert_eq!(Cache::find(&native), None);
+        }
     }
 
     #[test]

@@ -121,7 +121,7 @@ impl Fault {
     /// What the guest handed over in place of a response.
     pub(super) fn from_error_code(code: &ErrorCode) -> Fault {
         Fault::ErrorCode(match code {
-            ErrorCode::InternalError(Some(text)) => format!("internal-error: {text}"),
+            ErrorCode::InternalError(Some(text)) => format!("internal-error: {}", printable(text)),
             other => format!("{other:?}"),
         })
     }
@@ -149,7 +149,7 @@ fn trap(error: &wasmtime::Error) -> Fault {
     let message = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),
         // Not `{:#}`: the outermost text is the backtrace again.
-        None => error.root_cause().to_string(),
+        None => printable(&error.root_cause().to_string()),
     };
     Fault::Trap { message, backtrace }
 }
@@ -162,7 +162,8 @@ fn frames(backtrace: &WasmBacktrace) -> String {
     frames.join("\n")
 }
 
-/// Names in a Wasm file may be anything; no control character may reach the log.
+/// What a guest says and what a Wasm file names may be anything; no control character of it may reach the log, least
+/// of all one that ends a line.
 fn printable(line: &str) -> String {
     line.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
@@ -219,6 +220,19 @@ mod tests {
         assert!(matches!(judge(trap(), &limits(), None), Err(Fault::Trap { .. })));
         let refused = Some(Refused { wanted: 11 });
         assert!(matches!(judge(trap(), &limits(), refused), Err(Fault::OutOfMemory { limit: 10, wanted: 11 })));
+    }
+
+    #[test]
+    fn a_guest_cannot_forge_a_line_of_the_log() {
+        let forged = "oops\n2026-11-21T10:00:00Z [1] INFO all is well\x1b[2J";
+        let codes =
+            [ErrorCode::InternalError(Some(forged.into())), ErrorCode::HttpResponseTransferCoding(Some(forged.into()))];
+        for code in codes {
+            let text = Fault::from_error_code(&code).to_string();
+            assert!(text.contains("oops") && !text.contains(char::is_control), "{text:?}");
+        }
+        let told = judge(Err(wasmtime::Error::msg(forged)), &limits(), None).unwrap_err().to_string();
+        assert!(told.contains("oops") && !told.contains(char::is_control), "{told:?}");
     }
 
     #[test]

@@ -24,6 +24,9 @@ pub(super) const RESOURCES: usize = 10_000;
 /// Random bytes that a guest may ask for at once; Wasmtime's own limit is 64 MiB.
 pub(super) const RANDOM_BYTES: u64 = 1 << 20;
 
+/// Lines that the outbound requests of one call may bring to the log; of the rest nothing is told.
+pub(super) const OUTBOUND_LINES: usize = 32;
+
 /// Outbound requests that one call may have open at once.
 pub(super) const OUTBOUND_REQUESTS: usize = 32;
 

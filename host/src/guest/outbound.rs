@@ -7,6 +7,7 @@ use std::future::poll_fn;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks};
 
-use super::limits::{CHUNK_BYTES, OUTBOUND_REQUESTS};
+use super::limits::{CHUNK_BYTES, OUTBOUND_LINES, OUTBOUND_REQUESTS};
 use super::outbound_policy::{Permission, is_public, permission};
 use super::sandbox::{CallName, Grants};
 
@@ -43,8 +44,21 @@ type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Se
 pub(super) struct Outbound {
     grants: Arc<Grants>,
     call: CallName,
-    /// One clone goes with every open request, so that counting the clones counts the requests.
-    open: Option<Arc<()>>,
+    /// Made with the first request. One clone goes with every open one, so that counting the clones counts them.
+    tally: Option<Arc<Tally>>,
+}
+
+/// What is counted over all requests of a call.
+#[derive(Debug, Default)]
+struct Tally {
+    lines: AtomicUsize,
+}
+
+impl Tally {
+    /// Whether one more line may go to the log: a guest that is denied a hundred thousand times must not fill it.
+    fn may_tell(&self) -> bool {
+        self.lines.fetch_add(1, Ordering::Relaxed) < OUTBOUND_LINES
+    }
 }
 
 /// The TLS settings of a child: the roots that browsers trust, no client certificate.
@@ -59,28 +73,30 @@ pub(super) fn tls() -> Result<Arc<ClientConfig>, tokio_rustls::rustls::Error> {
 
 impl Outbound {
     pub(super) fn new(grants: Arc<Grants>, call: CallName) -> Outbound {
-        Outbound { grants, call, open: None }
+        Outbound { grants, call, tally: None }
     }
 
     /// A place among the requests that the call may have open, if one is left.
-    fn place(&mut self) -> Option<Arc<()>> {
-        let open = self.open.get_or_insert_default();
-        (Arc::strong_count(open) <= OUTBOUND_REQUESTS).then(|| Arc::clone(open))
+    fn place(&mut self) -> Option<Arc<Tally>> {
+        let tally = self.tally.get_or_insert_default();
+        (Arc::strong_count(tally) <= OUTBOUND_REQUESTS).then(|| Arc::clone(tally))
     }
 
     /// Everything that can be said about a request before anything is sent or resolved.
-    fn check(&mut self, uri: &Uri) -> Result<(Destination, Arc<()>), Error> {
+    fn check(&mut self, uri: &Uri) -> Result<(Destination, Arc<Tally>), Error> {
+        let place = self.place().ok_or(Error::ConnectionLimitReached)?;
         let destination = Destination::of(uri).ok_or(Error::HttpRequestUriInvalid)?;
         let Destination { host, port, default_port, .. } = &destination;
         let permission = permission(&self.grants.outbound, host, *port, *default_port);
         if permission == Permission::Denied {
-            tracing::warn!(
-                module = %self.grants.name, request = %self.call.request, host = %host.escape_debug(), port,
-                "outbound request denied: the module's `outbound` does not name this host and port"
-            );
+            if place.may_tell() {
+                tracing::warn!(
+                    module = %self.grants.name, request = %self.call.request, host = %host.escape_debug(), port,
+                    "outbound request denied: the module's `outbound` does not name this host and port"
+                );
+            }
             return Err(Error::HttpRequestDenied);
         }
-        let place = self.place().ok_or(Error::ConnectionLimitReached)?;
         Ok((Destination { permission, ..destination }, place))
     }
 }
@@ -103,8 +119,11 @@ impl WasiHttpHooks for Outbound {
         Box::new(async move {
             let (destination, place) = checked?;
             let timeouts = Timeouts::new(options, grants.limits.wall);
-            let sent = send(&grants, &call, &destination, request, &timeouts).await;
-            if let Err(error) = &sent {
+            let caller = Caller { grants: &grants, call, tally: &place };
+            let sent = send(&caller, &destination, request, &timeouts).await;
+            if let Err(error) = &sent
+                && place.may_tell()
+            {
                 tracing::info!(
                     module = %grants.name, request = %call.request, host = %destination.host.escape_debug(),
                     "outbound request failed: {error}"
@@ -125,6 +144,13 @@ impl WasiHttpHooks for Outbound {
     }
 }
 
+/// Who sends a request.
+struct Caller<'a> {
+    grants: &'a Grants,
+    call: CallName,
+    tally: &'a Tally,
+}
+
 /// Whom a request is for.
 struct Destination {
     /// A name, or an address without brackets.
@@ -137,7 +163,12 @@ struct Destination {
 
 impl Destination {
     fn of(uri: &Uri) -> Option<Destination> {
-        let tls = uri.scheme() == Some(&Scheme::HTTPS);
+        let scheme = uri.scheme()?;
+        let tls = *scheme == Scheme::HTTPS;
+        // Anything else would be sent as if it were http.
+        if !tls && *scheme != Scheme::HTTP {
+            return None;
+        }
         let default_port = if tls { 443 } else { 80 };
         let authority = uri.authority()?;
         if authority.as_str().contains('@') {
@@ -177,13 +208,12 @@ impl Timeouts {
 }
 
 async fn send(
-    grants: &Grants,
-    call: &CallName,
+    caller: &Caller<'_>,
     to: &Destination,
     mut request: Request<WasiBody>,
     timeouts: &Timeouts,
 ) -> Result<(Response<WasiBody>, impl Future<Output = Result<(), Error>> + Send + use<>), Error> {
-    let stream = timeout(timeouts.connect, connect(grants, call, to)).await.map_err(|_| Error::ConnectionTimeout)??;
+    let stream = timeout(timeouts.connect, connect(caller, to)).await.map_err(|_| Error::ConnectionTimeout)??;
     let (mut sender, mut connection) =
         http1::Builder::new().max_buf_size(ANSWER_HEAD_BYTES).handshake(TokioIo::new(stream)).await?;
     // hyper writes the URI as it is, and only a proxy is sent the absolute form (RFC 9112, 3.2).
@@ -210,8 +240,8 @@ async fn send(
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 
-async fn connect(grants: &Grants, call: &CallName, to: &Destination) -> Result<Box<dyn Stream>, Error> {
-    let tcp = connect_to_one_of(&addresses(grants, call, to).await?).await?;
+async fn connect(caller: &Caller<'_>, to: &Destination) -> Result<Box<dyn Stream>, Error> {
+    let tcp = connect_to_one_of(&addresses(caller, to).await?).await?;
     // What a guest writes in small pieces should not wait for the peer's acknowledgement.
     let _ = tcp.set_nodelay(true);
     if !to.tls {
@@ -221,14 +251,16 @@ async fn connect(grants: &Grants, call: &CallName, to: &Destination) -> Result<B
         Ok(address) => ServerName::from(address),
         Err(_) => ServerName::try_from(to.host.clone()).map_err(|_| Error::HttpRequestUriInvalid)?,
     };
-    let tls =
-        TlsConnector::from(Arc::clone(&grants.tls)).connect(name, tcp).await.map_err(|error| tls_error(&error))?;
+    let tls = TlsConnector::from(Arc::clone(&caller.grants.tls))
+        .connect(name, tcp)
+        .await
+        .map_err(|error| tls_error(&error))?;
     Ok(Box::new(tls))
 }
 
 /// Resolves a name, once: what is checked here is what is connected to, so a name server cannot answer differently
 /// the second time.
-async fn addresses(grants: &Grants, call: &CallName, to: &Destination) -> Result<Vec<SocketAddr>, Error> {
+async fn addresses(caller: &Caller<'_>, to: &Destination) -> Result<Vec<SocketAddr>, Error> {
     let found: Vec<SocketAddr> = tokio::net::lookup_host((to.host.as_str(), to.port))
         .await
         .map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })?
@@ -241,10 +273,13 @@ async fn addresses(grants: &Grants, call: &CallName, to: &Destination) -> Result
     }
     let public: Vec<SocketAddr> = found.iter().copied().filter(|address| is_public(address.ip())).collect();
     if public.is_empty() {
-        tracing::warn!(
-            module = %grants.name, request = %call.request, host = %to.host.escape_debug(), addresses = ?found,
-            "outbound request denied: the host's addresses are not public; `outbound` must say `!private`"
-        );
+        if caller.tally.may_tell() {
+            tracing::warn!(
+                module = %caller.grants.name, request = %caller.call.request, host = %to.host.escape_debug(),
+                addresses = ?found,
+                "outbound request denied: the host's addresses are not public; `outbound` must say `private = true`"
+            );
+        }
         return Err(Error::DestinationIpProhibited);
     }
     Ok(public)
@@ -335,6 +370,20 @@ mod tests {
         assert_eq!(destination("https://a.example/x"), Some(("a.example".into(), 443, true)));
         assert_eq!(destination("http://a.example/x"), Some(("a.example".into(), 80, false)));
         assert_eq!(destination("http://a.example:81/"), Some(("a.example".into(), 81, false)));
+    }
+
+    #[test]
+    fn a_scheme_other_than_http_and_https_is_refused() {
+        for uri in ["ftp://a.example/x", "ws://a.example/", "/x", "a.example"] {
+            assert_eq!(destination(uri), None, "{uri}");
+        }
+        assert_eq!(destination("HTTPS://a.example/x"), Some(("a.example".into(), 443, true)));
+    }
+
+    #[test]
+    fn a_call_brings_only_so_many_lines_to_the_log() {
+        let tally = Tally::default();
+        assert_eq!((0..3 * OUTBOUND_LINES).filter(|_| tally.may_tell()).count(), OUTBOUND_LINES);
     }
 
     #[test]
