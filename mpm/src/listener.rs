@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::errno::Errno;
 use nix::sys::stat::{Mode, umask};
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, SockAddr, SockRef, Socket, Type};
 
 use crate::settings::ListenAddress;
 use crate::stream::{self, Stream};
@@ -41,7 +41,7 @@ impl Listener {
     /// What `bind(2)` and `listen(2)` say. `AddrInUse` for a Unix socket: a server answers there, or the path is
     /// that of another kind of file.
     pub(crate) fn bind(address: &ListenAddress, backlog: u32) -> io::Result<Self> {
-        let backlog = i32::try_from(backlog).unwrap_or(i32::MAX);
+        let backlog = as_kernel(backlog);
         let socket = match address {
             ListenAddress::Tcp(address) => {
                 let socket = bind_tcp(*address, backlog)?;
@@ -53,6 +53,14 @@ impl Listener {
             }
         };
         Ok(Self { configured: address.clone(), socket })
+    }
+
+    /// Changes how many connections the kernel holds. Those that it holds already stay.
+    ///
+    /// # Errors
+    /// None that `listen(2)` has for a socket that listens.
+    pub(crate) fn set_backlog(&self, backlog: u32) -> io::Result<()> {
+        SockRef::from(self).listen(as_kernel(backlog))
     }
 
     /// The address as the settings have it: port 0 stays 0.
@@ -106,6 +114,10 @@ impl AsFd for Listener {
             Listening::Unix { socket, .. } => socket.as_fd(),
         }
     }
+}
+
+fn as_kernel(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
 }
 
 fn bind_tcp(address: SocketAddr, backlog: i32) -> io::Result<TcpListener> {

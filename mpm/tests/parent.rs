@@ -293,6 +293,7 @@ fn a_reload_that_fails_leaves_everything_as_it_was() {
     let (server, address) = Server::ready("say old");
     for (script, reason) in [
         ("load refuse".to_owned(), "the script says so"),
+        ("say new".to_owned(), "no address to listen on"),
         (format!("listen 127.0.0.1:0\nlisten {elsewhere}"), "cannot listen on"),
         ("listen 127.0.0.1:0\nsay new\nstart fail".to_owned(), "the script says so"),
         ("listen 127.0.0.1:0\nsay new\nstart crash".to_owned(), "was killed by SIGABRT"),

@@ -79,6 +79,22 @@ fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
 }
 
 #[test]
+fn a_longer_backlog_takes_effect_at_once() {
+    let path = socket_path("backlog");
+    let listener = Listener::bind(&ListenAddress::Unix(path.clone()), 1).unwrap();
+    let connect = || {
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        socket.set_nonblocking(true).unwrap();
+        socket.connect(&SockAddr::unix(&path).unwrap()).map(|()| socket)
+    };
+    let mut held: Vec<_> = std::iter::from_fn(|| connect().ok()).take(16).collect();
+    assert!(held.len() < 16, "the backlog has no end");
+    listener.set_backlog(16).unwrap();
+    held.push(connect().unwrap());
+    listener.remove_file();
+}
+
+#[test]
 fn a_file_that_is_no_socket_is_left_alone() {
     let path = socket_path("file");
     fs::write(&path, "precious").unwrap();

@@ -1,6 +1,6 @@
 //! The parent's listening sockets: opened for a new generation, kept for as long as one needs them, closed.
 
-use crate::error::ServeError;
+use crate::error::{LoadError, ServeError};
 use crate::listener::Listener;
 use crate::settings::{ListenAddress, Settings};
 
@@ -14,12 +14,18 @@ impl Listeners {
     /// Opens what `settings` name and is not open yet; the same address keeps its socket, and what waits in it.
     ///
     /// # Errors
-    /// [`ServeError::Listen`], and nothing is open that was not before.
+    /// [`ServeError::Load`] without any address, [`ServeError::Listen`]; and nothing is open that was not before.
     pub(super) fn open_missing(&mut self, settings: &Settings) -> Result<(), ServeError> {
+        if settings.listen.is_empty() {
+            return Err(LoadError("no address to listen on: name at least one in listen".to_owned()).into());
+        }
         let backlog = settings.mpm.common().listen_backlog;
         let before = self.open.len();
         for address in &settings.listen {
-            if self.open.iter().any(|open| open.configured() == address) {
+            if let Some(open) = self.open.iter().find(|open| open.configured() == address) {
+                if let Err(error) = open.set_backlog(backlog) {
+                    tracing::warn!("cannot change listen_backlog of {} to {backlog}: {error}", open.address());
+                }
                 continue;
             }
             match Listener::bind(address, backlog) {

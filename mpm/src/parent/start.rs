@@ -13,7 +13,7 @@ use super::listeners::Listeners;
 use super::preparation::{Preparation, Progress};
 use super::reload::{How, Reload, fit};
 use super::{Generation, Parent, Stage};
-use crate::error::{LoadError, ServeError};
+use crate::error::ServeError;
 use crate::pid_file::PidFile;
 use crate::protocol::Application;
 use crate::scoreboard::Scoreboard;
@@ -39,9 +39,6 @@ pub(super) fn start<A: Application>(application: &mut A) -> Result<Option<Parent
         },
     };
     let settings = fit(application.load(&output)?, None);
-    if settings.listen.is_empty() {
-        return Err(LoadError("no address to listen on: name at least one in listen".to_owned()).into());
-    }
     let scoreboard = scoreboard_for(&settings)?;
     let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     let mut listeners = Listeners::default();
