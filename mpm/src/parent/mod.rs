@@ -232,7 +232,7 @@ impl<A: Application> Parent<'_, A> {
         for slot in overdue.map(|(slot, _)| slot).collect::<Vec<_>>() {
             let Some(child) = self.children.at(slot) else { continue };
             let phase = child.phase;
-            tracing::warn!("child {} does not go on: it is killed ({phase:?})", child.pid);
+            tracing::warn!("child {} has been {phase} for too long, or has hung up: it is killed", child.pid);
             child.kill();
             if let Phase::Starting { .. } = phase {
                 let generation = child.generation;

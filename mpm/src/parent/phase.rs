@@ -1,5 +1,6 @@
 //! The life of one child as the parent sees it: all phases and all transitions between them. Pure.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 /// A child that is not ready so long after its fork will never be.
@@ -102,6 +103,18 @@ impl Phase {
             Phase::Serving { .. } => Death::Aged,
             Phase::Unneeded { .. } | Phase::Draining | Phase::Ending { .. } | Phase::Killed => Death::Expected,
         }
+    }
+}
+
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Phase::Starting { .. } | Phase::Unneeded { .. } => "starting",
+            Phase::Serving { .. } => "serving",
+            Phase::Draining => "draining",
+            Phase::Ending { .. } => "ending",
+            Phase::Killed => "being killed",
+        })
     }
 }
 
