@@ -3,7 +3,7 @@
 
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
 use crate::child::ChildExit;
@@ -60,7 +60,7 @@ pub(super) struct Crew<P> {
     /// Connections open in the whole child.
     open: AtomicUsize,
     /// Threads that take connections at the moment, where the threads themselves accept.
-    taking: AtomicUsize,
+    taking: Mutex<usize>,
     /// Threads that exist.
     running: AtomicUsize,
     /// What the threads wait for once they are ready: true, serve; false, end.
@@ -80,7 +80,7 @@ impl<P> Crew<P> {
             accepted: AtomicU64::new(0),
             accepted_max: common.max_connections_per_child,
             open: AtomicUsize::new(0),
-            taking: AtomicUsize::new(0),
+            taking: Mutex::new(0),
             running: AtomicUsize::new(0),
             begin: OnceLock::new(),
         }))
@@ -120,14 +120,10 @@ impl<P> Crew<P> {
 
     /// One thread more, or less, takes connections: the child does as long as one of them does.
     pub(super) fn count_taking(&self, is_taking: bool) {
-        let changes_child = if is_taking {
-            self.taking.fetch_add(1, Ordering::AcqRel) == 0
-        } else {
-            self.taking.fetch_sub(1, Ordering::AcqRel) == 1
-        };
-        if changes_child {
-            self.child.set_accepting(is_taking);
-        }
+        // Told under the lock, so that of two threads the one that counts last also speaks last.
+        let mut taking = self.taking.lock().unwrap_or_else(PoisonError::into_inner);
+        *taking = if is_taking { *taking + 1 } else { taking.saturating_sub(1) };
+        self.child.set_accepting(*taking > 0);
     }
 
     /// Threads that exist.

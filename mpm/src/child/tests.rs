@@ -559,6 +559,19 @@ fn a_child_retires_after_its_last_connection() {
 }
 
 #[test]
+fn a_child_that_accepts_no_more_by_its_own_decision_tells_the_parent_at_once() {
+    for orders in [Orders::Retire, Orders::Sick] {
+        let board = Scoreboard::new(1, 1).unwrap();
+        let crew = Crew::new(Talker, board.child(0), &common()).unwrap();
+        let (parent, control) = control::pair().unwrap();
+        let mut watch = Watch::new(control);
+        crew.order(orders);
+        assert_eq!(watch.heed(&crew), Some(orders));
+        assert_eq!(parent.receive(), Report::Retiring);
+    }
+}
+
+#[test]
 fn an_orphan_ends_within_a_second_even_with_a_connection_that_does_not() {
     under_each(|mpm| {
         let mut child = Child::start(mpm(common()));

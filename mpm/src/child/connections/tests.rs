@@ -78,6 +78,32 @@ fn a_yielded_connection_keeps_its_place_behind_all_that_are_ready() {
 }
 
 #[test]
+fn a_connection_that_yields_while_it_is_ready_has_one_turn_not_two() {
+    let start = Instant::now();
+    let (mut connections, [a, ..]) = three(start);
+    connections.schedule(a);
+    // Advanced out of turn, because it was admitted.
+    connections.settle(a, Next::Yield(after(start, 5)));
+    assert_eq!(connections.pop_yielded(), None);
+    assert_eq!(ready(&mut connections), [a]);
+    connections.settle(a, Next::Yield(after(start, 5)));
+    assert_eq!((connections.pop_yielded(), connections.pop_yielded()), (Some(a), None));
+}
+
+#[test]
+fn at_a_drain_all_are_scheduled_once_and_the_idle_are_shown() {
+    let start = Instant::now();
+    let (mut connections, [a, b, c]) = three(start);
+    connections.settle(a, Next::Read(after(start, 5)));
+    connections.settle(b, Next::Idle(after(start, 5)));
+    connections.remove(c);
+    connections.schedule(b);
+    let mut idle = 0;
+    connections.schedule_all(|_| idle += 1);
+    assert_eq!((idle, ready(&mut connections)), (1, vec![b, a]));
+}
+
+#[test]
 fn admission_goes_by_age_and_passes_over_who_has_moved_on() {
     let start = Instant::now();
     let (mut connections, [a, b, c]) = three(start);
