@@ -2,6 +2,7 @@
 //!
 //! Only the command line lives here. Nothing of this ships.
 
+mod bench;
 mod demo;
 mod guests;
 mod languages;
@@ -17,6 +18,9 @@ The project's own commands.
     cargo xtask demo                  build the server and the example guests, serve them on 127.0.0.1:8080
     cargo xtask test [--languages]    check format and lints, build and run every test
     cargo xtask guests [--languages]  build only the guests, into target/guests/
+    cargo xtask bench [--smoke] [ROW...]
+                                      measure the release build beside the other servers that are installed;
+                                      see docs/performance.md
 
     --languages   also the guests that other toolchains make: JavaScript (needs node and npm)
                   and Python (needs python3 with venv)
@@ -28,6 +32,8 @@ fn main() -> Result<()> {
     let mut languages = false;
     while let Some(argument) = arguments.next()? {
         match argument {
+            // All that follows is for the program that measures.
+            Value(name) if command.is_none() && name == "bench" => return bench::bench(arguments.raw_args()?),
             Value(name) if command.is_none() => command = Some(name.string()?),
             Long("languages") => languages = true,
             Long("help") | Short('h') => {
