@@ -57,8 +57,10 @@ impl<P: Protocol> Prefork<P> {
         let now = Instant::now();
         if let Some(taken) = self.intake.take(now) {
             self.crew.count_accepted();
-            // It may have been the last one: somebody else is to take the next one now, not when this one ends.
-            self.obey();
+            if self.crew.orders() != Orders::Serve {
+                // It was the last one: somebody else is to take the next one now, not when this one ends.
+                self.obey();
+            }
             let Self { crew, intake, backlog, watch, attendant } = self;
             attendant.serve(taken, &mut Oversight { crew, intake, backlog: *backlog, watch });
             return;
