@@ -13,9 +13,9 @@ use std::sync::Arc;
 use guesthouse_mpm::{Application, ChildContext, LoadError, Settings, StartError};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Config, LogTarget};
+use crate::config::{self, Config, Finding, LogTarget, Module};
 use crate::error_log::{self, ErrorLog};
-use crate::guest::compile::compile;
+use crate::guest::compile::{compile, limit_memory_of_this_process};
 use crate::site::Site;
 
 /// What the preparation process tells the parent: a configuration that can be served as it is.
@@ -36,15 +36,36 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
         tracing::warn!("{warning}");
     }
     make_directories(&config.server)?;
+    limit_memory_of_this_process().map_err(|error| format!("cannot limit the compiler's memory: {error}"))?;
     let mut natives = Vec::new();
     let mut mistakes = Vec::new();
     for module in &config.modules {
-        match compile(&module.path, &config.server.cache_dir) {
-            Ok(compiled) => natives.push(compiled.native),
-            Err(error) => mistakes.push(format!("module {}: {error}", module.name)),
+        match compile_module(module, &config.server.cache_dir) {
+            Ok(native) => natives.push(native),
+            Err((line, text)) => {
+                let finding = Finding { path: config_path.to_owned(), line: Some(line), text };
+                mistakes.push(finding.to_string());
+            }
         }
     }
     if mistakes.is_empty() { Ok(Prepared { config, natives }) } else { Err(mistakes.join("\n")) }
+}
+
+/// The native code of a module; or what is wrong with the module, and on which line of the configuration.
+fn compile_module(module: &Module, cache_dir: &Path) -> Result<PathBuf, (usize, String)> {
+    let name = &module.name;
+    let compiled =
+        compile(&module.path, cache_dir).map_err(|error| (module.lines.path, format!("module {name:?}: {error}")))?;
+    let (needs, has) = (compiled.memory_initial, module.limits.memory);
+    if needs > has {
+        let mebibytes = needs.div_ceil(1 << 20);
+        let text = format!(
+            "module {name:?} starts with {needs} bytes of memory, but limits.memory is {has}: write memory = \
+             \"{mebibytes}MiB\" or more"
+        );
+        return Err((module.lines.memory.unwrap_or(module.lines.path), text));
+    }
+    Ok(compiled.native)
 }
 
 /// Makes the directories that the server needs and may make.
@@ -158,5 +179,34 @@ impl Application for Server {
         let reading = self.readings.last().expect("children are forked after a reading was loaded");
         let Prepared { config, natives } = &reading.prepared;
         Site::start(config, natives, reading.access_log.clone(), child)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_shows_only_when_a_module_is_compiled_is_told_with_its_line() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("no.wasm"), "no wasm").unwrap();
+        let guest = include_str!("guest/testing.wat")
+            .replace("(memory (export \"memory\") 1)", "(memory (export \"memory\") 20)");
+        std::fs::write(dir.path().join("large.wat"), guest.replace("(; BODY ;)", "nop")).unwrap();
+        let file = dir.path().join("guesthouse.toml");
+        let text = "server.access_log = \"off\"\n\
+                    [[module]]\nname = \"a\"\npath = \"no.wasm\"\n\
+                    [[module]]\nname = \"b\"\npath = \"large.wat\"\n[module.limits]\nmemory = \"1MiB\"\n";
+        std::fs::write(&file, text).unwrap();
+        let mistakes = prepare(&file).unwrap_err();
+        let named = mistakes.replace(&format!("{}", dir.path().display()), "DIR");
+        assert_eq!(
+            named.lines().collect::<Vec<_>>(),
+            [
+                "DIR/guesthouse.toml:4: module \"a\": DIR/no.wasm is not a Wasm file",
+                "DIR/guesthouse.toml:9: module \"b\" starts with 1310720 bytes of memory, but limits.memory is 1048576: \
+                 write memory = \"2MiB\" or more",
+            ]
+        );
     }
 }

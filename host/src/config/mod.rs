@@ -174,10 +174,19 @@ pub struct RequestLimits {
 pub struct Module {
     pub name: String,
     pub path: PathBuf,
+    pub lines: ModuleLines,
     pub limits: Limits,
     pub env: BTreeMap<String, String>,
     pub dirs: Vec<Dir>,
     pub outbound: Vec<OutboundHost>,
+}
+
+/// Where the file speaks of a module, for mistakes that show only when the module is compiled; counted from 1.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModuleLines {
+    pub path: usize,
+    /// Of `memory`; `None`: the operator wrote none.
+    pub memory: Option<usize>,
 }
 
 /// `[module.limits]`: what one request may take.

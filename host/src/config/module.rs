@@ -9,7 +9,7 @@ use super::server::TIMEOUTS;
 use super::surroundings::Surroundings;
 use super::table::Table;
 use super::value::Value;
-use super::{Dir, Limits, Module, names, outbound};
+use super::{Dir, Limits, Module, ModuleLines, names, outbound};
 
 const MIB: u64 = 1 << 20;
 /// From one page of Wasm to all that 32 bits address.
@@ -57,14 +57,17 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
             // Entered before the rest is read, so that a mistake there brings no second one where a route names it.
             modules.named.push(Named { name: name.clone(), line: *line, index: modules.read.len() });
         }
-        let path = table.required("path", "name the .wasm file", |value| surroundings.file(value));
-        let limits = read_limits(table.table("limits", "[module.limits]"));
+        let path = table.required("path", "name the .wasm file", |value| Ok((surroundings.file(value)?, value.line)));
+        let limits = table.table("limits", "[module.limits]");
+        let memory_line = limits.line_of("memory");
+        let limits = read_limits(limits);
         let env = read_env(&table.table("env", "[module.env]"));
         let dirs = read_dirs(table.tables("dir", "[[module.dir]]"), surroundings);
         let outbound = table.value("outbound").map(outbound::read).unwrap_or_default();
         table.finish();
-        if let (Ok((name, _)), Ok(path)) = (name, path) {
-            modules.read.push(Module { name, path, limits, env, dirs, outbound });
+        if let (Ok((name, _)), Ok((path, path_line))) = (name, path) {
+            let lines = ModuleLines { path: path_line, memory: memory_line };
+            modules.read.push(Module { name, path, lines, limits, env, dirs, outbound });
         }
     }
     modules

@@ -56,11 +56,12 @@ impl Surroundings<'_> {
         self.folder.join(written)
     }
 
-    /// A file that must exist.
+    /// A regular file that must exist: a pipe or a device may never end.
     pub(super) fn file(&self, value: Value<'_>) -> Result<PathBuf, Wrong> {
         let path = self.path(value)?;
         match self.kind(value, &path)? {
-            Kind::File | Kind::Other => Ok(path),
+            Kind::File => Ok(path),
+            Kind::Other => Err(value.wrong(format_args!("{} is a pipe or a device: name a file", path.display()))),
             Kind::Nothing => Err(value.wrong(format_args!("{} does not exist", path.display()))),
             Kind::Directory => Err(value.wrong(format_args!("{} is a directory: name a file", path.display()))),
         }

@@ -19,7 +19,7 @@ use super::surroundings::{Kind, Machine, Surroundings};
 use super::*;
 
 /// The file is `/etc/guesthouse.toml`. Directories are named "data", "logs" or "run", files end in ".wasm" or
-/// ".log", nobody may look at "secret", and nothing else exists.
+/// ".log", pipes in ".pipe", nobody may look at "secret", and nothing else exists.
 struct MadeUp;
 
 impl Machine for MadeUp {
@@ -31,6 +31,7 @@ impl Machine for MadeUp {
             _ if missing => Ok(Kind::Nothing),
             "etc" | "data" | "logs" | "run" => Ok(Kind::Directory),
             _ if name.ends_with(".wasm") || name.ends_with(".log") => Ok(Kind::File),
+            _ if name.ends_with(".pipe") => Ok(Kind::Other),
             _ => Ok(Kind::Nothing),
         }
     }

@@ -1,11 +1,16 @@
 //! From a Wasm file to native code in the cache. Runs in a short-lived process of its own: compiling takes long,
-//! takes memory, and reads a file that nobody has checked.
+//! takes memory, and reads a file that nobody has checked. So it has limits of its own, which have nothing to do with
+//! those of guests.
 //!
 //! What passes here loads in a child: all that a child would check is checked here, where an operator sees it.
 
-use std::fs;
-use std::io;
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use wasmtime::Engine;
 use wasmtime::component::Component;
@@ -13,6 +18,18 @@ use wasmtime::component::Component;
 use super::cache::{Cache, CacheError, Footprint};
 use super::engine;
 use super::http02;
+
+/// Bytes of a Wasm file: ten times what the largest interpreters take.
+const WASM_BYTES_MAX: u64 = 512 << 20;
+
+/// How long one file may take to compile. Ordinary ones take seconds.
+const COMPILE_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// Bytes of memory that the compiling process may have (RLIMIT_DATA). Measured: 390 MiB for a Python interpreter.
+const COMPILER_MEMORY_MAX: u64 = 4 << 30;
+
+/// Stack of the thread that compiles, as the main thread of a process has it.
+const COMPILER_STACK_BYTES: usize = 8 << 20;
 
 /// Native code, ready to be loaded.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +95,14 @@ pub enum CompileError {
         /// Wasmtime's reason.
         cause: String,
     },
+    /// It might never end.
+    #[error("cannot compile {} within {} s", path.display(), limit.as_secs())]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// How long it was waited for.
+        limit: Duration,
+    },
     /// No engine on this machine.
     #[error("cannot set up the compiler: {0}")]
     Engine(String),
@@ -94,7 +119,7 @@ pub enum CompileError {
 ///
 /// If the file cannot be served, or the cache cannot be used; every variant's text says what to do.
 pub fn compile(wasm_path: &Path, cache_dir: &Path) -> Result<Compiled, CompileError> {
-    let wasm = fs::read(wasm_path).map_err(|source| CompileError::Read { path: wasm_path.to_owned(), source })?;
+    let wasm = read(wasm_path).map_err(|source| CompileError::Read { path: wasm_path.to_owned(), source })?;
     let engine = engine::for_compiler().map_err(|error| CompileError::Engine(format!("{error:#}")))?;
     let cache = Cache::open(cache_dir)?;
     let native = cache.path(&wasm, &engine);
@@ -102,12 +127,62 @@ pub fn compile(wasm_path: &Path, cache_dir: &Path) -> Result<Compiled, CompileEr
         return Ok(Compiled { native, was_cached: true, memory_initial });
     }
     recognise(&wasm, wasm_path)?;
-    let code = engine
-        .precompile_component(&wasm)
-        .map_err(|error| CompileError::Compile { path: wasm_path.to_owned(), cause: format!("{error:#}") })?;
+    // If the compiler takes too much memory, this is the last that is heard of it, apart from the allocator's word.
+    tracing::info!(
+        "compiling {}, in at most {} s and {} MiB of memory",
+        wasm_path.display(),
+        COMPILE_TIME_MAX.as_secs(),
+        COMPILER_MEMORY_MAX >> 20
+    );
+    let code = translate(&engine, wasm, wasm_path, COMPILE_TIME_MAX)?;
     let footprint = verify(&engine, &code, wasm_path)?;
     cache.store(&native, &code, footprint)?;
     Ok(Compiled { native, was_cached: false, memory_initial: footprint.memory_initial })
+}
+
+/// Keeps a Wasm file that is made to be costly from taking all memory of the machine: an allocation beyond the limit
+/// ends this process. To be called in a process that does nothing else.
+///
+/// The limit is on data, not on address space, of which threads and their allocators reserve far more than they use.
+///
+/// # Errors
+/// What `setrlimit(2)` says.
+pub fn limit_memory_of_this_process() -> io::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (soft, hard) = getrlimit(Resource::RLIMIT_DATA)?;
+    Ok(setrlimit(Resource::RLIMIT_DATA, soft.min(COMPILER_MEMORY_MAX), hard)?)
+}
+
+fn read(path: &Path) -> io::Result<Vec<u8>> {
+    // A pipe without a writer is not waited for.
+    let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    let mut content = Vec::new();
+    if file.take(WASM_BYTES_MAX + 1).read_to_end(&mut content)? as u64 > WASM_BYTES_MAX {
+        return Err(io::Error::other(format!("it has more than {} MiB", WASM_BYTES_MAX >> 20)));
+    }
+    Ok(content)
+}
+
+/// Compiles on a thread of its own, which is left behind if it does not end in time: the process soon does.
+fn translate(engine: &Engine, wasm: Vec<u8>, path: &Path, limit: Duration) -> Result<Vec<u8>, CompileError> {
+    let failed = |cause: String| CompileError::Compile { path: path.to_owned(), cause };
+    let (sender, receiver) = sync_channel(1);
+    let engine = engine.clone();
+    let compiler = thread::Builder::new().name("compiler".into()).stack_size(COMPILER_STACK_BYTES);
+    compiler
+        .spawn(move || {
+            // Nobody listens any more if it took too long.
+            let _ = sender.send(engine.precompile_component(&wasm));
+        })
+        .map_err(|error| CompileError::Engine(format!("no thread: {error}")))?;
+    match receiver.recv_timeout(limit) {
+        Ok(code) => code.map_err(|error| failed(format!("{error:#}"))),
+        Err(RecvTimeoutError::Timeout) => Err(CompileError::TooLong { path: path.to_owned(), limit }),
+        Err(RecvTimeoutError::Disconnected) => Err(failed("the compiler panicked".into())),
+    }
 }
 
 /// Tells by the first bytes what a file is: "\0asm", then 16 bits of version and 16 bits of layer.
@@ -208,6 +283,8 @@ fn list<'a>(names: impl Iterator<Item = &'a str>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::super::testing::guest;
     use super::*;
 
@@ -276,6 +353,29 @@ mod tests {
         let error = error_of(wat.as_bytes());
         let CompileError::Imports { imports, .. } = &error else { panic!("{error}") };
         assert_eq!(imports, "acme:a/b@1.0.0, c");
+    }
+
+    #[test]
+    fn a_compiler_that_does_not_end_in_time_is_given_up() {
+        let engine = engine::for_compiler().unwrap();
+        let wasm = guest("nop").into_bytes();
+        let error = translate(&engine, wasm, Path::new("a.wasm"), Duration::ZERO).unwrap_err();
+        assert_eq!(error.to_string(), "cannot compile a.wasm within 0 s");
+    }
+
+    #[test]
+    fn what_might_never_end_is_not_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let pipe = dir.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        for path in [&pipe, dir.path(), Path::new("/dev/zero")] {
+            let error = compile(path, &dir.path().join("cache")).unwrap_err();
+            assert!(error.to_string().ends_with("it is not a regular file"), "{error}");
+        }
+        let huge = dir.path().join("huge");
+        fs::File::create(&huge).unwrap().set_len(WASM_BYTES_MAX + 1).unwrap();
+        let error = compile(&huge, &dir.path().join("cache")).unwrap_err();
+        assert!(error.to_string().ends_with("it has more than 512 MiB"), "{error}");
     }
 
     #[test]

@@ -30,6 +30,7 @@ pub(super) fn settings() -> config::Module {
     config::Module {
         name: "test".into(),
         path: "test.wat".into(),
+        lines: config::ModuleLines { path: 1, memory: None },
         limits: config::Limits {
             memory: 1 << 20,
             wall: Duration::from_secs(10),

@@ -18,6 +18,7 @@ fn modules_have_a_name_and_a_file() {
     for (path, mistake) in [
         ("missing.was", "/etc/missing.was does not exist"),
         ("data", "/etc/data is a directory: name a file"),
+        ("a.pipe", "/etc/a.pipe is a pipe or a device: name a file"),
         ("/secret", "cannot look at /secret: permission denied"),
     ] {
         let text = format!("[[module]]\nname = \"a\"\npath = \"{path}\"\n[[route]]\npath = \"/\"\nmodule = \"a\"\n");

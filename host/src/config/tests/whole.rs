@@ -36,6 +36,7 @@ fn the_example_is_read_as_it_is_meant() {
         modules: vec![Module {
             name: String::from("hello"),
             path: PathBuf::from("/etc/hello.wasm"),
+            lines: ModuleLines { path: 22, memory: Some(25) },
             limits: Limits {
                 memory: 64 << 20,
                 wall: seconds(30),
@@ -84,7 +85,13 @@ fn the_example_holds_the_defaults() {
         path = "/health"
         text = "ok\n"
     "#;
-    assert_eq!(config(without), config(EXAMPLE));
+    let (mut without, mut example) = (config(without), config(EXAMPLE));
+    assert_eq!(without.modules[0].lines, ModuleLines { path: 8, memory: None });
+    // All that may differ is where it stands.
+    for config in [&mut without, &mut example] {
+        config.modules[0].lines = ModuleLines { path: 0, memory: None };
+    }
+    assert_eq!(without, example);
 }
 
 #[test]
