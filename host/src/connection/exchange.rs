@@ -95,13 +95,13 @@ impl Exchange {
         scope: &mut Scope<'_, '_>,
     ) -> Self {
         let id = scope.thread.request_ids.issue();
-        let (upload, body) = if request.body != crate::http::RequestBody::None {
+        let (upload, body) = if request.body == crate::http::RequestBody::None {
+            (Upload::Done, RequestBody::empty())
+        } else {
             let (sender, body) = body_channel();
             let Timing { body_timeout, min_rate, .. } = *scope.timing();
             let deadline = ReadDeadline::new(scope.turn.now, body_timeout, None, min_rate);
             (Upload::Resting { body: sender, deadline, since: scope.turn.now }, body)
-        } else {
-            (Upload::Done, RequestBody::empty())
         };
         let RequestHead { method, path_and_query, version, mut headers, authority, .. } = request;
         say_who_asks(&mut headers, client, &authority);
