@@ -14,6 +14,7 @@ pub mod demo;
 pub mod error_log;
 pub mod guest;
 pub mod http;
+pub mod module;
 mod record;
 pub mod request_id;
 pub mod respond;

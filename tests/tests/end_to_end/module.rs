@@ -1,0 +1,81 @@
+//! The facts that travel with a module: `guesthouse module inspect` and `tag`.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use guesthouse_tests::setup::{guest, program};
+use guesthouse_tests::{Mpm, Setup, under_every_mpm};
+
+under_every_mpm! {
+    a_tagged_module_is_served,
+}
+
+fn a_tagged_module_is_served(mpm: Mpm) {
+    let setup = Setup::new(mpm).own_cache();
+    let tagged = setup.folder().join("tagged.wasm");
+    tag(&guest("hello"), &["--version=1.2", "--description=greets", "-o", tagged.to_str().unwrap()]);
+    let server = setup.tables(&served("tagged.wasm")).start();
+    assert_eq!(server.get("/tagged").text(), "Hello, world!\n");
+}
+
+#[test]
+fn inspect_tells_what_tag_has_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("a.wasm");
+    std::fs::copy(guest("hello"), &module).unwrap();
+    let before = inspect(&module, &[]);
+    assert!(before.contains("wasi:http/incoming-handler@0.2") && before.contains("yes (it does not say)"), "{before}");
+    tag(&module, &["--thread-safe=false", "--version=1.2"]);
+    tag(&module, &["--description=counts visits"]);
+    let after = inspect(&module, &[]);
+    for line in ["thread-safe  no\n", "version      1.2\n", "description  counts visits\n"] {
+        assert!(after.contains(line), "{line:?} is missing in\n{after}");
+    }
+    let json = inspect(&module, &["--json"]);
+    for line in [r#""kind": "http-incoming-handler""#, r#""thread_safe": false"#, r#""version": "1.2""#] {
+        assert!(json.contains(line), "{line:?} is missing in\n{json}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_understood_is_an_error_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("a.wasm");
+    let whole = std::fs::read(guest("hello")).unwrap();
+    for content in [&b"this is not Wasm"[..], &whole[..whole.len() / 2], &[b'('; 1 << 20]] {
+        std::fs::write(&module, content).unwrap();
+        for arguments in [&["inspect"][..], &["tag", "--thread-safe=false"]] {
+            let output = run(&[&["module"], arguments, &[module.to_str().unwrap()]].concat());
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            let error = text(&output.stderr);
+            assert!(error.contains("a.wasm") && error.lines().count() == 1, "{error}");
+            let causes: Vec<&str> = error.trim().split(": ").collect();
+            assert!(causes.iter().all(|cause| causes.iter().filter(|other| *other == cause).count() == 1), "{error}");
+        }
+        assert_eq!(std::fs::read(&module).unwrap(), content);
+    }
+}
+
+/// The file as module `tagged` on `/tagged`, beside the probe.
+fn served(file: &str) -> String {
+    format!("[[module]]\nname = \"tagged\"\npath = \"{file}\"\n[[route]]\npath = \"/tagged\"\nmodule = \"tagged\"")
+}
+
+fn tag(file: &Path, arguments: &[&str]) {
+    let output = run(&[&["module", "tag", file.to_str().unwrap()], arguments].concat());
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+}
+
+fn inspect(file: &Path, arguments: &[&str]) -> String {
+    let output = run(&[&["module", "inspect", file.to_str().unwrap()], arguments].concat());
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(program()).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
