@@ -181,9 +181,10 @@ Examples:
 const CHECK: &str = "\
 Check a configuration file and report every mistake, each with its line and what to write instead.
 
-It is checked that the file is well-formed, that every key and value makes sense and fits the others, and that the \
-files and directories that it names exist. Nothing is compiled, created or opened, and a running server takes no \
-notice. A reload checks the same first. Values that are corrected as Apache corrects them are warnings.";
+It is checked that the file is well-formed, that every key and value makes sense and fits the others, that the \
+files and directories that it names exist, and that the MPM suits what each module says of itself. Nothing is \
+compiled or created, and a running server takes no notice. A reload checks the same first. Values that are corrected \
+as Apache corrects them are warnings, and so is thread_safe = true for a module that says that it is not.";
 
 const CHECK_AFTER: &str = "\
 Exit status:
@@ -207,7 +208,8 @@ content is TOML of at most 64 KiB:
   description = \"counts visits\"
 
 A thread-safe module (most are) may run many times at once: each request has an instance of its own. One that is not \
-thread-safe keeps state between requests and must never run twice at once in one memory.";
+thread-safe keeps state between requests and must never run twice at once in one memory. thread_safe in [[module]] \
+of the configuration overrides what the module says.";
 
 const MODULE_AFTER: &str = "\
 Examples:

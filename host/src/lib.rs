@@ -21,3 +21,4 @@ pub mod respond;
 pub mod route;
 pub mod server;
 pub mod site;
+pub mod thread_safety;

@@ -1,21 +1,65 @@
-//! The facts that travel with a module: `guesthouse module inspect` and `tag`.
+//! The facts that travel with a module: `guesthouse module inspect` and `tag`, and what the server makes of the section.
 
 use std::path::Path;
 use std::process::{Command, Output};
 
 use guesthouse_tests::setup::{guest, program};
-use guesthouse_tests::{Mpm, Setup, under_every_mpm};
+use guesthouse_tests::{Mpm, Setup, Signal, under_every_mpm};
 
 under_every_mpm! {
     a_tagged_module_is_served,
+    a_module_that_the_operator_vouches_for_is_served_with_a_warning,
 }
 
 fn a_tagged_module_is_served(mpm: Mpm) {
     let setup = Setup::new(mpm).own_cache();
     let tagged = setup.folder().join("tagged.wasm");
     tag(&guest("hello"), &["--version=1.2", "--description=greets", "-o", tagged.to_str().unwrap()]);
-    let server = setup.tables(&served("tagged.wasm")).start();
+    let server = setup.tables(&served("tagged.wasm", "")).start();
     assert_eq!(server.get("/tagged").text(), "Hello, world!\n");
+}
+
+fn a_module_that_the_operator_vouches_for_is_served_with_a_warning(mpm: Mpm) {
+    let setup = Setup::new(mpm).own_cache();
+    tag_unsafe(setup.folder());
+    let server = setup.tables(&served("unsafe.wasm", "thread_safe = true")).start();
+    server
+        .log
+        .wait_for("WARN…guesthouse.toml:…module \"tagged\": thread_safe = true overrides…unsafe.wasm…not thread-safe");
+    assert_eq!(server.get("/tagged").status, 200);
+}
+
+#[test]
+fn a_module_that_is_not_thread_safe_is_served_under_prefork() {
+    let setup = Setup::new(Mpm::Prefork).own_cache();
+    tag_unsafe(setup.folder());
+    let server = setup.tables(&served("unsafe.wasm", "")).start();
+    assert_eq!(server.get("/tagged").status, 200);
+    assert_eq!(server.log.count("thread"), 0, "there is nothing to warn of");
+}
+
+#[test]
+fn a_module_that_is_not_thread_safe_is_refused_where_threads_would_share_it() {
+    for (mpm, name) in [(Mpm::Worker, "worker"), (Mpm::Event, "event")] {
+        let setup = Setup::new(mpm).own_cache();
+        tag_unsafe(setup.folder());
+        let mut server = setup.tables(&served("unsafe.wasm", "")).launch();
+        assert!(!server.wait_for_exit().success());
+        let advice = format!("unsafe.wasm says…mpm = \"{name}\"…write mpm = \"prefork\"…or thread_safe = true");
+        server.log.wait_for(&advice);
+        let check = run(&["check", server.file().to_str().unwrap()]);
+        assert_eq!(check.status.code(), Some(1));
+        assert!(text(&check.stderr).contains("that it is not thread-safe"), "{check:?}");
+    }
+}
+
+#[test]
+fn a_reload_to_a_module_that_is_not_thread_safe_leaves_the_server_as_it_was() {
+    let server = Setup::new(Mpm::Event).own_cache().start();
+    server.edit("[[route]]", "thread_safe = false\n[[route]]");
+    server.signal(Signal::SIGUSR1);
+    server.log.wait_for("module \"probe\": the configuration says that it is not thread-safe");
+    assert_eq!(server.get("/hello").status, 200);
 }
 
 #[test]
@@ -56,9 +100,16 @@ fn a_file_that_cannot_be_understood_is_an_error_and_stays_as_it_is() {
     }
 }
 
+/// A copy of a guest that says of itself that it is not thread-safe.
+fn tag_unsafe(folder: &Path) {
+    tag(&guest("hello"), &["--thread-safe=false", "-o", folder.join("unsafe.wasm").to_str().unwrap()]);
+}
+
 /// The file as module `tagged` on `/tagged`, beside the probe.
-fn served(file: &str) -> String {
-    format!("[[module]]\nname = \"tagged\"\npath = \"{file}\"\n[[route]]\npath = \"/tagged\"\nmodule = \"tagged\"")
+fn served(file: &str, lines: &str) -> String {
+    format!(
+        "[[module]]\nname = \"tagged\"\npath = \"{file}\"\n{lines}\n[[route]]\npath = \"/tagged\"\nmodule = \"tagged\""
+    )
 }
 
 fn tag(file: &Path, arguments: &[&str]) {
