@@ -27,6 +27,8 @@ fn each_dependency_has_one_door() {
         ("wasmtime_wasi::", Door::Below(&["host/src/guest"])),
         ("wasmtime_wasi_http::", Door::Below(&["host/src/guest"])),
         ("tokio::", Door::Below(&["host/src/guest"])),
+        ("wasmparser::", Door::Below(&["host/src/module"])),
+        ("wat::", Door::Below(&["host/src/module"])),
         ("process::exit", Door::Below(&["host/src/main.rs"])),
         ("ExitCode", Door::Below(&["host/src/main.rs", "mpm/examples"])),
     ] {
