@@ -136,7 +136,7 @@ fn on_one_line(told: &str) -> String {
 }
 
 /// Text that begins, after white space and comments, with a parenthesis.
-fn is_text(bytes: &[u8]) -> bool {
+pub(crate) fn is_text(bytes: &[u8]) -> bool {
     let Ok(mut text) = std::str::from_utf8(bytes) else { return false };
     loop {
         text = text.trim_start();
