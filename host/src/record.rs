@@ -1,6 +1,6 @@
 //! What is remembered of a request until it is logged.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -14,7 +14,7 @@ use crate::http::{Refusal, RequestHead};
 /// One request's line of the access log in the making.
 #[derive(Debug)]
 pub(crate) struct Record {
-    client: Option<SocketAddr>,
+    client: Option<IpAddr>,
     request: Line,
     referer: Option<HeaderValue>,
     user_agent: Option<HeaderValue>,
@@ -34,7 +34,7 @@ enum Line {
 
 impl Record {
     /// `began`: when the request's first byte was awaited.
-    pub(crate) fn new(request: &RequestHead, client: Option<SocketAddr>, began: Instant) -> Self {
+    pub(crate) fn new(request: &RequestHead, client: Option<IpAddr>, began: Instant) -> Self {
         let (method, target) = (request.method.clone(), request.path_and_query.clone());
         Self {
             client,
@@ -49,7 +49,7 @@ impl Record {
     }
 
     /// Of a request whose head was refused. `line`: what came of its first line.
-    pub(crate) fn refused(refusal: &Refusal, line: Bytes, client: Option<SocketAddr>, began: Instant) -> Self {
+    pub(crate) fn refused(refusal: &Refusal, line: Bytes, client: Option<IpAddr>, began: Instant) -> Self {
         Self {
             client,
             request: Line::Refused(line),
@@ -65,7 +65,7 @@ impl Record {
     /// `body_bytes`: of the answer's content.
     pub(crate) fn entry<'a>(&'a self, module: Option<&'a str>, body_bytes: u64, now: Instant) -> Entry<'a> {
         Entry {
-            client: self.client.map(|client| client.ip()),
+            client: self.client,
             request: match &self.request {
                 Line::Read { method, target, version } => {
                     RequestLine::Read { method, target: target.as_str(), version: *version }

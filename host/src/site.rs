@@ -88,7 +88,7 @@ impl Protocol for Site {
     }
 
     fn accept(&self, _thread: &mut Thread, accepted: &Accepted) -> Connection {
-        Connection::new(accepted.peer, accepted.at, &self.config.server.timing)
+        Connection::new(accepted.peer.map(|peer| peer.ip()), accepted.at, &self.config.server.timing)
     }
 
     fn advance(&self, thread: &mut Thread, connection: &mut Connection, turn: &mut Turn<'_>) -> Next {

@@ -8,7 +8,7 @@
 //!
 //! Framing is `host/http`'s, the sandbox `host/guest`'s; this file only decides whose turn it is.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -90,7 +90,7 @@ impl Exchange {
         request: RequestHead,
         module: usize,
         record: Box<Record>,
-        client: Option<SocketAddr>,
+        client: Option<IpAddr>,
         close: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Self {
@@ -361,11 +361,11 @@ impl Allowance {
 
 /// Tells the guest who asks: the client's address as this server sees it (RFC 7239 and the customary field), never
 /// what the client says of itself.
-fn say_who_asks(headers: &mut HeaderMap, client: Option<SocketAddr>, authority: &str) {
+fn say_who_asks(headers: &mut HeaderMap, client: Option<IpAddr>, authority: &str) {
     for name in CLIENT_CLAIMS {
         headers.remove(*name);
     }
-    let Some(client) = client.map(|client| client.ip().to_canonical()) else { return };
+    let Some(client) = client.map(|client| client.to_canonical()) else { return };
     let node = match client {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => format!("\"[{address}]\""),
@@ -424,18 +424,18 @@ mod tests {
 
     #[test]
     fn a_guest_is_told_the_address_that_the_server_sees() {
-        let headers = told("192.0.2.7:999", "example.org:80", &[]);
+        let headers = told("192.0.2.7", "example.org:80", &[]);
         assert_eq!(headers["forwarded"], "for=192.0.2.7;host=\"example.org:80\";proto=http");
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
-        assert_eq!(told("[2001:db8::1]:9", "h", &[])["forwarded"], "for=\"[2001:db8::1]\";host=\"h\";proto=http");
-        assert_eq!(told("[::ffff:192.0.2.7]:9", "", &[])["forwarded"], "for=192.0.2.7;proto=http");
+        assert_eq!(told("2001:db8::1", "h", &[])["forwarded"], "for=\"[2001:db8::1]\";host=\"h\";proto=http");
+        assert_eq!(told("::ffff:192.0.2.7", "", &[])["forwarded"], "for=192.0.2.7;proto=http");
     }
 
     #[test]
     fn what_a_client_claims_of_itself_is_dropped() {
         let sent =
             [("x-forwarded-for", "10.0.0.1"), ("forwarded", "for=10.0.0.1"), ("x-real-ip", "10.0.0.1"), ("x", "y")];
-        let headers = told("192.0.2.7:999", "h", &sent);
+        let headers = told("192.0.2.7", "h", &sent);
         assert_eq!(headers.get_all("x-forwarded-for").iter().count(), 1);
         assert!(headers.get("x-real-ip").is_none());
         assert!(!format!("{headers:?}").contains("10.0.0.1"), "{headers:?}");

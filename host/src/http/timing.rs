@@ -12,8 +12,8 @@ pub struct ReadDeadline {
     at: Instant,
     /// Never later than this; `None`: no end.
     last: Option<Instant>,
-    /// What one byte is worth; zero: the deadline never moves.
-    per_byte: Duration,
+    /// Nanoseconds that one byte is worth, a second at most; 0: the deadline never moves.
+    per_byte: u32,
 }
 
 impl ReadDeadline {
@@ -25,15 +25,15 @@ impl ReadDeadline {
         Self {
             at: started + first,
             last: max.map(|max| started + max.max(first)),
-            per_byte: Duration::from_secs(1).checked_div(min_rate).unwrap_or_default(),
+            per_byte: 1_000_000_000_u32.checked_div(min_rate).unwrap_or_default(),
         }
     }
 
     /// So many bytes came in.
     pub fn received(&mut self, bytes: usize) {
-        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let worth = Duration::from_nanos(u64::from(self.per_byte).saturating_mul(bytes as u64));
         // A sum beyond what the clock can express is no deadline that could ever pass: staying put is safe.
-        let extended = self.at.checked_add(self.per_byte.saturating_mul(bytes)).unwrap_or(self.at);
+        let extended = self.at.checked_add(worth).unwrap_or(self.at);
         self.at = self.last.map_or(extended, |last| extended.min(last));
     }
 
