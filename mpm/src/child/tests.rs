@@ -288,6 +288,8 @@ impl Child {
         loop {
             match TcpStream::connect(self.address) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+                // The listener was closed between the two halves of the handshake.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
                 Err(error) => panic!("neither accepted nor refused: {error}"),
                 Ok(_) => assert!(Instant::now() < end, "the listener stays open"),
             }
