@@ -1,7 +1,8 @@
 //! What the parent does at starts, reloads, deaths and stops, seen from outside: the `staged` example does what a
-//! file tells it, and the tests speak signals, sockets and log lines.
+//! file tells it, and the tests speak signals, sockets and log lines. Several pools side by side are tested in `pools`.
 
 mod harness;
+mod pools;
 
 use std::fs;
 use std::io::Read;
