@@ -7,6 +7,7 @@ mod pools;
 use std::fs;
 use std::io::Read;
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use harness::{MPMS, Server, greeted, greeting, greeting_at, is_alive, wait_until};
@@ -240,12 +241,23 @@ fn a_second_server_is_kept_out_and_a_killed_one_is_no_obstacle() {
 
     let orphans = first.children();
     assert_eq!(orphans.len(), 2);
+    // A child that was forked just now still holds what its parent does.
+    wait_until("the children have let go of the pid file", || {
+        let holds = |pid: &i32| {
+            fs::read_dir(format!("/proc/{pid}/fd")).unwrap().any(|fd| is_link_to(&fd.unwrap().path(), &pid_file))
+        };
+        (!orphans.iter().any(holds)).then_some(())
+    });
     first.signal(Signal::SIGKILL);
     first.wait_for_end();
     // At once: its children may still live, but they do not hold the lock.
     let third = Server::start(&script);
     third.wait_for(" ready");
     wait_until("the orphans have ended", || (!orphans.iter().any(|pid| is_alive(*pid))).then_some(()));
+}
+
+fn is_link_to(link: &Path, target: &Path) -> bool {
+    fs::read_link(link).is_ok_and(|found| found == target)
 }
 
 #[test]

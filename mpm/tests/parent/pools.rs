@@ -184,6 +184,22 @@ fn a_pool_that_a_reload_removes_serves_until_those_who_speak_to_it_have_ended() 
 }
 
 #[test]
+fn a_pool_that_stays_is_served_by_the_new_generation_alone_although_old_connections_are_open() {
+    for mpm in MPMS {
+        let (server, address) = Server::ready(&format!("mpm {mpm}\nsay old\n{SIDE}"));
+        let side = server.folder.join("side");
+        let ((own, own_held), old) = (greeted(address), greeting_at(&side));
+        server.rewrite(&format!("listen 127.0.0.1:0\nmpm {mpm}\nsay new\n{SIDE}"));
+        server.signal(Signal::SIGUSR1);
+        server.wait_for("generation 1 is ready");
+        wait_until("the old child of the pool has ended", || (!is_alive(old.pid)).then_some(()));
+        assert_eq!(greeting_at(&side).word, "new", "{mpm}");
+        assert!(is_alive(own.pid), "{mpm}");
+        drop(own_held);
+    }
+}
+
+#[test]
 fn a_restart_ends_the_old_children_of_every_pool_at_once() {
     let (server, address) = Server::ready(&format!("say old\n{SIDE}"));
     let side = server.folder.join("side");
