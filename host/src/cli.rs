@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
 
 /// `guesthouse ...` as parsed.
 #[derive(Debug, Parser)]
@@ -29,6 +29,9 @@ pub enum Command {
     /// Check a configuration file and report every mistake
     #[command(long_about = CHECK, after_long_help = CHECK_AFTER)]
     Check(Check),
+    /// Look at a Wasm file, or write into it what it says of itself
+    #[command(long_about = MODULE, after_long_help = MODULE_AFTER)]
+    Module(Module),
     /// Check a configuration file, compile what is missing in the cache, print the configuration as JSON
     #[command(hide = true, long_about = PREPARE)]
     Prepare(Prepare),
@@ -46,6 +49,54 @@ pub struct Serve {
 pub struct Check {
     /// Configuration file; without it ./guesthouse.toml
     pub file: Option<PathBuf>,
+}
+
+/// `guesthouse module ...`
+#[derive(Debug, Args)]
+pub struct Module {
+    #[command(subcommand)]
+    pub command: ModuleCommand,
+}
+
+/// What to do with a Wasm file.
+#[derive(Debug, Subcommand)]
+pub enum ModuleCommand {
+    /// Tell kind, imports, exports, memory, size and facts of a Wasm file, and what its guest will ask for
+    #[command(long_about = INSPECT, after_long_help = INSPECT_AFTER)]
+    Inspect(Inspect),
+    /// Write into a Wasm file whether it is thread-safe, its version, and what it is for
+    #[command(long_about = TAG, after_long_help = TAG_AFTER)]
+    #[command(group(ArgGroup::new("facts").required(true).multiple(true)))]
+    Tag(Tag),
+}
+
+/// `guesthouse module inspect FILE [--json]`
+#[derive(Debug, Args)]
+pub struct Inspect {
+    /// Component or core module, binary or text
+    pub file: PathBuf,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `guesthouse module tag FILE ...`
+#[derive(Debug, Args)]
+pub struct Tag {
+    /// Component or core module, in the binary format
+    pub file: PathBuf,
+    /// Whether its instances may run at the same time, each for one request only
+    #[arg(long, value_name = "true|false", action = ArgAction::Set, group = "facts", hide_possible_values = true)]
+    pub thread_safe: Option<bool>,
+    /// Version of the module, one line; "" removes it
+    #[arg(long, value_name = "TEXT", group = "facts")]
+    pub version: Option<String>,
+    /// What the module is for, one line; "" removes it
+    #[arg(long, value_name = "TEXT", group = "facts")]
+    pub description: Option<String>,
+    /// Write the result here and leave FILE as it is
+    #[arg(short = 'o', long = "out", value_name = "OUT")]
+    pub out: Option<PathBuf>,
 }
 
 /// `guesthouse prepare FILE`
@@ -72,6 +123,7 @@ Examples:
   guesthouse serve /etc/guesthouse.toml
   guesthouse check                      report every mistake in ./guesthouse.toml
   guesthouse help serve                 signals, files and exit status of the server
+  guesthouse module inspect hello.wasm  tell what the module is and what it will ask for
 
 A configuration to begin with:
   [server]
@@ -129,9 +181,10 @@ Examples:
 const CHECK: &str = "\
 Check a configuration file and report every mistake, each with its line and what to write instead.
 
-It is checked that the file is well-formed, that every key and value makes sense and fits the others, and that the \
-files and directories that it names exist. Nothing is compiled, created or opened, and a running server takes no \
-notice. A reload checks the same first. Values that are corrected as Apache corrects them are warnings.";
+It is checked that the file is well-formed, that every key and value makes sense and fits the others, that the \
+files and directories that it names exist, and that the MPM suits what each module says of itself. Nothing is \
+compiled or created, and a running server takes no notice. A reload checks the same first. Values that are corrected \
+as Apache corrects them are warnings, and so is thread_safe = true for a module that says that it is not.";
 
 const CHECK_AFTER: &str = "\
 Exit status:
@@ -142,6 +195,87 @@ Exit status:
 Examples:
   guesthouse check && kill -USR1 $(cat run/guesthouse.pid)
   guesthouse check staging/guesthouse.toml";
+
+const MODULE: &str = "\
+Look at a Wasm file, or write into it what it says of itself.
+
+A module carries facts about itself in a custom section named guesthouse, so that they travel with the file: whether \
+it is thread-safe, its version, and what it is for. In a component the section stands at the outermost level. Its \
+content is TOML of at most 64 KiB:
+
+  thread_safe = false            # default: true
+  version = \"1.2.0\"
+  description = \"counts visits\"
+
+A thread-safe module (most are) may run many times at once: each request has an instance of its own. One that is not \
+thread-safe keeps state between requests and must never run twice at once in one memory. thread_safe in [[module]] \
+of the configuration overrides what the module says.";
+
+const MODULE_AFTER: &str = "\
+Examples:
+  guesthouse module inspect hello.wasm
+  guesthouse module tag hello.wasm --version=1.2.0
+  guesthouse help module tag            all about tag";
+
+const INSPECT: &str = "\
+Tell what a Wasm file is, without compiling or running it.
+
+kind         what the guest is, by its exports
+size         of the file
+thread-safe  by the module's own word
+memory       each linear memory: its size at the start and its maximum
+asks for     what the guest may ask for of the outside, by its imports, and where that is granted
+imports      of the outermost level; for a core module with the name of the module first
+exports      of the outermost level
+
+Many toolchains import all of WASI, whether the code uses it or not: what stands under \"asks for\" is the most that \
+the guest may use. It gets only what the configuration grants.
+
+Whether the file is valid in all its parts shows only when the server compiles it.";
+
+const INSPECT_AFTER: &str = "\
+JSON (--json), one object:
+  kind         http-incoming-handler, http-handler, cli-component, other-component, command or
+               other-core-module
+  size         bytes
+  facts        what the section guesthouse says, or null
+  thread_safe  true or false; true if the module does not say
+  asks_for     any of environment, files, outbound-http, clocks, random, sockets
+  imports      objects with name, kind, and for core modules module
+  exports      objects with name and kind
+  memories     objects with initial and maximum in bytes (null: no maximum), and is_imported
+
+Exit status:
+  0  The file was understood.
+  1  It cannot be read, is no whole Wasm file, or its section guesthouse is wrong: standard error says
+     what to do.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse module inspect hello.wasm
+  guesthouse module inspect --json hello.wasm | jq .asks_for";
+
+const TAG: &str = "\
+Write into a Wasm file what it says of itself.
+
+The section guesthouse is added, or the one that is there is replaced; every other byte stays as it is, and what is \
+not named on the command line stays as it was. Without -o the file itself is replaced, whole or not at all. It works \
+for components and core modules from any toolchain, and needs none.
+
+A section that cannot be read is replaced only if --thread-safe is given, since nobody knows what it said.
+
+A server that runs is not affected; it takes the file over at the next reload.";
+
+const TAG_AFTER: &str = "\
+Exit status:
+  0  The file was written.
+  1  Nothing was written: standard error says why.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse module tag counter.wasm --thread-safe=false
+  guesthouse module tag hello.wasm --version=1.2.0 --description='greets' -o tagged.wasm
+  guesthouse module tag hello.wasm --description=''        remove the description";
 
 const PREPARE: &str = "\
 Check a configuration file, compile what is missing in the cache, print the configuration as JSON.
@@ -181,6 +315,24 @@ mod tests {
     }
 
     #[test]
+    fn a_module_is_inspected_and_tagged() {
+        let Ok(Command::Module(Module { command: ModuleCommand::Inspect(inspect) })) =
+            parsed("guesthouse module inspect a.wasm --json")
+        else {
+            panic!("not inspect")
+        };
+        assert_eq!((inspect.file, inspect.json), (PathBuf::from("a.wasm"), true));
+        let Ok(Command::Module(Module { command: ModuleCommand::Tag(tag) })) =
+            parsed("guesthouse module tag a.wasm --thread-safe=false --version 1 --description= -o b.wasm")
+        else {
+            panic!("not tag")
+        };
+        assert_eq!((tag.file, tag.out), (PathBuf::from("a.wasm"), Some(PathBuf::from("b.wasm"))));
+        assert_eq!(tag.thread_safe, Some(false));
+        assert_eq!((tag.version.as_deref(), tag.description.as_deref()), (Some("1"), Some("")));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (line, kind) in [
             ("guesthouse", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
@@ -188,6 +340,11 @@ mod tests {
             ("guesthouse serve a b", ErrorKind::UnknownArgument),
             ("guesthouse serve --fast", ErrorKind::UnknownArgument),
             ("guesthouse prepare", ErrorKind::MissingRequiredArgument),
+            ("guesthouse module", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
+            ("guesthouse module inspect", ErrorKind::MissingRequiredArgument),
+            ("guesthouse module tag a.wasm", ErrorKind::MissingRequiredArgument),
+            ("guesthouse module tag a.wasm -o b.wasm", ErrorKind::MissingRequiredArgument),
+            ("guesthouse module tag a.wasm --thread-safe=no", ErrorKind::InvalidValue),
         ] {
             assert_eq!(parsed(line).err(), Some(kind), "{line}");
         }
@@ -197,6 +354,14 @@ mod tests {
     fn the_help_of_serve_tells_signals_files_and_exit_status() {
         let help = help("guesthouse help serve");
         for word in ["TERM", "INT", "HUP", "USR1", "WINCH", "Exit status:", "guesthouse.pid", "Examples:"] {
+            assert!(help.contains(word), "{word} is missing in:\n{help}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_module_tells_what_the_section_holds() {
+        let help = help("guesthouse help module");
+        for word in ["thread_safe", "version", "description", "64 KiB", "inspect", "tag"] {
             assert!(help.contains(word), "{word} is missing in:\n{help}");
         }
     }

@@ -56,6 +56,9 @@ impl ErrorLog {
     ///
     /// # Errors
     /// The file cannot be opened for appending; the log stays where it was.
+    ///
+    /// # Panics
+    /// Never: no thread panics while it holds the log.
     pub fn reopen(&self, target: &LogTarget) -> io::Result<()> {
         let sink = match target {
             LogTarget::StandardError => Sink::StandardError,

@@ -1,13 +1,16 @@
 //! The program `guesthouse`: reads the command line, runs what it names, prints errors once, and says how it ended.
 
+use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use anyhow::{Context as _, anyhow};
 use clap::Parser;
-use guesthouse::cli::{Arguments, Check, Command, Prepare, Serve};
+use guesthouse::cli::{Arguments, Check, Command, Inspect, Module, ModuleCommand, Prepare, Serve, Tag};
 use guesthouse::error_log::ErrorLog;
+use guesthouse::module::{self, Change, WasmFile};
 use guesthouse::server::{self, Server};
-use guesthouse::{config, demo};
+use guesthouse::{config, demo, thread_safety};
 
 /// The configuration that is used if none is named.
 const DEFAULT_FILE: &str = "guesthouse.toml";
@@ -16,6 +19,10 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(Serve { file }) => serve(file),
         Command::Check(Check { file }) => check(&file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))),
+        Command::Module(Module { command }) => match command {
+            ModuleCommand::Inspect(Inspect { file, json }) => inspect(&file, json),
+            ModuleCommand::Tag(arguments) => tag(arguments),
+        },
         Command::Prepare(Prepare { file }) => prepare(&file),
     };
     outcome.unwrap_or_else(|error| {
@@ -36,7 +43,8 @@ fn serve(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
 }
 
 fn check(file: &Path) -> anyhow::Result<ExitCode> {
-    let (_, warnings) = config::read(file)?;
+    let (config, mut warnings) = config::read(file)?;
+    warnings.extend(thread_safety::check_all(&config, file)?);
     for warning in &warnings {
         eprintln!("{warning}");
     }
@@ -48,5 +56,21 @@ fn prepare(file: &Path) -> anyhow::Result<ExitCode> {
     let _standard_error = ErrorLog::install();
     let prepared = server::prepare(file).map_err(anyhow::Error::msg)?;
     serde_json::to_writer(std::io::stdout().lock(), &prepared)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let wasm = WasmFile::read(file).map_err(anyhow::Error::msg)?;
+    let inspection = wasm.inspect().map_err(|error| anyhow!("cannot inspect {}: {error}", file.display()))?;
+    let text = if json { serde_json::to_string_pretty(&inspection)? + "\n" } else { inspection.to_string() };
+    match std::io::stdout().lock().write_all(text.as_bytes()) {
+        // Who reads only the beginning has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),
+        written => Ok(written.map(|()| ExitCode::SUCCESS).context("cannot write to standard output")?),
+    }
+}
+
+fn tag(Tag { file, thread_safe, version, description, out }: Tag) -> anyhow::Result<ExitCode> {
+    module::tag(&file, Change { thread_safe, version, description }, out.as_deref()).map_err(anyhow::Error::msg)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -25,6 +25,9 @@ fn page(status: StatusCode, body: impl Into<Bytes>) -> Fixed {
 }
 
 /// The answer of a route with a fixed text.
+///
+/// # Panics
+/// If the status is none: the configuration was checked.
 #[must_use]
 pub fn text(status: u16, text: &str) -> Fixed {
     page(StatusCode::from_u16(status).expect("the configuration was checked"), text.to_owned())

@@ -17,6 +17,7 @@ use crate::config::{self, Config, Finding, LogTarget, Module};
 use crate::error_log::{self, ErrorLog};
 use crate::guest::compile::{compile, limit_memory_of_this_process};
 use crate::site::Site;
+use crate::thread_safety;
 
 /// What the preparation process tells the parent: a configuration that can be served as it is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -40,12 +41,16 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     let mut natives = Vec::new();
     let mut mistakes = Vec::new();
     for module in &config.modules {
-        match compile_module(module, &config.server.cache_dir) {
-            Ok(native) => natives.push(native),
-            Err((line, text)) => {
-                let finding = Finding { path: config_path.to_owned(), line: Some(line), text };
-                mistakes.push(finding.to_string());
+        let found = |(line, text)| Finding { path: config_path.to_owned(), line: Some(line), text };
+        let suits = thread_safety::check(module, &config.mpm.mpm);
+        match suits.and_then(|warning| Ok((warning, compile_module(module, &config.server.cache_dir)?))) {
+            Ok((warning, native)) => {
+                if let Some(warning) = warning {
+                    tracing::warn!("{}", found(warning));
+                }
+                natives.push(native);
             }
+            Err(mistake) => mistakes.push(found(mistake).to_string()),
         }
     }
     if mistakes.is_empty() { Ok(Prepared { config, natives }) } else { Err(mistakes.join("\n")) }

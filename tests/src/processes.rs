@@ -5,6 +5,9 @@ use std::fs;
 use nix::unistd::Pid;
 
 /// The processes whose parent is `parent`.
+///
+/// # Panics
+/// Without `/proc`.
 #[must_use]
 pub fn children_of(parent: Pid) -> Vec<Pid> {
     let entries = fs::read_dir("/proc").expect("there is a /proc");

@@ -46,7 +46,7 @@ impl Server {
     #[must_use]
     pub fn launch_again(&self) -> Rival {
         let (process, log) = spawn(self.folder.path());
-        Rival { process, log }
+        Rival { log, process }
     }
 
     #[must_use]

@@ -27,6 +27,8 @@ fn each_dependency_has_one_door() {
         ("wasmtime_wasi::", Door::Below(&["host/src/guest"])),
         ("wasmtime_wasi_http::", Door::Below(&["host/src/guest"])),
         ("tokio::", Door::Below(&["host/src/guest"])),
+        ("wasmparser::", Door::Below(&["host/src/module"])),
+        ("wat::", Door::Below(&["host/src/module"])),
         ("process::exit", Door::Below(&["host/src/main.rs"])),
         ("ExitCode", Door::Below(&["host/src/main.rs", "mpm/examples"])),
     ] {
@@ -112,6 +114,38 @@ fn no_file_mentions_a_path_of_the_machine_it_was_written_on() {
         }
     }
     assert_none("the project knows no machine", places);
+}
+
+#[test]
+fn only_dates_are_told_by_the_systems_clock() {
+    // What answers, logs and the scoreboard tell; deadlines live on the monotonic clock.
+    let dates = ["host/src/clock.rs", "mpm/src/scoreboard.rs"];
+    let places = places_of("SystemTime::now", |file| file.starts_with("host/src") || file.starts_with("mpm/src"));
+    let outside_tests: Vec<Place> = places.into_iter().filter(|place| !place.in_tests).collect();
+    assert_none("the system's clock may jump", outside(&outside_tests, &dates));
+}
+
+#[test]
+fn every_test_that_the_specification_names_exists() {
+    let specification = read(Path::new("SPECIFICATION.md"));
+    let named = specification.split('`').skip(1).step_by(2).filter(|name| name.contains("::") && !name.contains('…'));
+    let mut count = 0;
+    let missing: Vec<&str> = named.inspect(|_| count += 1).filter(|name| !is_a_test(name)).collect();
+    assert!(missing.is_empty(), "the specification names tests that are not there: {missing:#?}");
+    assert!(count > 40, "the specification names tests");
+}
+
+/// `CRATE::…::FUNCTION`, as the specification writes it.
+fn is_a_test(name: &str) -> bool {
+    let (home, function) = name.rsplit_once("::").expect("looked for above");
+    let folder = match home {
+        "host" | "mpm" => home.to_owned(),
+        "house_rules" => "tests/tests/house_rules.rs".to_owned(),
+        _ => format!("tests/tests/{}.rs", home.replace("::", "/")),
+    };
+    let definition = format!("fn {function}(");
+    let mut homes = sources().into_iter().filter(|file| file.starts_with(&folder));
+    homes.any(|file| read(&file).contains(&definition))
 }
 
 struct Place {

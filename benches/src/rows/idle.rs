@@ -86,7 +86,7 @@ fn hold(bench: &Bench, mut setup: Setup) -> Result<Held> {
     let memory_after = pss(child);
     let latency_after = latency(bench, server)?;
     // Nobody has been dropped to make room for others.
-    let alive = clients.iter_mut().map(|client| client.get(HELLO)).filter(Result::is_ok).count();
+    let alive = clients.iter_mut().filter_map(|client| client.get(HELLO).ok()).count();
     #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
     let each = (memory_after - memory_before) / clients.len() as f64;
     Ok(Held { connections: alive, each, latency_before, latency_after })

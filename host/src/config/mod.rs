@@ -179,6 +179,8 @@ pub struct Module {
     pub name: String,
     pub path: PathBuf,
     pub lines: ModuleLines,
+    /// In place of what the module says of itself.
+    pub thread_safe: Option<bool>,
     pub limits: Limits,
     pub env: BTreeMap<String, String>,
     pub dirs: Vec<Dir>,
@@ -189,6 +191,8 @@ pub struct Module {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleLines {
     pub path: usize,
+    /// `None`: the operator wrote none.
+    pub thread_safe: Option<usize>,
     /// Of `memory`; `None`: the operator wrote none.
     pub memory: Option<usize>,
 }

@@ -58,6 +58,8 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
             modules.named.push(Named { name: name.clone(), line: *line, index: modules.read.len() });
         }
         let path = table.required("path", "name the .wasm file", |value| Ok((surroundings.file(value)?, value.line)));
+        let thread_safe_line = table.line_of("thread_safe");
+        let thread_safe = table.field("thread_safe", None, |value| value.boolean().map(Some)).value;
         let limits = table.table("limits", "[module.limits]");
         let memory_line = limits.line_of("memory");
         let limits = read_limits(limits);
@@ -66,8 +68,8 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
         let outbound = table.value("outbound").map(outbound::read).unwrap_or_default();
         table.finish();
         if let (Ok((name, _)), Ok((path, path_line))) = (name, path) {
-            let lines = ModuleLines { path: path_line, memory: memory_line };
-            modules.read.push(Module { name, path, lines, limits, env, dirs, outbound });
+            let lines = ModuleLines { path: path_line, thread_safe: thread_safe_line, memory: memory_line };
+            modules.read.push(Module { name, path, lines, thread_safe, limits, env, dirs, outbound });
         }
     }
     modules

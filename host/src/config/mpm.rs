@@ -45,8 +45,8 @@ fn read_one<'d>(mut table: Table<'d>, read: impl FnOnce(&mut Table<'d>) -> Mpm) 
 fn corrected(table: &Table<'_>, mpm: Mpm) -> Mpm {
     let (mpm, corrections) = mpm.corrected();
     for correction in corrections {
-        let words = correction.0.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
-        let line = words.filter_map(|word| table.line_of(word)).next().or(table.line());
+        let mut words = correction.0.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
+        let line = words.find_map(|word| table.line_of(word)).or(table.line());
         table.report().warning(line, correction.0.as_str());
     }
     mpm

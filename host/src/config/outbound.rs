@@ -103,7 +103,7 @@ fn read_host(value: Value<'_>) -> Result<(Callee, Option<u16>), Wrong> {
     let (host, port) = split_port(written);
     let port = match port.map(str::parse) {
         None => None,
-        Some(Ok(0)) | Some(Err(_)) => {
+        Some(Ok(0) | Err(_)) => {
             return Err(value.wrong(format_args!("{written:?} has no port from 1 to 65535 after its ':'")));
         }
         Some(Ok(port)) => Some(port),

@@ -73,7 +73,7 @@ impl Surroundings<'_> {
         match self.kind(value, &path)? {
             Kind::Directory => Ok(path),
             Kind::Nothing => Err(value.wrong(format_args!("{} does not exist: create it", path.display()))),
-            Kind::File | Kind::Other => Err(self.no_directory(value, &path)),
+            Kind::File | Kind::Other => Err(no_directory(value, &path)),
         }
     }
 
@@ -82,12 +82,8 @@ impl Surroundings<'_> {
         let path = self.path(value)?;
         match self.kind(value, &path)? {
             Kind::Directory | Kind::Nothing => Ok(path),
-            Kind::File | Kind::Other => Err(self.no_directory(value, &path)),
+            Kind::File | Kind::Other => Err(no_directory(value, &path)),
         }
-    }
-
-    fn no_directory(&self, value: Value<'_>, path: &Path) -> Wrong {
-        value.wrong(format_args!("{} is not a directory", path.display()))
     }
 
     fn path(&self, value: Value<'_>) -> Result<PathBuf, Wrong> {
@@ -101,4 +97,8 @@ impl Surroundings<'_> {
         let unknown = |error| value.wrong(format_args!("cannot look at {}: {}", path.display(), cause(&error)));
         self.machine.kind(path).map_err(unknown)
     }
+}
+
+fn no_directory(value: Value<'_>, path: &Path) -> Wrong {
+    value.wrong(format_args!("{} is not a directory", path.display()))
 }

@@ -26,12 +26,12 @@ impl Machine for MadeUp {
     fn kind(&self, path: &Path) -> io::Result<Kind> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         let missing = path.components().any(|part| part.as_os_str() == "missing");
-        match name {
+        match name.rsplit_once('.').map_or(name, |(_, ending)| ending) {
             "secret" => Err(io::Error::from_raw_os_error(13)),
             _ if missing => Ok(Kind::Nothing),
             "etc" | "data" | "logs" | "run" => Ok(Kind::Directory),
-            _ if name.ends_with(".wasm") || name.ends_with(".log") => Ok(Kind::File),
-            _ if name.ends_with(".pipe") => Ok(Kind::Other),
+            "wasm" | "log" => Ok(Kind::File),
+            "pipe" => Ok(Kind::Other),
             _ => Ok(Kind::Nothing),
         }
     }

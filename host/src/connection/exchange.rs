@@ -95,13 +95,13 @@ impl Exchange {
         scope: &mut Scope<'_, '_>,
     ) -> Self {
         let id = scope.thread.request_ids.issue();
-        let (upload, body) = if request.body != crate::http::RequestBody::None {
+        let (upload, body) = if request.body == crate::http::RequestBody::None {
+            (Upload::Done, RequestBody::empty())
+        } else {
             let (sender, body) = body_channel();
             let Timing { body_timeout, min_rate, .. } = *scope.timing();
             let deadline = ReadDeadline::new(scope.turn.now, body_timeout, None, min_rate);
             (Upload::Resting { body: sender, deadline, since: scope.turn.now }, body)
-        } else {
-            (Upload::Done, RequestBody::empty())
         };
         let RequestHead { method, path_and_query, version, mut headers, authority, .. } = request;
         say_who_asks(&mut headers, client, &authority);
@@ -127,9 +127,9 @@ impl Exchange {
         if self.gone_at(scope).is_some_and(|at| scope.turn.now >= at) {
             return self.client_is_gone(wire, scope);
         }
-        let mut allowance = Allowance { bytes: TURN_BYTES_MAX, cpu_until: self.call.cpu() + 2 * TIME_SLICE };
+        let mut allowance = Allowance::new(self.call.cpu());
         loop {
-            if allowance.is_used_up(&self.call) {
+            if allowance.is_used_up(self.call.cpu()) {
                 return self.flush_and_yield(wire, scope);
             }
             if wire.output.len() > OUTPUT_BYTES_MAX {
@@ -345,12 +345,17 @@ impl Exchange {
 }
 
 impl Allowance {
+    /// For a turn that begins when the guest has used so much CPU time.
+    fn new(cpu: Duration) -> Self {
+        Self { bytes: TURN_BYTES_MAX, cpu_until: cpu + 2 * TIME_SLICE }
+    }
+
     fn use_up(&mut self, bytes: usize) {
         self.bytes = self.bytes.saturating_sub(bytes);
     }
 
-    fn is_used_up(&self, call: &Call) -> bool {
-        self.bytes == 0 || call.cpu() >= self.cpu_until
+    fn is_used_up(&self, cpu: Duration) -> bool {
+        self.bytes == 0 || cpu >= self.cpu_until
     }
 }
 
@@ -403,6 +408,18 @@ mod tests {
         }
         say_who_asks(&mut headers, Some(client.parse().unwrap()), authority);
         headers
+    }
+
+    #[test]
+    fn a_turn_ends_when_its_bytes_or_its_time_are_used_up() {
+        let cpu = Duration::from_secs(3);
+        let mut allowance = Allowance::new(cpu);
+        assert!(!allowance.is_used_up(cpu + TIME_SLICE));
+        assert!(allowance.is_used_up(cpu + 2 * TIME_SLICE));
+        allowance.use_up(TURN_BYTES_MAX - 1);
+        assert!(!allowance.is_used_up(cpu));
+        allowance.use_up(64 * 1024);
+        assert!(allowance.is_used_up(cpu));
     }
 
     #[test]

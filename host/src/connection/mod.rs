@@ -176,7 +176,7 @@ impl State {
             }
             State::Exchange(exchange) => exchange.step(wire, scope),
             State::Flush { deadline } => flush(deadline, wire, scope),
-            State::Linger { until, at_the_latest } => linger(until, at_the_latest, wire, scope),
+            State::Linger { until, at_the_latest } => linger(until, at_the_latest, scope),
             State::Closed => Step::Go(State::Closed),
         }
     }
@@ -376,10 +376,10 @@ fn shut_down(reason: CloseReason, wire: &mut Wire, scope: &mut Scope<'_, '_>) ->
     Step::Go(State::Linger { until: now + scope.timing().linger_timeout, at_the_latest: now + LINGER_MAX })
 }
 
-fn linger(mut until: Instant, at_the_latest: Instant, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+fn linger(mut until: Instant, at_the_latest: Instant, scope: &mut Scope<'_, '_>) -> Step {
     let now = scope.turn.now;
     for _ in 0..LINGER_READS_MAX {
-        match wire.discard(scope) {
+        match Wire::discard(scope) {
             Filled::Bytes(_) => until = now + scope.timing().linger_timeout,
             Filled::End => return Step::Go(State::Closed),
             Filled::Nothing => {

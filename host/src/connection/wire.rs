@@ -68,7 +68,7 @@ impl Wire {
 
     /// Reads once and appends what came to the input.
     pub(super) fn fill(&mut self, scope: &mut Scope<'_, '_>) -> Filled {
-        let filled = self.discard(scope);
+        let filled = Self::discard(scope);
         if let Filled::Bytes(count) = filled {
             self.input.extend_from_slice(&scope.thread.scratch[..count]);
         }
@@ -76,7 +76,7 @@ impl Wire {
     }
 
     /// Reads once and leaves what came in the thread's scratch space.
-    pub(super) fn discard(&mut self, scope: &mut Scope<'_, '_>) -> Filled {
+    pub(super) fn discard(scope: &mut Scope<'_, '_>) -> Filled {
         loop {
             match scope.turn.stream.read(&mut scope.thread.scratch) {
                 Ok(0) => return Filled::End,

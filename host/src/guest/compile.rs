@@ -18,6 +18,7 @@ use wasmtime::component::Component;
 use super::cache::{Cache, CacheError, Footprint};
 use super::engine;
 use super::http02;
+use crate::module::is_text;
 
 /// Bytes of a Wasm file: ten times what the largest interpreters take.
 const WASM_BYTES_MAX: u64 = 512 << 20;
@@ -193,20 +194,8 @@ fn recognise(wasm: &[u8], path: &Path) -> Result<(), CompileError> {
             Err(CompileError::CoreModule(path.to_owned()))
         }
         [0, b'a', b's', b'm', ..] => Ok(()),
-        text if is_wat(text) => Ok(()),
+        text if is_text(text) => Ok(()),
         _ => Err(CompileError::NotWasm(path.to_owned())),
-    }
-}
-
-/// Text that begins, after white space and comments, with a parenthesis.
-fn is_wat(bytes: &[u8]) -> bool {
-    let Ok(mut text) = std::str::from_utf8(bytes) else { return false };
-    loop {
-        text = text.trim_start();
-        text = match text.strip_prefix(";;") {
-            Some(comment) => comment.split_once('\n').map_or("", |(_, rest)| rest),
-            None => return text.starts_with('('),
-        };
     }
 }
 

@@ -83,8 +83,7 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
     let global = segments[0] & 0xe000 == 0x2000;
     let special = matches!(
         segments,
-        [0x2001, 0..0x0200, ..] // Teredo and other IETF protocols, RFC 2928
-            | [0x2001, 0x0db8, ..] // documentation
+        [0x2001, 0..0x0200 | 0x0db8, ..] // Teredo and other IETF protocols, RFC 2928; documentation, RFC 3849
             | [0x3fff, 0..0x1000, ..] // documentation, RFC 9637
             | [0x2002, ..] // 6to4: an IPv4 address in disguise
     );

@@ -30,7 +30,8 @@ pub(super) fn settings() -> config::Module {
     config::Module {
         name: "test".into(),
         path: "test.wat".into(),
-        lines: config::ModuleLines { path: 1, memory: None },
+        lines: config::ModuleLines { path: 1, thread_safe: None, memory: None },
+        thread_safe: None,
         limits: config::Limits {
             memory: 1 << 20,
             wall: Duration::from_secs(10),

@@ -59,7 +59,7 @@ impl Server {
             match self.log.recv_timeout(end.saturating_duration_since(Instant::now())) {
                 Ok(line) if line.contains(text) => return line,
                 Ok(line) => seen.push(line),
-                Err(_) => panic!("no line with {text:?} in the log, but:\n{}", seen.join("\n")),
+                Err(error) => panic!("no line with {text:?} in the log ({error}), but:\n{}", seen.join("\n")),
             }
         }
     }

@@ -1,11 +1,11 @@
-//! How a connection ends, and who is told what: clients that close their half, answers that break off, refusals in the
-//! access log, and clients that never stop.
+//! How a connection ends, and who is told what: clients that close their half, answers that break off, and refusals in
+//! the access log.
 
-use std::io::{ErrorKind, Read, Write};
-use std::time::{Duration, Instant};
+use std::io::{ErrorKind, Read};
+use std::time::Duration;
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::{Client, Mpm, Server, Setup, under_every_mpm};
+use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm};
 
 under_every_mpm! {
     a_broken_answer_without_a_length_ends_in_a_reset,
@@ -16,9 +16,6 @@ under_every_mpm! {
     refused_requests_are_in_the_access_log,
     an_answer_without_content_is_logged_without_bytes,
     targets_as_browsers_write_them_reach_the_guest,
-    an_endless_answer_holds_nobody_up_and_ends_in_time,
-    an_endless_upload_after_a_refusal_holds_nobody_up,
-    endless_pipelined_requests_hold_nobody_up,
 }
 
 /// To an HTTP/1.0 client the end of the connection is the end of the answer, unless it is a reset.
@@ -142,76 +139,4 @@ fn targets_as_browsers_write_them_reach_the_guest(mpm: Mpm) {
     let answer = server.get("/hello?a[]=1&a[]=2&b={x|y}^\\`");
     assert_eq!((answer.status, answer.text()), (200, "hello\n"));
     assert_eq!(server.get("/x|y[z]/hello").status, 200);
-}
-
-/// The reader takes all that comes, as fast as it can, so that the answer never has to wait.
-fn an_endless_answer_holds_nobody_up_and_ends_in_time(mpm: Mpm) {
-    let limits = "response_body = \"1TiB\"\nwall = \"3s\"\ncpu = \"60s\"";
-    let server = single_threaded(mpm).limits(limits).start();
-    let mut client = server.connect();
-    client.send_get("/flood");
-    let began = Instant::now();
-    let reading = drain(&client);
-    stays_responsive(mpm, &server);
-    reading.join().expect("reading ends");
-    assert!(began.elapsed() < Duration::from_secs(10), "the wall limit passed {:?} ago", began.elapsed());
-}
-
-fn an_endless_upload_after_a_refusal_holds_nobody_up(mpm: Mpm) {
-    let server = single_threaded(mpm).start();
-    let mut client = server.connect();
-    client.send("POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 999999999999\r\n\r\n");
-    assert_eq!(client.receive().status, 413);
-    let sending = flood(&client, vec![b'x'; 1 << 20]);
-    stays_responsive(mpm, &server);
-    drop(client);
-    end(&sending.1);
-    sending.0.join().expect("sending ends");
-}
-
-fn endless_pipelined_requests_hold_nobody_up(mpm: Mpm) {
-    let routes = "[[route]]\npath = \"/fixed\"\ntext = \"\"\nstatus = 204";
-    let server = single_threaded(mpm).server("max_keep_alive_requests = 0").tables(routes).start();
-    let client = server.connect();
-    let reading = drain(&client);
-    let sending = flood(&client, "GET /fixed HTTP/1.1\r\nHost: h\r\n\r\n".repeat(20_000).into_bytes());
-    stays_responsive(mpm, &server);
-    end(&sending.1);
-    sending.0.join().expect("sending ends");
-    reading.join().expect("reading ends");
-}
-
-/// One event thread for all, so that whoever holds it up holds up everybody. The others serve a connection at a time.
-fn single_threaded(mpm: Mpm) -> Setup {
-    let setup = Setup::new(mpm);
-    if mpm == Mpm::Event { setup.directives("start_servers = 1\nthreads_per_child = 1") } else { setup }
-}
-
-fn stays_responsive(mpm: Mpm, server: &Server) {
-    let patience = Duration::from_secs(if mpm == Mpm::Event { 1 } else { 2 });
-    for _ in 0..20 {
-        let began = Instant::now();
-        assert_eq!(server.get("/hello").status, 200);
-        assert!(began.elapsed() < patience, "a request waited {:?}", began.elapsed());
-    }
-}
-
-/// Takes everything until the connection ends.
-fn drain(client: &Client) -> std::thread::JoinHandle<()> {
-    let mut stream = client.sender();
-    std::thread::spawn(move || {
-        let mut chunk = vec![0; 1 << 20];
-        while stream.read(&mut chunk).is_ok_and(|read| read > 0) {}
-    })
-}
-
-/// Sends the same bytes over and over until the connection ends.
-fn flood(client: &Client, bytes: Vec<u8>) -> (std::thread::JoinHandle<()>, std::net::TcpStream) {
-    let (mut stream, other) = (client.sender(), client.sender());
-    (std::thread::spawn(move || while stream.write_all(&bytes).is_ok() {}), other)
-}
-
-fn end(stream: &std::net::TcpStream) {
-    // It can only fail if the server has ended the connection already.
-    let _ = stream.shutdown(std::net::Shutdown::Both);
 }

@@ -15,6 +15,7 @@ mod isolation;
 mod languages;
 mod limits;
 mod logs;
+mod module;
 mod routing;
 mod signals;
 mod timeouts;

@@ -32,6 +32,24 @@ fn modules_have_a_name_and_a_file() {
 }
 
 #[test]
+fn a_module_may_be_said_to_be_thread_safe_or_not() {
+    let read = |line: &str| {
+        let text = format!("[[module]]\nname = \"a\"\npath = \"a.wasm\"\n{line}\n");
+        config(&text).modules[0].thread_safe
+    };
+    assert_eq!(read(""), None);
+    assert_eq!(read("thread_safe = true"), Some(true));
+    assert_eq!(read("thread_safe = false"), Some(false));
+    assert_each_in_module(
+        "",
+        &[
+            ("thread_safe = \"no\"", "thread_safe: expected true or false, found the text \"no\""),
+            ("threadsafe = true", "unknown key \"threadsafe\" in [[module]]: did you mean thread_safe?"),
+        ],
+    );
+}
+
+#[test]
 fn the_environment_has_portable_names_and_text() {
     assert_each_in_module(
         "[module.env]",

@@ -39,7 +39,8 @@ fn the_example_is_read_as_it_is_meant() {
         modules: vec![Module {
             name: String::from("hello"),
             path: PathBuf::from("/etc/hello.wasm"),
-            lines: ModuleLines { path: 22, memory: Some(25) },
+            lines: ModuleLines { path: 22, thread_safe: None, memory: Some(25) },
+            thread_safe: None,
             limits: Limits {
                 memory: 64 << 20,
                 wall: seconds(30),
@@ -89,10 +90,10 @@ fn the_example_holds_the_defaults() {
         text = "ok\n"
     "#;
     let (mut without, mut example) = (config(without), config(EXAMPLE));
-    assert_eq!(without.modules[0].lines, ModuleLines { path: 8, memory: None });
+    assert_eq!(without.modules[0].lines, ModuleLines { path: 8, thread_safe: None, memory: None });
     // All that may differ is where it stands.
     for config in [&mut without, &mut example] {
-        config.modules[0].lines = ModuleLines { path: 0, memory: None };
+        config.modules[0].lines = ModuleLines { path: 0, thread_safe: None, memory: None };
     }
     assert_eq!(without, example);
 }

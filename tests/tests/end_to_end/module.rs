@@ -1,0 +1,132 @@
+//! The facts that travel with a module: `guesthouse module inspect` and `tag`, and what the server makes of the section.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use guesthouse_tests::setup::{guest, program};
+use guesthouse_tests::{Mpm, Setup, Signal, under_every_mpm};
+
+under_every_mpm! {
+    a_tagged_module_is_served,
+    a_module_that_the_operator_vouches_for_is_served_with_a_warning,
+}
+
+fn a_tagged_module_is_served(mpm: Mpm) {
+    let setup = Setup::new(mpm).own_cache();
+    let tagged = setup.folder().join("tagged.wasm");
+    tag(&guest("hello"), &["--version=1.2", "--description=greets", "-o", tagged.to_str().unwrap()]);
+    let server = setup.tables(&served("tagged.wasm", "")).start();
+    assert_eq!(server.get("/tagged").text(), "Hello, world!\n");
+}
+
+fn a_module_that_the_operator_vouches_for_is_served_with_a_warning(mpm: Mpm) {
+    let setup = Setup::new(mpm).own_cache();
+    tag_unsafe(setup.folder());
+    let server = setup.tables(&served("unsafe.wasm", "thread_safe = true")).start();
+    server
+        .log
+        .wait_for("WARN…guesthouse.toml:…module \"tagged\": thread_safe = true overrides…unsafe.wasm…not thread-safe");
+    assert_eq!(server.get("/tagged").status, 200);
+}
+
+#[test]
+fn a_module_that_is_not_thread_safe_is_served_under_prefork() {
+    let setup = Setup::new(Mpm::Prefork).own_cache();
+    tag_unsafe(setup.folder());
+    let server = setup.tables(&served("unsafe.wasm", "")).start();
+    assert_eq!(server.get("/tagged").status, 200);
+    assert_eq!(server.log.count("thread"), 0, "there is nothing to warn of");
+}
+
+#[test]
+fn a_module_that_is_not_thread_safe_is_refused_where_threads_would_share_it() {
+    for (mpm, name) in [(Mpm::Worker, "worker"), (Mpm::Event, "event")] {
+        let setup = Setup::new(mpm).own_cache();
+        tag_unsafe(setup.folder());
+        let mut server = setup.tables(&served("unsafe.wasm", "")).launch();
+        assert!(!server.wait_for_exit().success());
+        let advice = format!("unsafe.wasm says…mpm = \"{name}\"…write mpm = \"prefork\"…or thread_safe = true");
+        server.log.wait_for(&advice);
+        let check = run(&["check", server.file().to_str().unwrap()]);
+        assert_eq!(check.status.code(), Some(1));
+        assert!(text(&check.stderr).contains("that it is not thread-safe"), "{check:?}");
+    }
+}
+
+#[test]
+fn a_reload_to_a_module_that_is_not_thread_safe_leaves_the_server_as_it_was() {
+    let server = Setup::new(Mpm::Event).own_cache().start();
+    server.edit("[[route]]", "thread_safe = false\n[[route]]");
+    server.signal(Signal::SIGUSR1);
+    server.log.wait_for("module \"probe\": the configuration says that it is not thread-safe");
+    assert_eq!(server.get("/hello").status, 200);
+}
+
+#[test]
+fn inspect_tells_what_tag_has_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("a.wasm");
+    std::fs::copy(guest("hello"), &module).unwrap();
+    let before = inspect(&module, &[]);
+    assert!(before.contains("wasi:http/incoming-handler@0.2") && before.contains("yes (it does not say)"), "{before}");
+    tag(&module, &["--thread-safe=false", "--version=1.2"]);
+    tag(&module, &["--description=counts visits"]);
+    let after = inspect(&module, &[]);
+    for line in ["thread-safe  no\n", "version      1.2\n", "description  counts visits\n"] {
+        assert!(after.contains(line), "{line:?} is missing in\n{after}");
+    }
+    let json = inspect(&module, &["--json"]);
+    for line in [r#""kind": "http-incoming-handler""#, r#""thread_safe": false"#, r#""version": "1.2""#] {
+        assert!(json.contains(line), "{line:?} is missing in\n{json}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_understood_is_an_error_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let module = folder.path().join("a.wasm");
+    let whole = std::fs::read(guest("hello")).unwrap();
+    for content in [&b"this is not Wasm"[..], &whole[..whole.len() / 2], &[b'('; 1 << 20]] {
+        std::fs::write(&module, content).unwrap();
+        for arguments in [&["inspect"][..], &["tag", "--thread-safe=false"]] {
+            let output = run(&[&["module"], arguments, &[module.to_str().unwrap()]].concat());
+            assert_eq!(output.status.code(), Some(1), "{output:?}");
+            let error = text(&output.stderr);
+            assert!(error.contains("a.wasm") && error.lines().count() == 1, "{error}");
+            let causes: Vec<&str> = error.trim().split(": ").collect();
+            assert!(causes.iter().all(|cause| causes.iter().filter(|other| *other == cause).count() == 1), "{error}");
+        }
+        assert_eq!(std::fs::read(&module).unwrap(), content);
+    }
+}
+
+/// A copy of a guest that says of itself that it is not thread-safe.
+fn tag_unsafe(folder: &Path) {
+    tag(&guest("hello"), &["--thread-safe=false", "-o", folder.join("unsafe.wasm").to_str().unwrap()]);
+}
+
+/// The file as module `tagged` on `/tagged`, beside the probe.
+fn served(file: &str, lines: &str) -> String {
+    format!(
+        "[[module]]\nname = \"tagged\"\npath = \"{file}\"\n{lines}\n[[route]]\npath = \"/tagged\"\nmodule = \"tagged\""
+    )
+}
+
+fn tag(file: &Path, arguments: &[&str]) {
+    let output = run(&[&["module", "tag", file.to_str().unwrap()], arguments].concat());
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+}
+
+fn inspect(file: &Path, arguments: &[&str]) -> String {
+    let output = run(&[&["module", "inspect", file.to_str().unwrap()], arguments].concat());
+    assert!(output.status.success(), "{output:?}");
+    text(&output.stdout)
+}
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(program()).args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
