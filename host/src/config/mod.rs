@@ -118,6 +118,14 @@ pub struct Config {
     pub routes: Vec<Route>,
 }
 
+impl Config {
+    /// The children that serve the clients: the pool that stands first in every configuration.
+    #[must_use]
+    pub fn server_pool(&self) -> &Pool {
+        &self.mpm.pools[0]
+    }
+}
+
 /// `[server]`, apart from what `mpm` holds (`listen`, `mpm`, the pid file).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
