@@ -42,7 +42,7 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     let mut mistakes = Vec::new();
     for module in &config.modules {
         let found = |(line, text)| Finding { path: config_path.to_owned(), line: Some(line), text };
-        let suits = thread_safety::check(module, &config.mpm.mpm);
+        let suits = thread_safety::check(module, &config.server_pool().mpm);
         match suits.and_then(|warning| Ok((warning, compile_module(module, &config.server.cache_dir)?))) {
             Ok((warning, native)) => {
                 if let Some(warning) = warning {

@@ -17,7 +17,7 @@ pub fn check_all(config: &Config, config_path: &Path) -> Result<Vec<Warning>, Er
     let mut warnings = Vec::new();
     let mut mistakes = Vec::new();
     for module in &config.modules {
-        match check(module, &config.mpm.mpm) {
+        match check(module, &config.server_pool().mpm) {
             Ok(warning) => warnings.extend(warning.map(found)),
             Err(mistake) => mistakes.push(found(mistake)),
         }

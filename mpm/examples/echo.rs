@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use guesthouse_mpm::settings::{Event, ListenAddress, Mpm, Prefork, Worker};
+use guesthouse_mpm::settings::{Event, ListenAddress, Mpm, Pool, Prefork, Worker};
 use guesthouse_mpm::{
     Accepted, Application, ChildContext, Deadline, LoadError, Next, Protocol, Settings, StartError, ThreadContext,
     Turn, serve,
@@ -52,7 +52,8 @@ impl Application for Arguments {
             other => return Err(LoadError(format!("{other} is not an mpm: write prefork, worker or event"))),
         };
         let address = self.address.parse().map_err(|error| LoadError(format!("{}: {error}", self.address)))?;
-        Ok(Settings { listen: vec![ListenAddress::Tcp(address)], mpm, pid_file: None })
+        let server = Pool { name: "server".to_owned(), listen: vec![ListenAddress::Tcp(address)], mpm };
+        Ok(Settings { pools: vec![server], pid_file: None })
     }
 
     fn abandon(&mut self) {}

@@ -4,12 +4,14 @@
 //! `cargo run --example staged -- FILE`, with a FILE of lines such as `listen 127.0.0.1:7000`, `mpm event`,
 //! `children 2`, `say hello` (the answer to every connection, with the child's pid and generation), and
 //! `load refuse`, `start fail`, `start crash`, `pid_file PATH`, `graceful_shutdown_timeout_ms 500`.
+//! `pool NAME ADDRESS CHILDREN` adds a pool of prefork children, which start on demand if CHILDREN is 0;
+//! `start.NAME fail` is about that pool alone.
 
 use std::io::{ErrorKind, Read, Write};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
-use guesthouse_mpm::settings::{Common, Event, ListenAddress, Mpm, Prefork, Worker};
+use guesthouse_mpm::settings::{Common, Event, ListenAddress, Mpm, Pool, Prefork, Worker};
 use guesthouse_mpm::{
     Accepted, Application, ChildContext, LoadError, Next, Protocol, Settings, StartError, ThreadContext, Turn, serve,
 };
@@ -82,15 +84,12 @@ impl Application for Staged {
         if script.one("load").is_some() {
             return Err(LoadError("the script says so".to_owned()));
         }
-        let address = |text: &str| match text.strip_prefix("unix:") {
-            Some(path) => Ok(ListenAddress::Unix(path.into())),
-            None => text.parse().map(ListenAddress::Tcp).map_err(|error| LoadError(format!("{text}: {error}"))),
-        };
-        let settings = Settings {
-            listen: script.all("listen").map(address).collect::<Result<_, _>>()?,
-            mpm: script.mpm(),
-            pid_file: script.one("pid_file").map(Into::into),
-        };
+        let listen = script.all("listen").map(address).collect::<Result<_, _>>()?;
+        let mut pools = vec![Pool { name: "server".to_owned(), listen, mpm: script.mpm() }];
+        for line in script.all("pool") {
+            pools.push(pool(line)?);
+        }
+        let settings = Settings { pools, pid_file: script.one("pid_file").map(Into::into) };
         self.script_before = std::mem::replace(&mut self.script, script);
         Ok(settings)
     }
@@ -100,7 +99,8 @@ impl Application for Staged {
     }
 
     fn start(&self, child: &ChildContext) -> Result<Speaker, StartError> {
-        match self.script.one("start") {
+        let own = self.script.one(&format!("start.{}", child.pool_name));
+        match own.or(self.script.one("start")) {
             Some("fail") => return Err(StartError("the script says so".to_owned())),
             Some("crash") => std::process::abort(),
             _ => {}
@@ -108,6 +108,31 @@ impl Application for Staged {
         let say = self.script.one("say").unwrap_or("");
         Ok(Speaker { line: format!("{say} {} {}\n", std::process::id(), child.generation) })
     }
+}
+
+fn address(text: &str) -> Result<ListenAddress, LoadError> {
+    match text.strip_prefix("unix:") {
+        Some(path) => Ok(ListenAddress::Unix(path.into())),
+        None => text.parse().map(ListenAddress::Tcp).map_err(|error| LoadError(format!("{text}: {error}"))),
+    }
+}
+
+/// `NAME ADDRESS CHILDREN`.
+fn pool(line: &str) -> Result<Pool, LoadError> {
+    let words: Vec<_> = line.split(' ').collect();
+    let wrong = || LoadError(format!("pool {line}: write a name, an address and a number of children"));
+    let [name, listen, children] = words[..] else { return Err(wrong()) };
+    let children = children.parse().map_err(|_| wrong())?;
+    let mpm = Mpm::Prefork(Prefork {
+        on_demand: children == 0,
+        start_servers: children,
+        min_spare_servers: children,
+        max_spare_servers: if children == 0 { 0 } else { children + 1 },
+        server_limit: 8,
+        max_request_workers: 8,
+        ..Prefork::default()
+    });
+    Ok(Pool { name: name.to_owned(), listen: vec![address(listen)?], mpm })
 }
 
 /// Says its line, then waits until the client has closed.

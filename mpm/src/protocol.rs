@@ -34,8 +34,8 @@ pub trait Application {
     /// At the start the server does not start; at a reload the previous generation goes on serving.
     fn load(&mut self, prepared: &[u8]) -> Result<Settings, LoadError>;
 
-    /// Takes the latest [`load`](Self::load) back: its generation could not begin (no child of it could start, or an
-    /// address could not be bound), and children started from here on serve what was loaded before it. Runs in the
+    /// Takes the latest [`load`](Self::load) back: its generation could not begin (a pool's children could not
+    /// start, an address could not be bound), and children started from here on serve what was loaded before it. Runs in the
     /// parent, after a `load` that succeeded and before the next one, never at the start.
     fn abandon(&mut self);
 
@@ -55,6 +55,9 @@ pub struct ChildContext {
     pub slot: usize,
     /// Which reading of the configuration the child serves; 0 at first.
     pub generation: u32,
+    /// Index of the child's pool in [`Settings::pools`] of that reading; 0 is the server's own.
+    pub pool: usize,
+    pub pool_name: String,
     /// Threads of this child that will call [`Protocol::advance`].
     pub threads: usize,
     /// Requests that the whole child may have in flight at once.

@@ -122,6 +122,8 @@ pub struct ChildReading {
     pub status: ChildStatus,
     pub pid: i32,
     pub generation: u32,
+    /// Index into the pools of that generation's settings.
+    pub pool: u32,
     /// Seconds since the Unix epoch.
     pub started_at_secs: u64,
     pub accepting: bool,
@@ -148,6 +150,7 @@ struct ChildLine {
     status: AtomicU32,
     pid: AtomicI32,
     generation: AtomicU32,
+    pool: AtomicU32,
     accepting: AtomicU32,
     started_at_secs: AtomicU64,
 }
@@ -167,13 +170,21 @@ struct ThreadLine {
     bytes: AtomicU64,
 }
 
-/// The whole board. A handle: copies speak of the same memory, also after `fork`.
+/// The whole board. A handle: copies speak of the same memory, also after `fork`; of what was added later, only those
+/// that were made later do.
 #[derive(Debug, Clone)]
 pub struct Scoreboard {
+    /// One after the other.
+    sheets: Vec<Sheet>,
+    threads_per_child: usize,
+}
+
+/// Lines that came into being together.
+#[derive(Debug, Clone, Copy)]
+struct Sheet {
     children: &'static [ChildLine],
     /// Those of the first child, then those of the second...
     threads: &'static [ThreadLine],
-    threads_per_child: usize,
 }
 
 impl Scoreboard {
@@ -183,14 +194,25 @@ impl Scoreboard {
     /// # Errors
     /// The memory is not to be had; `InvalidInput` if so much cannot even be asked for.
     pub fn new(children: usize, threads_per_child: usize) -> io::Result<Self> {
-        let threads = children.checked_mul(threads_per_child).ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Self { children: lines(children)?, threads: lines(threads)?, threads_per_child })
+        let mut board = Self { sheets: Vec::new(), threads_per_child };
+        board.grow(children)?;
+        Ok(board)
+    }
+
+    /// Adds room for so many more children, which those that live already do not see.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub(crate) fn grow(&mut self, children: usize) -> io::Result<()> {
+        let threads = children.checked_mul(self.threads_per_child).ok_or(io::ErrorKind::InvalidInput)?;
+        self.sheets.push(Sheet { children: lines(children)?, threads: lines(threads)? });
+        Ok(())
     }
 
     /// Lines for children: one more than the greatest slot.
     #[must_use]
     pub fn slots(&self) -> usize {
-        self.children.len()
+        self.sheets.iter().map(|sheet| sheet.children.len()).sum()
     }
 
     /// Lines for threads that each child has.
@@ -205,7 +227,8 @@ impl Scoreboard {
     /// `slot` is not on the board.
     #[must_use]
     pub fn child(&self, slot: usize) -> ChildSlot {
-        ChildSlot { line: &self.children[slot] }
+        let (sheet, index) = self.place(slot);
+        ChildSlot { line: &sheet.children[index] }
     }
 
     /// The line of one thread of one child.
@@ -215,12 +238,25 @@ impl Scoreboard {
     #[must_use]
     pub fn thread(&self, slot: usize, thread: usize) -> ThreadSlot {
         assert!(thread < self.threads_per_child, "thread {thread} of a child has no line on the scoreboard");
-        ThreadSlot { line: &self.threads[slot * self.threads_per_child + thread] }
+        let (sheet, index) = self.place(slot);
+        ThreadSlot { line: &sheet.threads[index * self.threads_per_child + thread] }
+    }
+
+    /// The sheet with the lines of a slot, and which of them they are.
+    fn place(&self, slot: usize) -> (Sheet, usize) {
+        let mut index = slot;
+        for sheet in &self.sheets {
+            match index.checked_sub(sheet.children.len()) {
+                None => return (*sheet, index),
+                Some(behind) => index = behind,
+            }
+        }
+        panic!("slot {slot} is not on the scoreboard");
     }
 
     /// Takes a child that no longer exists off the board. What its threads have served stays counted.
     pub(crate) fn mark_dead(&self, slot: usize) {
-        let line = &self.children[slot];
+        let ChildSlot { line } = self.child(slot);
         line.status.store(ChildStatus::Dead as u32, Relaxed);
         line.accepting.store(0, Relaxed);
         line.pid.store(0, Relaxed);
@@ -233,7 +269,7 @@ impl Scoreboard {
 
     /// Begins to count requests, connections and bytes anew, as a restart (HUP) does.
     pub(crate) fn reset_counters(&self) {
-        for line in self.threads {
+        for line in self.sheets.iter().flat_map(|sheet| sheet.threads) {
             line.requests.store(0, Relaxed);
             line.connections.store(0, Relaxed);
             line.bytes.store(0, Relaxed);
@@ -256,10 +292,11 @@ pub struct ChildSlot {
 
 impl ChildSlot {
     /// This process is the child of this line now, and is starting.
-    pub fn begin(&self, generation: u32) {
+    pub fn begin(&self, generation: u32, pool: u32) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.line.pid.store(std::process::id().cast_signed(), Relaxed);
         self.line.generation.store(generation, Relaxed);
+        self.line.pool.store(pool, Relaxed);
         self.line.started_at_secs.store(now.as_secs(), Relaxed);
         self.line.accepting.store(0, Relaxed);
         self.line.status.store(ChildStatus::Starting as u32, Relaxed);
@@ -287,6 +324,7 @@ impl ChildSlot {
             status: ChildStatus::decode(self.line.status.load(Relaxed)),
             pid: self.line.pid.load(Relaxed),
             generation: self.line.generation.load(Relaxed),
+            pool: self.line.pool.load(Relaxed),
             started_at_secs: self.line.started_at_secs.load(Relaxed),
             accepting: self.line.accepting.load(Relaxed) == 1,
         }

@@ -11,13 +11,24 @@ use serde::{Deserialize, Serialize};
 mod defaults;
 mod fix_up;
 
-/// Everything that an MPM needs to know.
+/// Everything that the parent needs to know.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    pub listen: Vec<ListenAddress>,
-    pub mpm: Mpm,
+    /// The first one is the server's own; it has children from the start to the end. The children of the others are
+    /// spoken to by those of the first one only: they end after them.
+    pub pools: Vec<Pool>,
     /// Where the parent's pid is written while the server runs (PidFile).
     pub pid_file: Option<PathBuf>,
+}
+
+/// Children of one kind, on addresses of their own. No two pools share an address, a place on the scoreboard, or the
+/// consequences of a child that dies.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pool {
+    /// The same at every reload: what follows a pool with this name in the next generation takes over from it.
+    pub name: String,
+    pub listen: Vec<ListenAddress>,
+    pub mpm: Mpm,
 }
 
 /// Where a server listens.
@@ -52,7 +63,8 @@ pub struct Common {
     pub listen_backlog: u32,
     /// MaxConnectionsPerChild: a child that has accepted so many drains and is replaced; 0: never.
     pub max_connections_per_child: u64,
-    /// GracefulShutdownTimeout: how long a graceful stop waits for what is open; zero: for ever.
+    /// GracefulShutdownTimeout: how long a graceful stop waits for what is open; zero: for ever. That of the server's
+    /// own pool is for all.
     pub graceful_shutdown_timeout: Duration,
 }
 
@@ -60,6 +72,10 @@ pub struct Common {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prefork {
     pub common: Common,
+    /// Not Apache's. Whether the pool may be without a child: `start_servers`, `min_spare_servers` and, where there is
+    /// no minimum, `max_spare_servers` may be 0, and a connection that finds no idle child makes one start. Not for
+    /// the server's own pool.
+    pub on_demand: bool,
     /// StartServers.
     pub start_servers: usize,
     /// MinSpareServers.
@@ -173,7 +189,16 @@ impl Mpm {
         }
     }
 
-    /// ServerLimit: what `children_max` can ever be. Fixed until the server stops.
+    /// Whether there may be no child until a connection waits for one.
+    #[must_use]
+    pub fn on_demand(&self) -> bool {
+        match self {
+            Mpm::Prefork(prefork) => prefork.on_demand,
+            Mpm::Worker(_) | Mpm::Event(_) => false,
+        }
+    }
+
+    /// ServerLimit: what `children_max` can ever be. In the server's own pool it is fixed until the server stops.
     #[must_use]
     pub fn server_limit(&self) -> usize {
         match self {
@@ -183,7 +208,8 @@ impl Mpm {
         }
     }
 
-    /// ThreadLimit: what `threads_per_child` can ever be. Fixed until the server stops.
+    /// ThreadLimit: what `threads_per_child` can ever be, in any pool that of the server's own. Fixed until the server
+    /// stops.
     #[must_use]
     pub fn thread_limit(&self) -> usize {
         match self {

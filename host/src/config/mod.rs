@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use guesthouse_mpm::Settings;
+use guesthouse_mpm::settings::Pool;
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
@@ -33,6 +34,8 @@ use self::report::{Report, cause};
 use self::surroundings::{Surroundings, ThisMachine};
 use self::table::Table;
 
+/// Name of the pool whose children serve the clients.
+const SERVER_POOL: &str = "server";
 /// Name of the parent's pid file in `runtime_dir`.
 const PID_FILE: &str = "guesthouse.pid";
 /// Bytes of a configuration file: far above any real one, and a bound where the path names a device.
@@ -88,7 +91,8 @@ fn check(text: &str, path: &Path, surroundings: Surroundings<'_>) -> Result<(Con
     table.finish();
     warn_of_what_is_never_used(&modules, &routes, &report);
     let pid_file = Some(server.runtime_dir.join(PID_FILE));
-    let mpm = Settings { listen: for_mpm.listen, mpm, pid_file };
+    let server_pool = Pool { name: SERVER_POOL.to_owned(), listen: for_mpm.listen, mpm };
+    let mpm = Settings { pools: vec![server_pool], pid_file };
     report.conclude(Config { server, mpm, modules: modules.read, routes })
 }
 
@@ -112,6 +116,14 @@ pub struct Config {
     pub modules: Vec<Module>,
     /// In the order of the file.
     pub routes: Vec<Route>,
+}
+
+impl Config {
+    /// The children that serve the clients: the pool that stands first in every configuration.
+    #[must_use]
+    pub fn server_pool(&self) -> &Pool {
+        &self.mpm.pools[0]
+    }
 }
 
 /// `[server]`, apart from what `mpm` holds (`listen`, `mpm`, the pid file).

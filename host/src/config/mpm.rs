@@ -4,7 +4,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use guesthouse_mpm::settings::{Common, Event, Mpm, Prefork, Settings, Worker};
+use guesthouse_mpm::settings::{Common, Event, Mpm, Prefork, Worker};
 
 use super::server::MpmName;
 use super::table::Table;
@@ -43,13 +43,13 @@ fn read_one<'d>(mut table: Table<'d>, read: impl FnOnce(&mut Table<'d>) -> Mpm) 
 
 /// Applies Apache's fix-ups, and tells the operator of each on the line of the directive that it names first.
 fn corrected(table: &Table<'_>, mpm: Mpm) -> Mpm {
-    let (settings, corrections) = Settings { listen: Vec::new(), mpm, pid_file: None }.corrected();
+    let (mpm, corrections) = mpm.corrected();
     for correction in corrections {
         let mut words = correction.0.split(|letter: char| !letter.is_ascii_lowercase() && letter != '_');
         let line = words.find_map(|word| table.line_of(word)).or(table.line());
         table.report().warning(line, correction.0.as_str());
     }
-    settings.mpm
+    mpm
 }
 
 fn read_common(table: &mut Table<'_>, default: Common) -> Common {
@@ -70,6 +70,7 @@ fn read_prefork(table: &mut Table<'_>) -> Prefork {
     let default = Prefork::default();
     Prefork {
         common: read_common(table, default.common),
+        on_demand: default.on_demand,
         start_servers: table.number("start_servers", &COUNT, default.start_servers),
         min_spare_servers: table.number("min_spare_servers", &COUNT, default.min_spare_servers),
         max_spare_servers: table.number("max_spare_servers", &COUNT, default.max_spare_servers),

@@ -13,7 +13,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use guesthouse_mpm::settings::{Event, ListenAddress, Mpm, Prefork, Worker};
+use guesthouse_mpm::settings::{Event, ListenAddress, Mpm, Pool, Prefork, Worker};
 
 use super::surroundings::{Kind, Machine, Surroundings};
 use super::*;

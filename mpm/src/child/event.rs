@@ -120,7 +120,7 @@ impl<P: Protocol> EventThread<P> {
                 .map_err(|error| StartError(format!("cannot watch the listener on {}: {error}", listener.address())))?;
         }
         let scoreboard = post.scoreboard.clone();
-        let share = Share { scoreboard, slot: post.slot, generation: post.generation, thread: index, threads };
+        let share = Share { scoreboard, slot: post.slot, thread: index, threads };
         Ok(Self {
             crew: Arc::clone(crew),
             slot,

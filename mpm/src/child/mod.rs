@@ -21,7 +21,7 @@ use crate::error::StartError;
 use crate::listener::Listener;
 use crate::protocol::{Application, ChildContext};
 use crate::scoreboard::Scoreboard;
-use crate::settings::{Event, Mpm, Settings};
+use crate::settings::{Event, Mpm, Pool};
 use crate::waker::Inbox;
 use crew::{Crew, Orders};
 use intake::Intake;
@@ -33,7 +33,9 @@ pub(crate) struct Role {
     pub(crate) slot: usize,
     /// Which reading of the configuration it serves.
     pub(crate) generation: u32,
-    pub(crate) settings: Settings,
+    /// Which of the pools in that reading it belongs to.
+    pub(crate) pool: usize,
+    pub(crate) settings: Pool,
     pub(crate) listeners: Vec<Listener>,
     pub(crate) control: ControlChild,
     pub(crate) scoreboard: Scoreboard,
@@ -69,7 +71,6 @@ impl ChildExit {
 /// What the three MPMs need of a [`Role`], apart from the control line.
 struct Post {
     slot: usize,
-    generation: u32,
     scoreboard: Scoreboard,
     listeners: Arc<[Listener]>,
     /// Connections taken at most at the order to stop (ListenBacklog).
@@ -78,27 +79,28 @@ struct Post {
 
 /// Serves until told to end. What is left of the child's threads when this returns ends with the process.
 pub(crate) fn run<A: Application>(application: &A, role: Role) -> ChildExit {
-    let Role { slot, generation, settings, listeners, control, scoreboard } = role;
+    let Role { slot, generation, pool, settings: Pool { name, mpm, .. }, listeners, control, scoreboard } = role;
     let line = scoreboard.child(slot);
-    line.begin(generation);
+    line.begin(generation, u32::try_from(pool).unwrap_or(u32::MAX));
     let watch = Watch::new(control);
-    let threads = settings.mpm.threads_per_child();
-    let requests_in_flight_max = match &settings.mpm {
+    let threads = mpm.threads_per_child();
+    let requests_in_flight_max = match &mpm {
         // One for each connection, and one connection for each thread.
         Mpm::Prefork(_) | Mpm::Worker(_) => threads,
         Mpm::Event(event) => threads * bounds(event).requests_in_flight_max,
     };
-    let protocol = match application.start(&ChildContext { slot, generation, threads, requests_in_flight_max }) {
+    let context = ChildContext { slot, generation, pool, pool_name: name, threads, requests_in_flight_max };
+    let protocol = match application.start(&context) {
         Ok(protocol) => protocol,
         Err(error) => return cannot_start(&watch, &error),
     };
-    let common = settings.mpm.common();
+    let common = mpm.common();
     let crew = match Crew::new(protocol, line, common) {
         Ok(crew) => crew,
         Err(error) => return cannot_start(&watch, &StartError(format!("cannot make an eventfd: {error}"))),
     };
-    let post = Post { slot, generation, scoreboard, listeners: listeners.into(), backlog: common.listen_backlog };
-    match &settings.mpm {
+    let post = Post { slot, scoreboard, listeners: listeners.into(), backlog: common.listen_backlog };
+    match &mpm {
         Mpm::Prefork(_) => prefork::run(&crew, post, watch),
         Mpm::Worker(_) => worker::run(&crew, post, threads, watch),
         Mpm::Event(event) => event::run(&crew, post, threads, bounds(event), watch),

@@ -11,7 +11,6 @@ pub(super) struct Share {
     pub(super) scoreboard: Scoreboard,
     /// The thread's own child.
     pub(super) slot: usize,
-    pub(super) generation: u32,
     /// The thread's own index.
     pub(super) thread: usize,
     /// Threads of every child.
@@ -25,13 +24,15 @@ impl Share {
         exceeds(own, others + own, threads + 1)
     }
 
-    /// How many connections all others have, and how many others there are: threads of the same generation in
-    /// children that accept.
+    /// How many connections all others have, and how many others there are: threads of the same pool and
+    /// generation in children that accept.
     fn others(&self) -> (usize, usize) {
+        let own = self.scoreboard.child(self.slot).read();
         let (mut connections, mut threads) = (0, 0);
         for slot in 0..self.scoreboard.slots() {
             let child = self.scoreboard.child(slot).read();
-            if slot != self.slot && !(child.accepting && child.generation == self.generation) {
+            let is_sibling = child.accepting && (child.generation, child.pool) == (own.generation, own.pool);
+            if slot != self.slot && !is_sibling {
                 continue;
             }
             for thread in (0..self.threads).filter(|thread| (slot, *thread) != (self.slot, self.thread)) {
@@ -57,7 +58,7 @@ mod tests {
     use super::*;
 
     fn share(scoreboard: &Scoreboard, slot: usize, thread: usize) -> Share {
-        Share { scoreboard: scoreboard.clone(), slot, generation: 0, thread, threads: 2 }
+        Share { scoreboard: scoreboard.clone(), slot, thread, threads: 2 }
     }
 
     fn idle(count: u32) -> Connections {
@@ -85,12 +86,14 @@ mod tests {
         let board = Scoreboard::new(3, 2).unwrap();
         board.thread(0, 0).set_connections(idle(10));
         board.thread(0, 1).set_connections(idle(10));
-        board.child(1).begin(0);
+        board.child(1).begin(0, 0);
         assert!(!share(&board, 0, 0).is_exceeded(10), "the other child does not accept");
         board.child(1).set_accepting(true);
         assert!(share(&board, 0, 0).is_exceeded(10));
-        board.child(1).begin(1);
-        board.child(1).set_accepting(true);
-        assert!(!share(&board, 0, 0).is_exceeded(10), "the other child is of another generation");
+        for (generation, pool) in [(1, 0), (0, 1)] {
+            board.child(1).begin(generation, pool);
+            board.child(1).set_accepting(true);
+            assert!(!share(&board, 0, 0).is_exceeded(10), "the other child has other connections to take");
+        }
     }
 }

@@ -13,7 +13,7 @@ use crate::control::{self, Command, ControlParent, Report};
 use crate::error::LoadError;
 use crate::protocol::{Accepted, Next, Protocol, ThreadContext, Turn};
 use crate::scoreboard::{ChildStatus, ThreadReading};
-use crate::settings::{Common, ListenAddress, Prefork, Worker};
+use crate::settings::{Common, ListenAddress, Prefork, Settings, Worker};
 
 const LONG: Duration = Duration::from_secs(10);
 
@@ -186,6 +186,7 @@ struct Child {
 fn prefork(common: Common) -> Mpm {
     Mpm::Prefork(Prefork {
         common,
+        on_demand: false,
         start_servers: 1,
         min_spare_servers: 1,
         max_spare_servers: 2,
@@ -247,10 +248,13 @@ impl Child {
         let ListenAddress::Tcp(address) = listener.address() else { panic!("not a TCP address") };
         let (parent, control) = control::pair().unwrap();
         let board = Scoreboard::new(1, 3).unwrap();
-        let settings = Settings { listen: vec![listen], mpm, pid_file: None };
+        let settings = Pool { name: "server".to_owned(), listen: vec![listen], mpm };
         let scoreboard = board.clone();
         let thread = std::thread::spawn(move || {
-            run(&speaker, Role { slot: 0, generation: 0, settings, listeners: vec![listener], control, scoreboard })
+            run(
+                &speaker,
+                Role { slot: 0, generation: 0, pool: 0, settings, listeners: vec![listener], control, scoreboard },
+            )
         });
         Self { address, control: Some(parent), board, thread }
     }
@@ -288,6 +292,8 @@ impl Child {
         loop {
             match TcpStream::connect(self.address) {
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => return,
+                // The listener was closed between the two halves of the handshake.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
                 Err(error) => panic!("neither accepted nor refused: {error}"),
                 Ok(_) => assert!(Instant::now() < end, "the listener stays open"),
             }

@@ -1,6 +1,8 @@
 //! The table of children: the only source of pids that the parent signals and of slots that it hands out.
 //! Nothing here forks or decides.
 
+use std::fmt;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -11,15 +13,41 @@ use super::phase::Phase;
 use super::plan::{Census, Member};
 use crate::control::{Command, ControlParent, Report};
 use crate::scoreboard::Scoreboard;
+use crate::settings::ListenAddress;
 
 /// A child that has closed its end and yet lives is not one that can be told anything.
 const DEAF_LIMIT: Duration = Duration::from_secs(5);
+
+/// Where a child comes from: one pool of one generation. Known for as long as the child lives, even when its
+/// generation is gone.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(super) generation: u32,
+    /// Index of the pool in its generation.
+    pub(super) pool: usize,
+    pub(super) name: String,
+    pub(super) listen: Vec<ListenAddress>,
+}
+
+impl Origin {
+    /// Whether it is the server's own pool.
+    pub(super) fn is_own(&self) -> bool {
+        self.pool == 0
+    }
+}
+
+/// As log lines begin that are about the pool: those about the server's own say nothing.
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.is_own() { Ok(()) } else { write!(f, "pool {}: ", self.name) }
+    }
+}
 
 /// A child that was forked and has not been waited for: its pid is its own until then.
 #[derive(Debug)]
 pub(crate) struct Child {
     pub(super) pid: Pid,
-    pub(super) generation: u32,
+    pub(super) origin: Rc<Origin>,
     pub(super) phase: Phase,
     pub(super) link: Link,
 }
@@ -50,7 +78,7 @@ impl Child {
         if let Link::Open(control) = &self.link
             && let Err(error) = control.send(command)
         {
-            tracing::debug!("cannot reach child {}: {error}", self.pid);
+            tracing::debug!("cannot reach {self}: {error}");
         }
         self.phase = self.phase.drain();
     }
@@ -73,7 +101,7 @@ impl Child {
     fn signal(&self, signal: Signal) {
         match kill(self.pid, signal) {
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => tracing::error!("cannot send {signal} to child {}: {error}", self.pid),
+            Err(error) => tracing::error!("cannot send {signal} to {self}: {error}"),
         }
     }
 
@@ -90,6 +118,12 @@ impl Child {
     }
 }
 
+impl fmt::Display for Child {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}child {}", self.origin, self.pid)
+    }
+}
+
 /// All children, by slot: their line in the scoreboard.
 #[derive(Debug)]
 pub(crate) struct Children {
@@ -99,6 +133,15 @@ pub(crate) struct Children {
 impl Children {
     pub(super) fn new(slots: usize) -> Self {
         Self { slots: std::iter::repeat_with(|| None).take(slots).collect() }
+    }
+
+    pub(super) fn slots(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Makes the table as long as the scoreboard.
+    pub(super) fn grow_to(&mut self, slots: usize) {
+        self.slots.resize_with(slots.max(self.slots.len()), || None);
     }
 
     /// The lowest slot that is free.
@@ -132,15 +175,20 @@ impl Children {
         self.slots.iter_mut().enumerate().filter_map(|(slot, child)| Some((slot, child.as_mut()?)))
     }
 
-    /// Children of a generation that carry the load.
-    pub(super) fn active(&self, generation: u32) -> usize {
-        self.iter().filter(|(_, child)| child.generation == generation && child.phase.is_active()).count()
+    /// Children of a pool, of whatever generation, dying ones included.
+    pub(super) fn of_pool(&self, name: &str) -> usize {
+        self.iter().filter(|(_, child)| child.origin.name == name).count()
     }
 
-    /// Counts a generation's children of `threads` threads. Only the number of idle threads comes from the
-    /// scoreboard, and whatever stands there, it is at most `threads`.
-    pub(super) fn census(&self, generation: u32, threads: usize, scoreboard: &Scoreboard) -> Census {
-        let members = self.iter().filter(|(_, child)| child.generation == generation).filter_map(|(slot, child)| {
+    /// Children of one pool and one generation that carry the load.
+    pub(super) fn active(&self, origin: &Origin) -> usize {
+        self.iter().filter(|(_, child)| *child.origin == *origin && child.phase.is_active()).count()
+    }
+
+    /// Counts a pool's children of one generation, which have `threads` threads each; the pool may have `slots` slots.
+    /// Only the number of idle threads comes from the scoreboard, and whatever stands there, it is at most `threads`.
+    pub(super) fn census(&self, origin: &Origin, slots: usize, threads: usize, scoreboard: &Scoreboard) -> Census {
+        let members = self.iter().filter(|(_, child)| *child.origin == *origin).filter_map(|(slot, child)| {
             let (starting, idle_threads) = match child.phase {
                 Phase::Starting { .. } => (true, threads),
                 Phase::Serving { .. } => (false, scoreboard.idle_threads(slot, threads)),
@@ -148,7 +196,7 @@ impl Children {
             };
             Some(Member { slot, starting, idle_threads })
         });
-        Census { members: members.collect(), free_slots: self.slots.iter().filter(|child| child.is_none()).count() }
+        Census { members: members.collect(), free_slots: slots.saturating_sub(self.of_pool(&origin.name)) }
     }
 }
 
@@ -160,27 +208,62 @@ mod tests {
 
     /// A row of the table that stands for no process: nothing in these tests signals.
     fn child(generation: u32, phase: Phase) -> Child {
+        child_of(origin(generation, 0, "server"), phase)
+    }
+
+    fn child_of(origin: Origin, phase: Phase) -> Child {
         let (parent, _child) = control::pair().unwrap();
-        Child { pid: Pid::from_raw(i32::MAX), generation, phase, link: Link::Open(parent) }
+        Child { pid: Pid::from_raw(i32::MAX), origin: Rc::new(origin), phase, link: Link::Open(parent) }
+    }
+
+    fn origin(generation: u32, pool: usize, name: &str) -> Origin {
+        Origin { generation, pool, name: name.to_owned(), listen: vec![] }
     }
 
     #[test]
-    fn the_census_counts_who_carries_the_load_of_one_generation() {
+    fn the_census_counts_who_carries_the_load_of_one_pool_and_generation() {
         let now = Instant::now();
-        let board = Scoreboard::new(6, 2).unwrap();
-        let mut children = Children::new(6);
+        let board = Scoreboard::new(8, 2).unwrap();
+        let mut children = Children::new(8);
         children.insert(0, child(1, Phase::Serving { since: now }));
         children.insert(1, child(1, Phase::Starting { since: now }));
         children.insert(2, child(1, Phase::Draining));
         children.insert(3, child(0, Phase::Serving { since: now }));
         children.insert(5, child(1, Phase::Ending { since: now }));
+        children.insert(6, child_of(origin(1, 1, "side"), Phase::Serving { since: now }));
         board.thread(0, 0).set_status(Status::BusyWrite);
         board.thread(1, 0).set_status(Status::BusyWrite);
         let expected =
             [Member { slot: 0, starting: false, idle_threads: 1 }, Member { slot: 1, starting: true, idle_threads: 2 }];
-        assert_eq!(children.census(1, 2, &board), Census { members: expected.to_vec(), free_slots: 1 });
-        assert_eq!(children.active(1), 2);
+        let server = origin(1, 0, "server");
+        assert_eq!(children.census(&server, 6, 2, &board), Census { members: expected.to_vec(), free_slots: 1 });
+        assert_eq!(children.active(&server), 2);
         assert_eq!(children.free_slot(), Some(4));
+    }
+
+    #[test]
+    fn a_pool_that_is_full_takes_no_slot_from_another_one() {
+        let now = Instant::now();
+        let board = Scoreboard::new(4, 1).unwrap();
+        let mut children = Children::new(4);
+        for slot in 0..3 {
+            children.insert(slot, child_of(origin(0, 1, "side"), Phase::Draining));
+        }
+        let (server, side) = (origin(1, 0, "server"), origin(1, 1, "side"));
+        assert_eq!(children.census(&side, 2, 1, &board).free_slots, 0);
+        assert_eq!(children.census(&server, 2, 1, &board).free_slots, 2);
+        children.grow_to(5);
+        children.insert(3, child(0, Phase::Serving { since: now }));
+        assert_eq!(children.census(&server, 2, 1, &board).free_slots, 1);
+        assert_eq!(children.free_slot(), Some(4));
+    }
+
+    #[test]
+    fn a_child_is_named_with_its_pool_unless_that_is_the_servers_own() {
+        let pid = i32::MAX;
+        assert_eq!(child(0, Phase::Draining).to_string(), format!("child {pid}"));
+        let side = child_of(origin(0, 1, "side"), Phase::Draining);
+        assert_eq!(side.to_string(), format!("pool side: child {pid}"));
     }
 
     #[test]
@@ -188,8 +271,8 @@ mod tests {
         let board = Scoreboard::new(1, 8).unwrap();
         let mut children = Children::new(1);
         children.insert(0, child(0, Phase::Serving { since: Instant::now() }));
-        assert_eq!(children.census(0, 3, &board).members[0].idle_threads, 3);
-        assert_eq!(children.census(0, 100, &board).members[0].idle_threads, 8);
+        assert_eq!(children.census(&origin(0, 0, "server"), 2, 3, &board).members[0].idle_threads, 3);
+        assert_eq!(children.census(&origin(0, 0, "server"), 2, 100, &board).members[0].idle_threads, 8);
     }
 
     #[test]

@@ -37,15 +37,19 @@ impl Need {
     }
 }
 
-/// Raises the soft limit towards the hard one, as far as is needed.
+/// Raises the soft limit towards the hard one, as far as the pool needs that needs most.
 pub(super) fn provide(settings: &Settings) {
+    settings.pools.iter().for_each(|pool| provide_for(&pool.mpm));
+}
+
+fn provide_for(mpm: &Mpm) {
     let (soft, hard) = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok(limits) => limits,
         Err(error) => return tracing::warn!("cannot read the limit of open descriptors: {error}"),
     };
     // What waits at a graceful stop is taken at once, on top of what is open.
-    let backlog = settings.mpm.common().listen_backlog as usize;
-    let wanted = Need::of(&settings.mpm).all().saturating_add(backlog) as u64;
+    let backlog = mpm.common().listen_backlog as usize;
+    let wanted = Need::of(mpm).all().saturating_add(backlog) as u64;
     let raised = wanted.min(hard);
     if raised > soft {
         match setrlimit(Resource::RLIMIT_NOFILE, raised, hard) {
@@ -55,7 +59,7 @@ pub(super) fn provide(settings: &Settings) {
             }
         }
     }
-    if let Some(warning) = shortfall(&settings.mpm, usize::try_from(hard).unwrap_or(usize::MAX)) {
+    if let Some(warning) = shortfall(mpm, usize::try_from(hard).unwrap_or(usize::MAX)) {
         tracing::warn!("{warning}");
     }
 }

@@ -1,6 +1,6 @@
 //! The parent's listening sockets: opened for a new generation, kept for as long as one needs them, closed.
 
-use crate::error::{LoadError, ServeError};
+use crate::error::ServeError;
 use crate::listener::Listener;
 use crate::settings::{ListenAddress, Settings};
 
@@ -14,14 +14,14 @@ impl Listeners {
     /// Opens what `settings` name and is not open yet; the same address keeps its socket, and what waits in it.
     ///
     /// # Errors
-    /// [`ServeError::Load`] without any address, [`ServeError::Listen`]; and nothing is open that was not before.
+    /// [`ServeError::Listen`]; and nothing is open that was not before.
     pub(super) fn open_missing(&mut self, settings: &Settings) -> Result<(), ServeError> {
-        if settings.listen.is_empty() {
-            return Err(LoadError("no address to listen on: name at least one in listen".to_owned()).into());
-        }
-        let backlog = settings.mpm.common().listen_backlog;
+        let addresses = settings.pools.iter().flat_map(|pool| {
+            let backlog = pool.mpm.common().listen_backlog;
+            pool.listen.iter().map(move |address| (address, backlog))
+        });
         let before = self.open.len();
-        for address in &settings.listen {
+        for (address, backlog) in addresses {
             if let Some(open) = self.open.iter().find(|open| open.configured() == address) {
                 if let Err(error) = open.set_backlog(backlog) {
                     tracing::warn!("cannot change listen_backlog of {} to {backlog}: {error}", open.address());
@@ -42,9 +42,14 @@ impl Listeners {
         Ok(())
     }
 
-    /// Closes what is not among `wanted`. Children that accept from it still do.
-    pub(super) fn close_others(&mut self, wanted: &[ListenAddress]) {
-        for closed in self.open.extract_if(.., |open| !wanted.contains(open.configured())) {
+    /// Those of one pool.
+    pub(super) fn among<'a>(&'a self, wanted: &'a [ListenAddress]) -> impl Iterator<Item = &'a Listener> {
+        self.open.iter().filter(|open| wanted.contains(open.configured()))
+    }
+
+    /// Closes what is not wanted. Children that accept from it still do.
+    pub(super) fn close_unless(&mut self, is_wanted: impl Fn(&ListenAddress) -> bool) {
+        for closed in self.open.extract_if(.., |open| !is_wanted(open.configured())) {
             tracing::info!("no longer listening on {}", closed.address());
             closed.remove_file();
         }
@@ -67,10 +72,11 @@ mod tests {
     use std::path::PathBuf;
 
     use super::*;
-    use crate::settings::{Event, Mpm};
+    use crate::settings::{Event, Mpm, Pool};
 
     fn settings(listen: &[ListenAddress]) -> Settings {
-        Settings { listen: listen.to_vec(), mpm: Mpm::Event(Event::default()), pid_file: None }
+        let mpm = Mpm::Event(Event::default());
+        Settings { pools: vec![Pool { name: "server".to_owned(), listen: listen.to_vec(), mpm }], pid_file: None }
     }
 
     fn free_address() -> ListenAddress {
@@ -91,7 +97,7 @@ mod tests {
         let ListenAddress::Tcp(bound) = listeners.open[0].address() else { panic!("not TCP") };
         let _client = TcpStream::connect(bound).unwrap();
         listeners.open_missing(&settings(&[free_address(), any.clone()])).unwrap();
-        listeners.close_others(std::slice::from_ref(&any));
+        listeners.close_unless(|address| *address == any);
         let left = listeners.into_wanted(&[any]);
         assert_eq!(left.len(), 1);
         assert!(left[0].accept().unwrap().is_some());

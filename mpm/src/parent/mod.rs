@@ -1,8 +1,9 @@
 //! The parent: one thread and one loop that waits for signals, for children's reports and for the time, and acts.
-//! It reads no connection, loads no guest, and never blocks elsewhere than in that one wait.
+//! It accepts no connection, loads no guest, and never blocks elsewhere than in that one wait.
 
 mod children;
 mod descriptors;
+mod generation;
 mod listeners;
 mod pace;
 mod phase;
@@ -14,16 +15,19 @@ mod spawn;
 mod start;
 mod stop;
 
-use std::os::fd::AsFd;
+use std::ops::Range;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use self::children::{Child, Children, Link};
+use self::children::{Child, Children, Link, Origin};
+use self::generation::Generation;
 use self::listeners::Listeners;
 use self::phase::{Death, Phase, START_LIMIT};
-use self::plan::{Action, Census, Planner, Remark};
+use self::plan::{Action, Remark};
 use self::reap::End;
 use self::reload::{How, Reload};
 use self::spawn::Forked;
@@ -34,7 +38,6 @@ use crate::error::{ServeError, StartError};
 use crate::pid_file::PidFile;
 use crate::protocol::Application;
 use crate::scoreboard::Scoreboard;
-use crate::settings::Settings;
 use crate::signal::{Order, Signals};
 
 /// How [`run`] ends.
@@ -55,26 +58,6 @@ pub(crate) fn run<A: Application>(application: &mut A) -> Result<Ended, ServeErr
     ended
 }
 
-/// Children that are started from one load, and the plan for them.
-#[derive(Debug)]
-struct Generation {
-    /// 0 at first; never used twice, not even after a generation was abandoned.
-    number: u32,
-    settings: Settings,
-    planner: Planner,
-}
-
-impl Generation {
-    fn first(settings: Settings, now: Instant) -> Self {
-        Self { number: 0, planner: Planner::new(&settings.mpm, now), settings }
-    }
-
-    /// `active`: children of the generation before.
-    fn taking_over(number: u32, settings: Settings, active: usize, now: Instant) -> Self {
-        Self { number, planner: Planner::taking_over(&settings.mpm, active, now), settings }
-    }
-}
-
 /// What the loop works on. Dropping it has no effect outside of the process, because a child drops a copy.
 struct Parent<'a, A: Application> {
     application: &'a mut A,
@@ -93,19 +76,32 @@ struct Parent<'a, A: Application> {
     reload_next: Option<How>,
 }
 
+/// What has ended a wait.
+#[derive(Debug, Default)]
+struct Woken {
+    /// Slots of children that have something to say.
+    reporting: Vec<usize>,
+    /// Pools of the current generation in which a connection waits that is to be heeded.
+    demanded: Vec<usize>,
+}
+
 impl<A: Application> Parent<'_, A> {
     fn serve(&mut self) -> Result<Ended, ServeError> {
         loop {
             let now = Instant::now();
             self.end_overdue(now);
+            self.let_go();
             if let Some(role) = self.carry_out_plan(now) {
                 return Ok(Ended::Forked(Box::new(role)));
             }
             if let Some(ended) = self.ended(now) {
                 return ended.map(|()| Ended::Stopped);
             }
-            let reporting = self.wait(now)?;
+            let Woken { reporting, demanded } = self.wait(now)?;
             let now = Instant::now();
+            for index in demanded {
+                self.current.pools[index].planner.demand();
+            }
             self.take_orders(now)?;
             for slot in reporting {
                 self.take_reports(slot, now);
@@ -114,8 +110,8 @@ impl<A: Application> Parent<'_, A> {
         }
     }
 
-    /// Waits until something happens or is due. Answers with the slots of children that have something to say.
-    fn wait(&self, now: Instant) -> Result<Vec<usize>, ServeError> {
+    /// Waits until something happens or is due.
+    fn wait(&self, now: Instant) -> Result<Woken, ServeError> {
         let timeout = self.due_at(now).map_or(PollTimeout::NONE, |due| timeout_until(due, now));
         let preparation = match &self.reload {
             Reload::Preparing { preparation, .. } => preparation.descriptor(),
@@ -129,29 +125,52 @@ impl<A: Application> Parent<'_, A> {
                 Link::Closed { .. } => None,
             })
             .unzip();
-        let descriptors = links.into_iter().chain([self.signals.as_fd()]).chain(preparation);
+        let (pools, listeners): (Vec<_>, Vec<_>) = self.listeners_watched().unzip();
+        let descriptors = links.into_iter().chain(listeners).chain([self.signals.as_fd()]).chain(preparation);
         let mut polled: Vec<_> = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
         match poll(&mut polled, timeout) {
             Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Vec::new()),
+            Err(Errno::EINTR) => return Ok(Woken::default()),
             Err(error) => {
                 return Err(ServeError::System { what: "wait for children and signals", error: error.into() });
             }
         }
-        let reporting = slots.into_iter().zip(&polled).filter(|(_, polled)| polled.any().unwrap_or(true));
-        Ok(reporting.map(|(slot, _)| slot).collect())
+        let (links, others) = polled.split_at(slots.len());
+        Ok(Woken { reporting: those_ready(slots, links), demanded: those_ready(pools, others) })
     }
 
     /// When the loop has to act although nothing has happened.
     fn due_at(&self, now: Instant) -> Option<Instant> {
         let children = self.children.iter().filter_map(|(_, child)| child.overdue_at()).min();
-        let plan = match self.stage {
-            Stage::Opening | Stage::Serving => {
-                self.current.planner.due_at(&self.census(), &self.current.settings.mpm, now)
-            }
-            Stage::Finishing { .. } | Stage::Ending { .. } => None,
+        let plans = self.planned().filter_map(|index| {
+            let pool = &self.current.pools[index];
+            pool.planner.due_at(&pool.census(&self.children, &self.scoreboard), &pool.mpm, now)
+        });
+        plans.chain(children).chain(self.stage.due_at()).min()
+    }
+
+    /// Where a connection that waits makes a child start, with the pool that it waits for. The parent only looks: it
+    /// is the child that accepts.
+    fn listeners_watched(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
+        let heeds_demand = |index: &usize| {
+            let pool = &self.current.pools[*index];
+            pool.planner.heeds_demand(&pool.census(&self.children, &self.scoreboard), &pool.mpm)
         };
-        children.into_iter().chain(plan).chain(self.stage.due_at()).min()
+        self.planned().filter(heeds_demand).flat_map(|index| {
+            let listeners = self.listeners.among(&self.current.pools[index].origin.listen);
+            listeners.map(move |listener| (index, listener.as_fd()))
+        })
+    }
+
+    /// The pools of the current generation in which children are started and ended as planned. While the server
+    /// finishes, these are those that its own children may still speak to.
+    fn planned(&self) -> Range<usize> {
+        let all = self.current.pools.len();
+        match self.stage {
+            Stage::Opening | Stage::Serving => 0..all,
+            Stage::Finishing { .. } if self.children.iter().any(|(_, child)| child.origin.is_own()) => 1..all,
+            Stage::Finishing { .. } | Stage::Ending { .. } => 0..0,
+        }
     }
 
     fn take_orders(&mut self, now: Instant) -> Result<(), ServeError> {
@@ -168,57 +187,53 @@ impl<A: Application> Parent<'_, A> {
         Ok(())
     }
 
-    fn census(&self) -> Census {
-        let threads = self.current.settings.mpm.threads_per_child();
-        self.children.census(self.current.number, threads, &self.scoreboard)
-    }
-
     /// Starts and ends children as planned. `Some`: this process is one of those that were started.
     fn carry_out_plan(&mut self, now: Instant) -> Option<Role> {
-        if self.stage.is_stopping() {
-            return None;
-        }
-        let census = self.census();
-        for action in self.current.planner.plan(&census, &self.current.settings.mpm, now) {
-            match action {
-                Action::Spawn(count) => {
-                    if let Some(role) = self.spawn(count, now) {
-                        return Some(role);
+        for index in self.planned() {
+            let pool = &mut self.current.pools[index];
+            let census = pool.census(&self.children, &self.scoreboard);
+            for action in pool.planner.plan(&census, &pool.mpm, now) {
+                match action {
+                    Action::Spawn(count) => {
+                        if let Some(role) = self.spawn(index, count, now) {
+                            return Some(role);
+                        }
                     }
-                }
-                Action::Drain(slot) => {
-                    if let Some(child) = self.children.at(slot) {
-                        child.drain(Command::Drain);
+                    Action::Drain(slot) => {
+                        if let Some(child) = self.children.at(slot) {
+                            child.drain(Command::Drain);
+                        }
                     }
+                    Action::Remark(remark) => log_remark(&self.current.pools[index].origin, remark),
                 }
-                Action::Remark(remark) => log_remark(remark),
             }
         }
         None
     }
 
-    fn spawn(&mut self, count: usize, now: Instant) -> Option<Role> {
+    fn spawn(&mut self, index: usize, count: usize, now: Instant) -> Option<Role> {
+        let pool = &mut self.current.pools[index];
         for _ in 0..count {
             let slot = self.children.free_slot()?;
-            match spawn::fork_child(self.current.number, now) {
+            match spawn::fork_child(&pool.origin, now) {
                 Ok(Forked::Parent(child)) => {
-                    tracing::debug!("child {} starts in slot {slot}, generation {}", child.pid, child.generation);
+                    tracing::debug!("{child} starts in slot {slot}, generation {}", child.origin.generation);
                     self.children.insert(slot, child);
                 }
                 Ok(Forked::Child(control)) => {
-                    let settings = self.current.settings.clone();
                     return Some(Role {
                         slot,
-                        generation: self.current.number,
-                        listeners: std::mem::take(&mut self.listeners).into_wanted(&settings.listen),
-                        settings,
+                        generation: pool.origin.generation,
+                        pool: index,
+                        listeners: std::mem::take(&mut self.listeners).into_wanted(&pool.origin.listen),
+                        settings: pool.settings(),
                         control,
                         scoreboard: self.scoreboard.clone(),
                     });
                 }
                 Err(error) => {
-                    tracing::error!("cannot fork a child: {error}");
-                    self.current.planner.shortage(now);
+                    tracing::error!("{}cannot fork a child: {error}", pool.origin);
+                    pool.planner.shortage(now);
                     break;
                 }
             }
@@ -232,11 +247,11 @@ impl<A: Application> Parent<'_, A> {
         for slot in overdue.map(|(slot, _)| slot).collect::<Vec<_>>() {
             let Some(child) = self.children.at(slot) else { continue };
             let phase = child.phase;
-            tracing::warn!("child {} has been {phase} for too long, or has hung up: it is killed", child.pid);
+            tracing::warn!("{child} has been {phase} for too long, or has hung up: it is killed");
             child.kill();
             if let Phase::Starting { .. } = phase {
-                let generation = child.generation;
-                self.start_failed(generation, &format!("it is not ready after {START_LIMIT:?}"), now);
+                let origin = Rc::clone(&child.origin);
+                self.start_failed(&origin, &format!("it is not ready after {START_LIMIT:?}"), now);
             }
         }
     }
@@ -248,26 +263,27 @@ impl<A: Application> Parent<'_, A> {
                 Report::None | Report::Gone => return,
                 Report::Ready => {
                     child.phase = child.phase.ready(now);
-                    let generation = child.generation;
-                    self.child_is_ready(generation, now);
+                    let origin = Rc::clone(&child.origin);
+                    self.child_is_ready(&origin, now);
                 }
                 Report::Retiring => child.phase = child.phase.drain(),
                 Report::Failed(reason) => {
-                    tracing::error!("child {} cannot start: {reason}", child.pid);
+                    tracing::error!("{child} cannot start: {reason}");
                     // It ends by itself now.
                     child.phase = child.phase.end(now);
-                    let generation = child.generation;
-                    self.start_failed(generation, &reason, now);
+                    let origin = Rc::clone(&child.origin);
+                    self.start_failed(&origin, &reason, now);
                 }
             }
         }
     }
 
-    fn child_is_ready(&mut self, generation: u32, now: Instant) {
-        if generation != self.current.number {
+    fn child_is_ready(&mut self, origin: &Origin, now: Instant) {
+        let Some(pool) = self.current.pool_of(origin) else { return };
+        pool.planner.ready();
+        if !self.current.is_proven() {
             return;
         }
-        self.current.planner.ready();
         match self.stage {
             Stage::Opening => {
                 self.stage = Stage::Serving;
@@ -280,15 +296,21 @@ impl<A: Application> Parent<'_, A> {
     }
 
     /// A child has said why it cannot start: so it will be with the next one, as long as nobody knows better.
-    fn start_failed(&mut self, generation: u32, reason: &str, now: Instant) {
-        if generation != self.current.number {
-            return;
+    fn start_failed(&mut self, origin: &Origin, reason: &str, now: Instant) {
+        let Some(pool) = self.current.pool_of(origin) else { return };
+        pool.planner.failed_start(now);
+        if !pool.planner.is_proven() {
+            self.give_up(origin, reason, now);
         }
-        match (&self.stage, &self.reload) {
-            (Stage::Opening, _) => self.stop(Some(ServeError::Child(StartError(reason.to_owned()))), now),
-            (Stage::Serving, Reload::Replacing { .. }) => self.abandon_generation(reason, now),
-            (Stage::Serving, Reload::Idle | Reload::Preparing { .. }) => self.current.planner.failed_start(now),
-            (Stage::Finishing { .. } | Stage::Ending { .. }, _) => {}
+    }
+
+    /// A pool cannot have the children that it needs to begin with: without it there is no generation.
+    fn give_up(&mut self, origin: &Origin, reason: &str, now: Instant) {
+        let reason = format!("{origin}{reason}");
+        match self.stage {
+            Stage::Opening => self.stop(Some(ServeError::Child(StartError(reason))), now),
+            Stage::Serving => self.abandon_generation(&reason, now),
+            Stage::Finishing { .. } | Stage::Ending { .. } => {}
         }
     }
 
@@ -307,47 +329,49 @@ impl<A: Application> Parent<'_, A> {
     fn child_died(&mut self, slot: usize, child: &Child, end: End, now: Instant) {
         let death = child.phase.died(now);
         log_death(slot, child, end, death);
-        if child.generation != self.current.number || self.stage.is_stopping() {
-            return;
-        }
+        let Some(pool) = self.current.pool_of(&child.origin) else { return };
         if end.is_sick() {
-            self.current.planner.shortage(now);
+            pool.planner.shortage(now);
         }
-        self.current.planner.died(death, now);
-        if death == Death::BeforeReady && self.current.planner.is_hopeless() {
-            let reason = format!("it {end}, as those before it");
-            match (&self.stage, &self.reload) {
-                (Stage::Opening, _) => self.stop(Some(ServeError::Child(StartError(reason))), now),
-                _ => self.abandon_generation(&reason, now),
-            }
+        pool.planner.died(death, now);
+        if death == Death::BeforeReady && pool.planner.is_hopeless() && !pool.planner.is_proven() {
+            self.give_up(&child.origin, &format!("it {end}, as those before it"), now);
         }
     }
 }
 
-fn log_remark(remark: Remark) {
+/// Whoever's descriptor is ready; nobody twice. `polled` may be longer.
+fn those_ready(whose: Vec<usize>, polled: &[PollFd<'_>]) -> Vec<usize> {
+    let ready = whose.into_iter().zip(polled).filter(|(_, polled)| polled.any().unwrap_or(true));
+    let mut ready: Vec<_> = ready.map(|(whose, _)| whose).collect();
+    ready.dedup();
+    ready
+}
+
+fn log_remark(origin: &Origin, remark: Remark) {
     match remark {
         Remark::LimitReached => {
-            tracing::warn!("max_request_workers is reached: more connections wait; consider raising it");
+            tracing::warn!("{origin}max_request_workers is reached: more connections wait; consider raising it");
         }
         Remark::ScoreboardFull => {
-            tracing::warn!("older generations still drain in every slot: new children wait for them");
+            tracing::warn!("{origin}older generations still drain in every slot: new children wait for them");
         }
         Remark::Busy { spawning, idle } => {
-            tracing::info!("the server seems busy: {spawning} more children start, {idle} threads are idle");
+            tracing::info!("{origin}the server seems busy: {spawning} more children start, {idle} threads are idle");
         }
     }
 }
 
 fn log_death(slot: usize, child: &Child, end: End, death: Death) {
-    let (pid, phase) = (child.pid, child.phase);
+    let phase = child.phase;
     match death {
         Death::Expected if end.is_orderly() || !matches!(phase, Phase::Draining) => {
-            tracing::debug!("child {pid} (slot {slot}) {end}");
+            tracing::debug!("{child} (slot {slot}) {end}");
         }
-        Death::Expected => tracing::warn!("child {pid} (slot {slot}) {end} before all that was open was finished"),
-        Death::BeforeReady => tracing::error!("child {pid} (slot {slot}) {end} before it was ready"),
-        Death::Young | Death::Aged if end.is_orderly() => tracing::info!("child {pid} (slot {slot}) {end} by itself"),
-        Death::Young | Death::Aged => tracing::error!("child {pid} (slot {slot}) {end}"),
+        Death::Expected => tracing::warn!("{child} (slot {slot}) {end} before all that was open was finished"),
+        Death::BeforeReady => tracing::error!("{child} (slot {slot}) {end} before it was ready"),
+        Death::Young | Death::Aged if end.is_orderly() => tracing::info!("{child} (slot {slot}) {end} by itself"),
+        Death::Young | Death::Aged => tracing::error!("{child} (slot {slot}) {end}"),
     }
 }
 

@@ -3,7 +3,8 @@
 //!
 //! One number, `wanted`, is all that is decided: spare maintenance moves it (Apache's
 //! `perform_idle_server_maintenance`, once a second), and whatever differs from it is made up for at once, be it by
-//! a death, a child that retires, or a fork that failed. For event the number never moves.
+//! a death, a child that retires, or a fork that failed. For event the number never moves; where children start on
+//! demand, a connection that finds none idle moves it, too.
 
 use std::time::{Duration, Instant};
 
@@ -20,11 +21,11 @@ const SPAWN_RATE_NOTEWORTHY: usize = 8;
 const HOLD_OFF_AFTER_RELOAD: u32 = 10;
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The children of the current generation that carry the load, and the room for more.
+/// The children of one pool and one generation that carry the load, and the room for more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Census {
     pub(super) members: Vec<Member>,
-    /// Lines of the scoreboard that no child has, of whatever generation.
+    /// Lines of the scoreboard that are the pool's and that no child of it has, of whatever generation.
     pub(super) free_slots: usize,
 }
 
@@ -57,10 +58,12 @@ pub(crate) enum Remark {
     Busy { spawning: usize, idle: usize },
 }
 
-/// Plans for one generation.
+/// Plans for one pool of one generation.
 #[derive(Debug, Clone)]
 pub(crate) struct Planner {
     wanted: usize,
+    /// Whether it is known that children of this pool can start, or none need to.
+    proven: bool,
     spawn_rate: usize,
     hold_off: u32,
     maintenance_at: Instant,
@@ -74,6 +77,7 @@ impl Planner {
     pub(super) fn new(mpm: &Mpm, now: Instant) -> Self {
         Self {
             wanted: mpm.start_servers(),
+            proven: mpm.start_servers() == 0,
             spawn_rate: 1,
             hold_off: 0,
             maintenance_at: now + MAINTENANCE_INTERVAL,
@@ -89,7 +93,7 @@ impl Planner {
             Mpm::Prefork(_) | Mpm::Worker(_) => active.clamp(mpm.start_servers(), mpm.children_max()),
             Mpm::Event(_) => mpm.start_servers(),
         };
-        Self { wanted, hold_off: HOLD_OFF_AFTER_RELOAD, ..Self::new(mpm, now) }
+        Self { wanted, proven: wanted == 0, hold_off: HOLD_OFF_AFTER_RELOAD, ..Self::new(mpm, now) }
     }
 
     /// What to do now.
@@ -120,6 +124,8 @@ impl Planner {
     /// When to plan again although nothing has happened.
     pub(super) fn due_at(&self, census: &Census, mpm: &Mpm, now: Instant) -> Option<Instant> {
         let maintenance = match mpm {
+            // Nothing to maintain: only demand makes a change.
+            Mpm::Prefork(_) if self.wanted == 0 && census.members.is_empty() => None,
             Mpm::Prefork(_) | Mpm::Worker(_) => Some(self.maintenance_at),
             Mpm::Event(_) => None,
         };
@@ -127,9 +133,30 @@ impl Planner {
         maintenance.into_iter().chain(replacement).min()
     }
 
+    /// Whether a connection that waits should make a child start: none is idle, none is on its way, and there may be
+    /// one more.
+    pub(super) fn heeds_demand(&self, census: &Census, mpm: &Mpm) -> bool {
+        let could_take_it = |member: &Member| member.starting || member.idle_threads > 0;
+        mpm.on_demand()
+            && census.members.len() == self.wanted
+            && self.wanted < mpm.children_max()
+            && !census.members.iter().any(could_take_it)
+    }
+
+    /// A connection waits that is to be heeded.
+    pub(super) fn demand(&mut self) {
+        self.wanted += 1;
+    }
+
     /// A child has become ready.
     pub(super) fn ready(&mut self) {
+        self.proven = true;
         self.pace.ready();
+    }
+
+    /// Whether the pool can serve: a child has been ready, or it needs none to begin with.
+    pub(super) fn is_proven(&self) -> bool {
+        self.proven
     }
 
     /// A child could not start, and said so.
@@ -179,7 +206,10 @@ impl Planner {
             return None;
         }
         if idle > max {
-            self.wanted = self.wanted.saturating_sub(1).max(1);
+            // One that starts on demand is idle only until it has taken the connection that it was started for.
+            if !(mpm.on_demand() && census.starting() > 0) {
+                self.wanted = self.wanted.saturating_sub(1).max(usize::from(!mpm.on_demand()));
+            }
             self.spawn_rate = 1;
             return None;
         }

@@ -3,10 +3,12 @@
 
 use std::time::Instant;
 
+use super::children::Child;
+use super::generation::Generation;
 use super::preparation::{Preparation, Progress};
-use super::{Generation, Parent, Stage, descriptors};
+use super::{Parent, Stage, descriptors};
 use crate::control::Command;
-use crate::error::ServeError;
+use crate::error::{LoadError, ServeError};
 use crate::protocol::Application;
 use crate::settings::Settings;
 
@@ -24,9 +26,9 @@ pub(crate) enum How {
 ///            ▼     order                accepted, loaded           │
 ///          Idle ───────────► Preparing ───────────────────► (new generation)
 ///            ▲                                                     │
-///            │   a new child is ready: the old ones are let go     ▼
+///            │   every new pool is ready: the old ones are let go  ▼
 ///            └──────────────────────────────────────────────── Replacing
-///            └── no new child can start: the new generation is abandoned
+///            └── a new pool cannot start: the new generation is abandoned
 /// ```
 #[derive(Debug)]
 pub(crate) enum Reload {
@@ -84,13 +86,9 @@ impl<A: Application> Parent<'_, A> {
         match self.application.load(prepared) {
             Err(error) => self.refuse_reload(&error.into(), now),
             Ok(settings) => {
-                let settings = fit(settings, Some(&self.current.settings));
-                match self.listeners.open_missing(&settings) {
-                    Ok(()) => self.begin_generation(how, settings, now),
-                    Err(error) => {
-                        self.application.abandon();
-                        self.refuse_reload(&error, now);
-                    }
+                if let Err(error) = self.begin_generation(how, settings, now) {
+                    self.application.abandon();
+                    self.refuse_reload(&error, now);
                 }
             }
         }
@@ -101,31 +99,61 @@ impl<A: Application> Parent<'_, A> {
         self.end_reload(now);
     }
 
-    fn begin_generation(&mut self, how: How, settings: Settings, now: Instant) {
-        let active = self.children.active(self.current.number);
-        self.last_number = self.last_number.wrapping_add(1);
-        let next = Generation::taking_over(self.last_number, settings, active, now);
+    fn begin_generation(&mut self, how: How, settings: Settings, now: Instant) -> Result<(), ServeError> {
+        let settings = fit(settings, Some(&self.current.settings()))?;
+        let number = self.last_number.wrapping_add(1);
+        let next = Generation::taking_over(number, &settings, &self.current, &self.children, now);
+        self.make_room(&next)?;
+        self.listeners.open_missing(&settings)?;
+        self.last_number = number;
         let previous = std::mem::replace(&mut self.current, next);
         self.reload = Reload::Replacing { how, previous };
+        Ok(())
     }
 
-    /// A child of the current generation is ready: if it is the first one, lets go of the older generations.
+    /// Adds the slots that pools of the next generation need and older ones do not leave.
+    fn make_room(&mut self, next: &Generation) -> Result<(), ServeError> {
+        let missing = next.slots_needed(&self.children).saturating_sub(self.children.slots());
+        if missing > 0 {
+            let failed = |error| ServeError::System { what: "make the scoreboard larger", error };
+            self.scoreboard.grow(missing).map_err(failed)?;
+            self.children.grow_to(self.scoreboard.slots());
+        }
+        Ok(())
+    }
+
+    /// Every pool of the current generation can serve: lets go of the older generations, unless that is done already.
     pub(super) fn complete_reload(&mut self, now: Instant) {
         let Reload::Replacing { how, .. } = self.reload else { return };
         let current = self.current.number;
-        for (_, child) in self.children.iter_mut().filter(|(_, child)| child.generation != current) {
-            match how {
-                How::Gracefully if child.phase.is_active() => child.drain(Command::Drain),
-                How::Gracefully => {}
-                How::AtOnce => child.terminate(now),
-            }
-        }
         if how == How::AtOnce {
+            for (_, child) in self.children.iter_mut().filter(|(_, child)| child.origin.generation != current) {
+                child.terminate(now);
+            }
             self.scoreboard.reset_counters();
         }
-        self.listeners.close_others(&self.current.settings.listen);
-        tracing::info!("generation {current} is ready: {}", self.current.settings.mpm);
+        self.reload = Reload::Idle;
+        self.let_go_of_older();
+        tracing::info!("generation {current} is ready: {}", self.current.own().mpm);
         self.end_reload(now);
+    }
+
+    /// Drains what older generations have left: the server's own children at once, and those of other pools when
+    /// nobody speaks to them any more, or children of the current generation answer at the same addresses.
+    pub(super) fn let_go_of_older(&mut self) {
+        let Self { children, current, listeners, .. } = self;
+        let is_older = |child: &Child| child.origin.generation != current.number;
+        let spoken_to = children.iter().any(|(_, child)| is_older(child) && child.origin.is_own());
+        for (_, child) in children.iter_mut().filter(|(_, child)| is_older(child) && child.phase.is_active()) {
+            let replaced = child.origin.listen.iter().all(|address| current.listens_on(address));
+            if child.origin.is_own() || replaced || !spoken_to {
+                child.drain(Command::Drain);
+            }
+        }
+        listeners.close_unless(|address| {
+            let is_held = |child: &Child| child.phase.is_active() && child.origin.listen.contains(address);
+            current.listens_on(address) || children.iter().any(|(_, child)| is_held(child))
+        });
     }
 
     /// The current generation cannot start: goes back to the previous one, if that still serves.
@@ -133,11 +161,13 @@ impl<A: Application> Parent<'_, A> {
         match std::mem::replace(&mut self.reload, Reload::Idle) {
             Reload::Replacing { previous, .. } => {
                 let abandoned = std::mem::replace(&mut self.current, previous);
-                for (_, child) in self.children.iter_mut().filter(|(_, child)| child.generation == abandoned.number) {
+                for (_, child) in
+                    self.children.iter_mut().filter(|(_, child)| child.origin.generation == abandoned.number)
+                {
                     child.terminate(now);
                 }
                 self.application.abandon();
-                self.listeners.close_others(&self.current.settings.listen);
+                self.let_go_of_older();
                 let serving = self.current.number;
                 tracing::error!("reload failed, generation {serving} goes on serving: {reason}");
                 self.end_reload(now);
@@ -170,7 +200,11 @@ impl<A: Application> Parent<'_, A> {
 
 /// Makes settings fit themselves and, at a reload, what cannot change while the server runs; says what it changed.
 /// Makes the limit of descriptors fit the settings.
-pub(super) fn fit(settings: Settings, running: Option<&Settings>) -> Settings {
+///
+/// # Errors
+/// They cannot be served at all.
+pub(super) fn fit(settings: Settings, running: Option<&Settings>) -> Result<Settings, LoadError> {
+    settings.check()?;
     let (settings, kept) = match running {
         Some(running) => settings.kept_from(running),
         None => (settings, Vec::new()),
@@ -180,5 +214,5 @@ pub(super) fn fit(settings: Settings, running: Option<&Settings>) -> Settings {
         tracing::warn!("{correction}");
     }
     descriptors::provide(&settings);
-    settings
+    Ok(settings)
 }

@@ -3,11 +3,12 @@
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Command, Stdio};
+use std::rc::Rc;
 use std::time::Instant;
 
 use nix::unistd::{ForkResult, fork};
 
-use super::children::{Child, Link};
+use super::children::{Child, Link, Origin};
 use super::phase::Phase;
 use crate::control::{self, ControlChild};
 use crate::signal;
@@ -19,14 +20,14 @@ pub(crate) enum Forked {
     Child(ControlChild),
 }
 
-/// Forks a child of `generation`.
+/// Forks a child of a pool.
 ///
 /// In the child the signals are a child's already, and the parent's state is there as a copy: the caller drops it,
 /// and with it every descriptor that is none of a child's business.
 ///
 /// # Errors
 /// Descriptors, processes or memory are out. Only the parent returns these.
-pub(super) fn fork_child(generation: u32, now: Instant) -> io::Result<Forked> {
+pub(super) fn fork_child(origin: &Rc<Origin>, now: Instant) -> io::Result<Forked> {
     let (parent_end, child_end) = control::pair()?;
     // SAFETY: a forked process may do anything only if no other thread was running, which could have held a lock.
     // The parent never starts one, and `serve` requires that none runs when it is called.
@@ -35,7 +36,7 @@ pub(super) fn fork_child(generation: u32, now: Instant) -> io::Result<Forked> {
             drop(child_end);
             Ok(Forked::Parent(Child {
                 pid: child,
-                generation,
+                origin: Rc::clone(origin),
                 phase: Phase::Starting { since: now },
                 link: Link::Open(parent_end),
             }))

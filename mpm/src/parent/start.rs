@@ -9,15 +9,15 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::children::Children;
+use super::generation::Generation;
 use super::listeners::Listeners;
 use super::preparation::{Preparation, Progress};
 use super::reload::{How, Reload, fit};
-use super::{Generation, Parent, Stage};
+use super::{Parent, Stage};
 use crate::error::ServeError;
 use crate::pid_file::PidFile;
 use crate::protocol::Application;
 use crate::scoreboard::Scoreboard;
-use crate::settings::Settings;
 use crate::signal::{Order, Signals};
 
 /// What the first preparation came to.
@@ -38,8 +38,11 @@ pub(super) fn start<A: Application>(application: &mut A) -> Result<Option<Parent
             Prepared::Stopped => return Ok(None),
         },
     };
-    let settings = fit(application.load(&output)?, None);
-    let scoreboard = scoreboard_for(&settings)?;
+    let settings = fit(application.load(&output)?, None)?;
+    let generation = Generation::first(&settings, Instant::now());
+    let children = Children::new(generation.slots_needed(&Children::new(0)));
+    let scoreboard = Scoreboard::new(children.slots(), generation.own().mpm.thread_limit())
+        .map_err(|error| ServeError::System { what: "make a scoreboard of this size", error })?;
     let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
     let mut listeners = Listeners::default();
     if let Err(error) = listeners.open_missing(&settings) {
@@ -48,27 +51,22 @@ pub(super) fn start<A: Application>(application: &mut A) -> Result<Option<Parent
         }
         return Err(error);
     }
-    tracing::info!("serving with {}", settings.mpm);
+    for pool in &generation.pools {
+        tracing::info!("{}serving with {}", pool.origin, pool.mpm);
+    }
     Ok(Some(Parent {
         application,
         signals,
-        children: Children::new(scoreboard.slots()),
+        children,
         scoreboard,
         listeners,
         pid_file,
-        current: Generation::first(settings, Instant::now()),
+        current: generation,
         last_number: 0,
         stage: Stage::Opening,
         reload: Reload::Idle,
         reload_next,
     }))
-}
-
-/// Room for the children of two generations, so that the new one can start while the old one serves.
-fn scoreboard_for(settings: &Settings) -> Result<Scoreboard, ServeError> {
-    let mpm = &settings.mpm;
-    Scoreboard::new(mpm.server_limit().saturating_mul(2), mpm.thread_limit())
-        .map_err(|error| ServeError::System { what: "make a scoreboard of this size", error })
 }
 
 /// Waits for the first preparation and for signals. There is nothing else to do yet.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::Parent;
+use super::reload::Reload;
 use crate::control::Command;
 use crate::error::ServeError;
 use crate::protocol::Application;
@@ -19,7 +20,7 @@ pub(crate) enum Stage {
     /// No child has ever been ready.
     Opening,
     Serving,
-    /// Nothing new is taken; children finish what is open.
+    /// Nothing new is taken; children finish what is open: first the server's own, then those that they speak to.
     Finishing {
         /// GracefulShutdownTimeout; `None`: for ever.
         until: Option<Instant>,
@@ -53,15 +54,36 @@ impl<A: Application> Parent<'_, A> {
             return;
         }
         tracing::info!("stopping gracefully");
-        let timeout = self.current.settings.mpm.common().graceful_shutdown_timeout;
+        let timeout = self.current.own().mpm.common().graceful_shutdown_timeout;
         self.stage = Stage::Finishing { until: (!timeout.is_zero()).then(|| now + timeout) };
         self.cancel_reload();
-        for (_, child) in self.children.iter_mut() {
+        for (_, child) in self.children.iter_mut().filter(|(_, child)| child.origin.is_own()) {
             child.drain(Command::Stop);
         }
         // Another server may take the addresses and the pid file over while this one finishes.
-        self.listeners.close();
+        let Self { children, current, listeners, .. } = self;
+        listeners.close_unless(|address| {
+            let others = current.pools.iter().map(|pool| &pool.origin);
+            let others =
+                others.chain(children.iter().map(|(_, child)| &child.origin)).filter(|origin| !origin.is_own());
+            others.into_iter().any(|origin| origin.listen.contains(address))
+        });
         self.remove_pid_file();
+    }
+
+    /// Tells children to drain whose time has come now that others have ended: those of pools that only the server's
+    /// own children speak to.
+    pub(super) fn let_go(&mut self) {
+        match (&self.stage, &self.reload) {
+            (Stage::Serving, Reload::Idle | Reload::Preparing { .. }) => self.let_go_of_older(),
+            (Stage::Finishing { .. }, _) if !self.children.iter().any(|(_, child)| child.origin.is_own()) => {
+                for (_, child) in self.children.iter_mut().filter(|(_, child)| child.phase.is_active()) {
+                    child.drain(Command::Stop);
+                }
+                self.listeners.close();
+            }
+            (Stage::Opening | Stage::Serving | Stage::Finishing { .. } | Stage::Ending { .. }, _) => {}
+        }
     }
 
     /// Ends the server at once. `failure` is what [`serve`](crate::serve) will answer with.

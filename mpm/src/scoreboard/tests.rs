@@ -8,14 +8,15 @@ use super::*;
 
 /// Writes what a child that was taken over might write: any number into any field of every line.
 fn scribble(board: &Scoreboard, mut number: impl FnMut() -> u64) {
-    for line in board.children {
+    for line in board.sheets.iter().flat_map(|sheet| sheet.children) {
         line.status.store(number() as u32, Relaxed);
         line.pid.store(number() as i32, Relaxed);
         line.generation.store(number() as u32, Relaxed);
+        line.pool.store(number() as u32, Relaxed);
         line.accepting.store(number() as u32, Relaxed);
         line.started_at_secs.store(number(), Relaxed);
     }
-    for line in board.threads {
+    for line in board.sheets.iter().flat_map(|sheet| sheet.threads) {
         for field in [&line.status, &line.reading, &line.writing, &line.idle, &line.waiting, &line.lingering] {
             field.store(number() as u32, Relaxed);
         }
@@ -74,7 +75,7 @@ fn lines_do_not_touch_each_other() {
 #[test]
 fn a_dead_child_leaves_its_counts_and_nothing_else() {
     let board = Scoreboard::new(1, 1).unwrap();
-    board.child(0).begin(4);
+    board.child(0).begin(4, 0);
     board.child(0).set_ready();
     board.child(0).set_accepting(true);
     board.thread(0, 0).set_status(Status::BusyWrite);
@@ -99,6 +100,33 @@ fn idle_threads_are_those_up_to_ready() {
     assert_eq!(board.idle_threads(0, 4), 2);
     assert_eq!(board.idle_threads(0, 2), 1);
     assert_eq!(board.idle_threads(0, 1000), 2);
+}
+
+#[test]
+fn a_board_that_grows_keeps_its_lines_and_adds_others() {
+    let mut board = Scoreboard::new(2, 2).unwrap();
+    board.thread(1, 1).count_request();
+    let before = board.clone();
+    board.grow(3).unwrap();
+    assert_eq!((before.slots(), board.slots()), (2, 5));
+    assert_eq!(board.thread(1, 1).read().requests, 1);
+    board.child(2).begin(7, 3);
+    board.thread(2, 0).add_bytes(5);
+    let first = board.child(2).read();
+    assert_eq!((first.generation, first.pool, board.thread(2, 0).read().bytes), (7, 3, 5));
+    assert_eq!(board.child(4).read().status, ChildStatus::Dead);
+    board.mark_dead(2);
+    assert_eq!(board.child(2).read().status, ChildStatus::Dead);
+    board.reset_counters();
+    assert_eq!((board.thread(1, 1).read().requests, board.thread(2, 0).read().bytes), (0, 0));
+}
+
+#[test]
+#[should_panic(expected = "slot 5 is not on the scoreboard")]
+fn a_slot_behind_the_last_sheet_is_refused() {
+    let mut board = Scoreboard::new(2, 1).unwrap();
+    board.grow(3).unwrap();
+    let _ = board.child(5);
 }
 
 #[test]

@@ -19,6 +19,7 @@ impl Default for Prefork {
     fn default() -> Self {
         Self {
             common: Common::default(),
+            on_demand: false,
             start_servers: 5,
             min_spare_servers: 5,
             max_spare_servers: 10,

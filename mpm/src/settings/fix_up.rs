@@ -4,6 +4,7 @@
 use std::fmt::Display;
 
 use super::{Common, Correction, Event, ListenAddress, Mpm, Prefork, Settings, Worker, defaults};
+use crate::error::LoadError;
 
 /// Apache's MAX_SERVER_LIMIT and MAX_THREAD_LIMIT.
 const PREFORK_SERVER_LIMIT_MAX: usize = 200_000;
@@ -15,22 +16,60 @@ impl Settings {
     /// Makes the directives fit each other, and says what had to be changed. Correcting twice changes nothing more.
     #[must_use]
     pub fn corrected(mut self) -> (Self, Vec<Correction>) {
-        let mut log = Log::default();
-        log.unique(&mut self.listen);
-        match &mut self.mpm {
-            Mpm::Prefork(prefork) => correct_prefork(prefork, &mut log),
-            Mpm::Worker(worker) => correct_worker(worker, &mut log),
-            Mpm::Event(event) => correct_event(event, &mut log),
+        let mut corrections = Vec::new();
+        let mut thread_limit = usize::MAX;
+        for (index, pool) in self.pools.iter_mut().enumerate() {
+            let mut log = Log::default();
+            log.unique(&mut pool.listen);
+            log.lower_thread_limit(&mut pool.mpm, thread_limit);
+            pool.mpm.correct(&mut log);
+            if index == 0 {
+                thread_limit = pool.mpm.thread_limit();
+                corrections.append(&mut log.corrections);
+            } else {
+                let named = |correction: Correction| Correction(format!("pool {}: {correction}", pool.name));
+                corrections.extend(log.corrections.into_iter().map(named));
+            }
         }
-        (self, log.corrections)
+        (self, corrections)
     }
 
-    /// Keeps what cannot change while a server runs (the MPM, server_limit, thread_limit, the pid file) as it is in
-    /// `running`, and says what was kept.
+    /// Looks whether these are settings that can be served at all.
+    ///
+    /// # Errors
+    /// There is no pool, one has no address, two have a name or an address in common, or the server's own starts on
+    /// demand.
+    pub(crate) fn check(&self) -> Result<(), LoadError> {
+        match self.pools.first() {
+            None => return Err(LoadError("there is no pool of children".to_owned())),
+            Some(own) if own.mpm.on_demand() => {
+                return Err(LoadError("the server's own pool cannot start on demand".to_owned()));
+            }
+            Some(_) => {}
+        }
+        for (index, pool) in self.pools.iter().enumerate() {
+            if pool.listen.is_empty() {
+                let whose = if index == 0 { String::new() } else { format!(" of pool {}", pool.name) };
+                return Err(LoadError(format!("no address to listen on{whose}: name at least one in listen")));
+            }
+            for other in &self.pools[..index] {
+                if other.name == pool.name {
+                    return Err(LoadError(format!("there are two pools {}", pool.name)));
+                }
+                if let Some(both) = pool.listen.iter().find(|address| other.listen.contains(address)) {
+                    return Err(LoadError(format!("pools {} and {} both listen on {both}", other.name, pool.name)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps what cannot change while a server runs as it is in `running`, and says what was kept: the pid file and,
+    /// of the server's own pool, the MPM, server_limit and thread_limit. Both have passed [`check`](Self::check).
     #[must_use]
     pub(crate) fn kept_from(mut self, running: &Settings) -> (Self, Vec<Correction>) {
         let mut log = Log::default();
-        match (&mut self.mpm, &running.mpm) {
+        match (&mut self.pools[0].mpm, &running.pools[0].mpm) {
             (Mpm::Prefork(new), Mpm::Prefork(old)) => {
                 log.keep("server_limit", &mut new.server_limit, old.server_limit);
             }
@@ -55,6 +94,24 @@ impl Settings {
     }
 }
 
+impl Mpm {
+    /// As [`Settings::corrected`], for one way to serve.
+    #[must_use]
+    pub fn corrected(mut self) -> (Self, Vec<Correction>) {
+        let mut log = Log::default();
+        self.correct(&mut log);
+        (self, log.corrections)
+    }
+
+    fn correct(&mut self, log: &mut Log) {
+        match self {
+            Mpm::Prefork(prefork) => correct_prefork(prefork, log),
+            Mpm::Worker(worker) => correct_worker(worker, log),
+            Mpm::Event(event) => correct_event(event, log),
+        }
+    }
+}
+
 fn shown(settings: &Settings) -> String {
     settings.pid_file.as_deref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
 }
@@ -67,17 +124,19 @@ fn correct_common(common: &mut Common, log: &mut Log) {
 }
 
 fn correct_prefork(prefork: &mut Prefork, log: &mut Log) {
-    let Prefork { common, start_servers, min_spare_servers, max_spare_servers, server_limit, max_request_workers } =
-        prefork;
-    correct_common(common, log);
+    correct_common(&mut prefork.common, log);
+    let Prefork { on_demand, start_servers, min_spare_servers, max_spare_servers, .. } = prefork;
+    let Prefork { server_limit, max_request_workers, .. } = prefork;
+    let least = usize::from(!*on_demand);
     log.at_least("server_limit", server_limit, 1);
     log.at_most("server_limit", server_limit, PREFORK_SERVER_LIMIT_MAX, "is possible");
     log.at_least("max_request_workers", max_request_workers, 1);
     log.at_most("max_request_workers", max_request_workers, *server_limit, "server_limit allows");
-    log.at_least("start_servers", start_servers, 1);
+    log.at_least("start_servers", start_servers, least);
     log.at_most("start_servers", start_servers, *max_request_workers, "max_request_workers allows");
-    log.at_least("min_spare_servers", min_spare_servers, 1);
-    let above_min = min_spare_servers.saturating_add(1);
+    log.at_least("min_spare_servers", min_spare_servers, least);
+    // With as many, ending one child would make one start. Without a minimum nothing is started for want of spares.
+    let above_min = if *min_spare_servers == 0 { 0 } else { min_spare_servers.saturating_add(1) };
     if *max_spare_servers < above_min {
         log.note(format!(
             "max_spare_servers is {max_spare_servers} but min_spare_servers is {min_spare_servers}: \
@@ -186,6 +245,16 @@ impl Log {
             self.note(format!("{name} is {value} but at most {max} {why}: {max} is used"));
             *value = max;
         }
+    }
+
+    /// The scoreboard has so many lines for each child, whatever its pool.
+    fn lower_thread_limit(&mut self, mpm: &mut Mpm, lines: usize) {
+        let thread_limit = match mpm {
+            Mpm::Prefork(_) => return,
+            Mpm::Worker(worker) => &mut worker.thread_limit,
+            Mpm::Event(event) => &mut event.thread_limit,
+        };
+        self.at_most("thread_limit", thread_limit, lines, "the server's own pool allows");
     }
 
     fn unique(&mut self, addresses: &mut Vec<ListenAddress>) {

@@ -23,7 +23,7 @@ fn addresses_to_listen_on_are_checked() {
         "[server]\nlisten = [\n  \"[::1]:80\",\n  \"127.0.0.1:80\",\n  \"[0:0::1]:80\",\n]\n",
         &["guesthouse.toml:5: listen: [::1]:80 stands already on line 3: remove one of them"],
     );
-    let listen = config("[server]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n").mpm.listen;
+    let listen = config("[server]\nlisten = [\"127.0.0.1:0\", \"127.0.0.1:0\"]\n").mpm.pools.remove(0).listen;
     assert_eq!(listen.len(), 2);
 }
 
@@ -125,10 +125,10 @@ fn limits_of_a_request_are_bounded() {
 fn the_table_of_the_chosen_mpm_is_used_and_the_others_are_checked() {
     let text =
         "[server]\nmpm = \"worker\"\n[worker]\nstart_servers = 2\nlisten_backlog = 7\n[event]\nstart_servers = 3\n";
-    let Mpm::Worker(worker) = config(text).mpm.mpm else { panic!("not the worker") };
+    let Mpm::Worker(worker) = config(text).mpm.pools.remove(0).mpm else { panic!("not the worker") };
     assert_eq!((worker.start_servers, worker.common.listen_backlog), (2, 7));
     assert_eq!(worker.threads_per_child, Worker::default().threads_per_child);
-    assert_eq!(config("[server]\nmpm = \"prefork\"\n").mpm.mpm, Mpm::Prefork(Prefork::default()));
+    assert_eq!(config("[server]\nmpm = \"prefork\"\n").mpm.pools.remove(0).mpm, Mpm::Prefork(Prefork::default()));
     for header in ["[prefork]", "[worker]", "[event]"] {
         assert_each(
             header,
@@ -163,7 +163,7 @@ fn apaches_fix_ups_are_warnings_with_their_line() {
     let route = "[[route]]\npath = \"/\"\ntext = \"\"\n";
     let text = format!("{route}[prefork]\nmin_spare_servers = 5\nmax_spare_servers = 3\n[server]\nmpm = \"prefork\"\n");
     let (config, warnings) = checked(&text).unwrap();
-    let Mpm::Prefork(prefork) = config.mpm.mpm else { panic!("not prefork") };
+    let Mpm::Prefork(prefork) = &config.mpm.pools[0].mpm else { panic!("not prefork") };
     assert_eq!(prefork.max_spare_servers, 6);
     let [warning] = &warnings[..] else { panic!("{warnings:?}") };
     assert_eq!(warning.line, Some(6));

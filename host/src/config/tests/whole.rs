@@ -29,8 +29,11 @@ fn the_example_is_read_as_it_is_meant() {
             },
         },
         mpm: Settings {
-            listen: vec![ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())],
-            mpm: Mpm::Event(Event { start_servers: 1, threads_per_child: 2, ..Event::default() }),
+            pools: vec![Pool {
+                name: String::from("server"),
+                listen: vec![ListenAddress::Tcp("127.0.0.1:8080".parse().unwrap())],
+                mpm: Mpm::Event(Event { start_servers: 1, threads_per_child: 2, ..Event::default() }),
+            }],
             pid_file: Some(PathBuf::from("/etc/run/guesthouse.pid")),
         },
         modules: vec![Module {

@@ -3,12 +3,18 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::settings::{Event, Prefork, Settings, Worker};
+use crate::settings::{Event, Prefork, Worker};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn prefork() -> Mpm {
     Mpm::Prefork(Prefork { max_request_workers: 100, ..Prefork::default() })
+}
+
+fn on_demand(max_request_workers: usize, max_spare_servers: usize) -> Mpm {
+    let (on_demand, start_servers, min_spare_servers) = (true, 0, 0);
+    let limits = Prefork { max_request_workers, ..Prefork::default() };
+    Mpm::Prefork(Prefork { on_demand, start_servers, min_spare_servers, max_spare_servers, ..limits })
 }
 
 /// Children in the slots from 0, of which the first have so many idle threads.
@@ -172,6 +178,59 @@ fn a_generation_takes_over_with_as_many_children_as_serve() {
     assert_eq!(planner.plan(&census(0, &[]), &event, now), [Action::Spawn(2)]);
 }
 
+#[test]
+fn a_pool_on_demand_has_no_child_and_sleeps_until_a_connection_waits() {
+    let (now, mpm) = (Instant::now(), on_demand(4, 0));
+    let mut planner = Planner::new(&mpm, now);
+    assert!(planner.is_proven());
+    assert_eq!(planner.plan(&census(0, &[]), &mpm, now), []);
+    assert_eq!(planner.due_at(&census(0, &[]), &mpm, now), None);
+    assert!(planner.heeds_demand(&census(0, &[]), &mpm));
+    planner.demand();
+    assert!(!planner.heeds_demand(&census(0, &[]), &mpm), "one connection is heeded once");
+    // Spare maintenance is overdue: it must not take back what was just asked for.
+    assert_eq!(planner.plan(&census(0, &[]), &mpm, now + SECOND * 60), [Action::Spawn(1)]);
+}
+
+#[test]
+fn demand_is_heeded_while_no_child_is_idle_up_to_the_limit() {
+    let (now, mpm) = (Instant::now(), on_demand(2, 1));
+    let mut planner = Planner::new(&mpm, now);
+    planner.demand();
+    let mut one = census(1, &[0]);
+    one.members[0].starting = true;
+    assert!(!planner.heeds_demand(&one, &mpm), "one is on its way");
+    assert!(!planner.heeds_demand(&census(1, &[1]), &mpm), "an idle one will take it");
+    assert!(planner.heeds_demand(&census(1, &[0]), &mpm));
+    planner.demand();
+    assert_eq!(planner.plan(&census(1, &[0]), &mpm, now), [Action::Spawn(1)]);
+    assert!(!planner.heeds_demand(&census(2, &[0, 0]), &mpm), "max_request_workers is reached");
+    assert!(!Planner::new(&prefork(), now).heeds_demand(&census(5, &[0]), &prefork()), "spares are there for that");
+}
+
+#[test]
+fn children_on_demand_are_ended_one_a_second_when_they_are_idle_down_to_none() {
+    let (now, mpm) = (Instant::now(), on_demand(4, 0));
+    let mut planner = Planner::taking_over(&mpm, 2, now);
+    assert!(!planner.is_proven(), "what serves now must be able to serve then");
+    let mut starting = census(2, &[0, 1]);
+    starting.members[1].starting = true;
+    assert_eq!(planner.plan(&starting, &mpm, now + SECOND), [], "it was started for a connection");
+    assert_eq!(planner.plan(&census(2, &[1, 1]), &mpm, now + SECOND * 2), [Action::Drain(1)]);
+    assert_eq!(planner.plan(&census(1, &[1]), &mpm, now + SECOND * 3), [Action::Drain(0)]);
+    assert_eq!(planner.due_at(&census(0, &[]), &mpm, now + SECOND * 3), None);
+}
+
+#[test]
+fn a_pool_is_proven_by_its_first_child_that_is_ready() {
+    let now = Instant::now();
+    let mut planner = Planner::new(&prefork(), now);
+    assert!(!planner.is_proven());
+    planner.ready();
+    planner.failed_start(now);
+    assert!(planner.is_proven());
+}
+
 /// A model of the children, which claim whatever they like to.
 #[derive(Debug, Clone)]
 enum Happening {
@@ -185,6 +244,7 @@ enum Happening {
     OthersHold {
         slots: usize,
     },
+    ConnectionWaits,
 }
 
 fn any_happening() -> impl Strategy<Value = Happening> {
@@ -194,14 +254,16 @@ fn any_happening() -> impl Strategy<Value = Happening> {
         2 => (any::<usize>(), death).prop_map(|(nth, death)| Happening::Death { nth, death }),
         1 => Just(Happening::ForkFails),
         1 => (0usize..60).prop_map(|slots| Happening::OthersHold { slots }),
+        2 => Just(Happening::ConnectionWaits),
     ]
 }
 
 fn any_settings() -> impl Strategy<Value = Mpm> {
-    (0..3, 0usize..60, 0usize..40, 0usize..80, 0usize..30, 0usize..200).prop_map(
+    (0..4, 0usize..60, 0usize..40, 0usize..80, 0usize..30, 0usize..200).prop_map(
         |(kind, start, min, max, limit, most)| {
             let mpm = match kind {
-                0 => Mpm::Prefork(Prefork {
+                0 | 1 => Mpm::Prefork(Prefork {
+                    on_demand: kind == 1,
                     start_servers: start,
                     min_spare_servers: min,
                     max_spare_servers: max,
@@ -209,7 +271,7 @@ fn any_settings() -> impl Strategy<Value = Mpm> {
                     max_request_workers: most,
                     ..Prefork::default()
                 }),
-                1 => Mpm::Worker(Worker {
+                2 => Mpm::Worker(Worker {
                     start_servers: start,
                     min_spare_threads: min,
                     max_spare_threads: max,
@@ -220,7 +282,7 @@ fn any_settings() -> impl Strategy<Value = Mpm> {
                 }),
                 _ => Mpm::Event(Event { start_servers: start, server_limit: limit, ..Event::default() }),
             };
-            Settings { listen: vec![], mpm, pid_file: None }.corrected().0.mpm
+            mpm.corrected().0
         },
     )
 }
@@ -237,7 +299,7 @@ proptest! {
         let mut planner = Planner::new(&mpm, now);
         let slots = mpm.server_limit() * 2;
         let (mut children, mut others): (Vec<usize>, usize) = (vec![], 0);
-        let mut claims = vec![];
+        let (mut claims, mut connection_waits) = (vec![], false);
         for happening in happenings {
             match happening {
                 Happening::Second(claimed) => (now, claims) = (now + SECOND, claimed),
@@ -249,6 +311,7 @@ proptest! {
                 }
                 Happening::ForkFails => planner.shortage(now),
                 Happening::OthersHold { slots: held } => others = held.min(slots - children.len()),
+                Happening::ConnectionWaits => connection_waits = true,
             }
             let threads = mpm.threads_per_child();
             let members = children.iter().enumerate().map(|(index, &slot)| {
@@ -256,6 +319,9 @@ proptest! {
                 Member { slot, starting: false, idle_threads: claimed.min(threads) }
             });
             let census = Census { members: members.collect(), free_slots: slots - children.len() - others };
+            if std::mem::take(&mut connection_waits) && planner.heeds_demand(&census, &mpm) {
+                planner.demand();
+            }
             let (mut spawned, mut drained) = (0, 0);
             for action in planner.plan(&census, &mpm, now) {
                 match action {
@@ -276,7 +342,7 @@ proptest! {
             prop_assert!(spawned == 0 || drained == 0, "starts and ends children in one pass");
             prop_assert!(drained <= 1);
             prop_assert!(children.len() <= mpm.children_max());
-            prop_assert!(planner.wanted >= 1 && planner.wanted <= mpm.children_max());
+            prop_assert!(planner.wanted >= usize::from(!mpm.on_demand()) && planner.wanted <= mpm.children_max());
         }
     }
 

@@ -1,160 +1,18 @@
 //! What the parent does at starts, reloads, deaths and stops, seen from outside: the `staged` example does what a
-//! file tells it, and the tests speak signals, sockets and log lines.
+//! file tells it, and the tests speak signals, sockets and log lines. Several pools side by side are tested in `pools`.
 
-use std::ffi::OsStr;
+mod harness;
+mod pools;
+
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::mpsc::{self, Receiver};
-use std::thread;
+use std::io::Read;
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
+use harness::{MPMS, Server, greeted, greeting, greeting_at, is_alive, wait_until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-
-/// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
-const MPMS: [&str; 3] = ["prefork", "worker", "event"];
-
-struct Server {
-    process: Child,
-    log: Receiver<String>,
-    folder: PathBuf,
-}
-
-/// What a child says to a connection.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Greeting {
-    word: String,
-    pid: i32,
-    generation: u32,
-}
-
-impl Server {
-    /// Starts a server with such a script, without waiting for it.
-    fn start(script: &str) -> Self {
-        Self::start_by(&[], script)
-    }
-
-    /// Starts a server by way of a command that executes what is appended to it.
-    fn start_by(command: &[&str], script: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("mpm-parent-{}-{number}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
-        fs::write(folder.join("script"), script.replace("FOLDER", folder.to_str().unwrap())).unwrap();
-        let staged = example("staged");
-        let words: Vec<&OsStr> = command.iter().map(OsStr::new).chain([staged.as_os_str()]).collect();
-        let mut process =
-            Command::new(words[0]).args(&words[1..]).arg(folder.join("script")).stderr(Stdio::piped()).spawn().unwrap();
-        let stderr = BufReader::new(process.stderr.take().unwrap());
-        let (sender, log) = mpsc::channel();
-        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Self { process, log, folder }
-    }
-
-    /// Starts a server on a free port and waits until it is ready.
-    fn ready(script: &str) -> (Self, SocketAddr) {
-        let server = Self::start(&format!("listen 127.0.0.1:0\n{script}"));
-        let address = server.address();
-        server.wait_for(" ready");
-        (server, address)
-    }
-
-    fn address(&self) -> SocketAddr {
-        self.wait_for("listening on ").rsplit(' ').next().unwrap().parse().unwrap()
-    }
-
-    /// The next line of the log with these words.
-    fn wait_for(&self, words: &str) -> String {
-        let limit = Instant::now() + PATIENCE;
-        let mut seen = Vec::new();
-        loop {
-            match self.log.recv_timeout(limit.saturating_duration_since(Instant::now())) {
-                Ok(line) if line.contains(words) => return line,
-                Ok(line) => seen.push(line),
-                Err(error) => panic!("{error}: no line with {words:?}, only\n{}", seen.join("\n")),
-            }
-        }
-    }
-
-    fn rewrite(&self, script: &str) {
-        fs::write(self.folder.join("script"), script).unwrap();
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.process.id().cast_signed()), signal).unwrap();
-    }
-
-    fn wait_for_end(&mut self) -> ExitStatus {
-        wait_until("the server has ended", || self.process.try_wait().unwrap())
-    }
-
-    /// The children that live, zombies not counted.
-    fn children(&self) -> Vec<i32> {
-        let parent = self.process.id();
-        let children = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).unwrap_or_default();
-        children.split_whitespace().map(|pid| pid.parse().unwrap()).filter(|pid| is_alive(*pid)).collect()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-        let _ = fs::remove_dir_all(&self.folder);
-    }
-}
-
-/// Examples are built beside the tests.
-fn example(name: &str) -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let path = test.ancestors().nth(2).unwrap().join("examples").join(name);
-    assert!(
-        path.exists(),
-        "{} is not built: cargo test builds it unless told to run one test file only",
-        path.display()
-    );
-    path
-}
-
-fn is_alive(pid: i32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
-}
-
-fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let limit = Instant::now() + PATIENCE;
-    while Instant::now() < limit {
-        if let Some(found) = look() {
-            return found;
-        }
-        thread::sleep(Duration::from_millis(2));
-    }
-    panic!("it did not come about that {what}");
-}
-
-/// A connection that was greeted and is held open.
-fn greeted(address: SocketAddr) -> (Greeting, TcpStream) {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    (read_greeting(&stream), stream)
-}
-
-fn read_greeting(stream: impl Read) -> Greeting {
-    let mut line = String::new();
-    BufReader::new(stream).read_line(&mut line).unwrap();
-    let mut words = line.split_whitespace();
-    let mut word = || words.next().unwrap_or_else(|| panic!("not a greeting: {line:?}"));
-    Greeting { word: word().to_owned(), pid: word().parse().unwrap(), generation: word().parse().unwrap() }
-}
-
-fn greeting(address: SocketAddr) -> Greeting {
-    greeted(address).0
-}
 
 #[test]
 fn children_serve_and_term_ends_them_all() {
@@ -331,22 +189,15 @@ fn a_reload_that_is_ordered_during_another_one_follows_it() {
 #[test]
 fn a_reload_opens_and_closes_addresses() {
     let (server, first) = Server::ready("say old");
-    server.rewrite("listen unix:FOLDER/socket".replace("FOLDER", server.folder.to_str().unwrap()).as_str());
+    server.rewrite("listen unix:FOLDER/socket\nsay new");
     server.signal(Signal::SIGUSR1);
     server.wait_for("generation 1 is ready");
     let socket = server.folder.join("socket");
-    assert_eq!(read_greeting_at(&socket).generation, 1);
+    assert_eq!(greeting_at(&socket).generation, 1);
     wait_until("the old address is closed", || TcpStream::connect(first).err());
     server.signal(Signal::SIGTERM);
     server.wait_for(" stopped");
     assert!(!socket.exists());
-}
-
-fn read_greeting_at(socket: &Path) -> Greeting {
-    // The script has no word: one is put before the pid.
-    let mut line = String::new();
-    BufReader::new(UnixStream::connect(socket).unwrap()).read_line(&mut line).unwrap();
-    read_greeting(format!("word {line}").as_bytes())
 }
 
 #[test]
@@ -390,12 +241,23 @@ fn a_second_server_is_kept_out_and_a_killed_one_is_no_obstacle() {
 
     let orphans = first.children();
     assert_eq!(orphans.len(), 2);
+    // A child that was forked just now still holds what its parent does.
+    wait_until("the children have let go of the pid file", || {
+        let holds = |pid: &i32| {
+            fs::read_dir(format!("/proc/{pid}/fd")).unwrap().any(|fd| is_link_to(&fd.unwrap().path(), &pid_file))
+        };
+        (!orphans.iter().any(holds)).then_some(())
+    });
     first.signal(Signal::SIGKILL);
     first.wait_for_end();
     // At once: its children may still live, but they do not hold the lock.
     let third = Server::start(&script);
     third.wait_for(" ready");
     wait_until("the orphans have ended", || (!orphans.iter().any(|pid| is_alive(*pid))).then_some(()));
+}
+
+fn is_link_to(link: &Path, target: &Path) -> bool {
+    fs::read_link(link).is_ok_and(|found| found == target)
 }
 
 #[test]

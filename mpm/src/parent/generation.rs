@@ -1,0 +1,201 @@
+//! A generation: the pools that one reading of the configuration names, with a plan for each. Nothing here acts.
+
+use std::path::PathBuf;
+use std::rc::Rc;
+use std::time::Instant;
+
+use super::children::{Children, Origin};
+use super::plan::{Census, Planner};
+use crate::scoreboard::Scoreboard;
+use crate::settings::{self, ListenAddress, Mpm, Settings};
+
+/// Children that are started from one load, and the plans for them.
+#[derive(Debug)]
+pub(crate) struct Generation {
+    /// 0 at first; never used twice, not even after a generation was abandoned.
+    pub(super) number: u32,
+    /// As in [`Settings::pools`]: the first one is the server's own.
+    pub(super) pools: Vec<Pool>,
+    pid_file: Option<PathBuf>,
+}
+
+/// One pool of a generation.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    pub(super) origin: Rc<Origin>,
+    pub(super) mpm: Mpm,
+    pub(super) planner: Planner,
+    /// Slots that children of the pool may have, older generations included: room for the new ones beside the old.
+    slots: usize,
+}
+
+impl Generation {
+    pub(super) fn first(settings: &Settings, now: Instant) -> Self {
+        Self::of(0, settings, |origin, mpm| Pool {
+            origin: Rc::new(origin),
+            planner: Planner::new(mpm, now),
+            slots: mpm.server_limit().saturating_mul(2),
+            mpm: mpm.clone(),
+        })
+    }
+
+    /// Each pool takes over from the one that has its name in the generation `before`.
+    pub(super) fn taking_over(
+        number: u32,
+        settings: &Settings,
+        before: &Generation,
+        children: &Children,
+        now: Instant,
+    ) -> Self {
+        Self::of(number, settings, |origin, mpm| {
+            let former = before.pools.iter().find(|former| former.origin.name == origin.name);
+            let active = former.map_or(0, |former| children.active(&former.origin));
+            let server_limit_before = former.map_or(0, |former| former.mpm.server_limit());
+            Pool {
+                planner: Planner::taking_over(mpm, active, now),
+                slots: mpm.server_limit().saturating_add(mpm.server_limit().max(server_limit_before)),
+                origin: Rc::new(origin),
+                mpm: mpm.clone(),
+            }
+        })
+    }
+
+    fn of(number: u32, settings: &Settings, pool: impl Fn(Origin, &Mpm) -> Pool) -> Self {
+        let pools = settings.pools.iter().enumerate().map(|(index, settings)| {
+            let (name, listen) = (settings.name.clone(), settings.listen.clone());
+            pool(Origin { generation: number, pool: index, name, listen }, &settings.mpm)
+        });
+        Self { number, pools: pools.collect(), pid_file: settings.pid_file.clone() }
+    }
+
+    /// What it was made from.
+    pub(super) fn settings(&self) -> Settings {
+        Settings { pools: self.pools.iter().map(Pool::settings).collect(), pid_file: self.pid_file.clone() }
+    }
+
+    /// The server's own pool.
+    pub(super) fn own(&self) -> &Pool {
+        &self.pools[0]
+    }
+
+    /// The pool that a child belongs to, if it is of this generation.
+    pub(super) fn pool_of(&mut self, origin: &Origin) -> Option<&mut Pool> {
+        if origin.generation == self.number { self.pools.get_mut(origin.pool) } else { None }
+    }
+
+    /// Whether every pool can serve.
+    pub(super) fn is_proven(&self) -> bool {
+        self.pools.iter().all(|pool| pool.planner.is_proven())
+    }
+
+    pub(super) fn listens_on(&self, address: &ListenAddress) -> bool {
+        self.pools.iter().any(|pool| pool.origin.listen.contains(address))
+    }
+
+    /// How many slots there must be so that each pool finds those that it may have: no pool can take one from another,
+    /// and what is left of pools that this generation no longer names takes none from any.
+    pub(super) fn slots_needed(&self, children: &Children) -> usize {
+        let named = |origin: &Origin| self.pools.iter().any(|pool| pool.origin.name == origin.name);
+        let left = children.iter().filter(|(_, child)| !named(&child.origin)).count();
+        let own = self.pools.iter().map(|pool| pool.slots.max(children.of_pool(&pool.origin.name)));
+        own.fold(left, usize::saturating_add)
+    }
+}
+
+impl Pool {
+    pub(super) fn settings(&self) -> settings::Pool {
+        let Origin { name, listen, .. } = &*self.origin;
+        settings::Pool { name: name.clone(), listen: listen.clone(), mpm: self.mpm.clone() }
+    }
+
+    pub(super) fn census(&self, children: &Children, scoreboard: &Scoreboard) -> Census {
+        children.census(&self.origin, self.slots, self.mpm.threads_per_child(), scoreboard)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control;
+    use crate::parent::children::{Child, Link};
+    use crate::parent::phase::Phase;
+    use crate::parent::plan::Action;
+    use crate::settings::{Event, Prefork};
+
+    fn pool(name: &str, server_limit: usize) -> settings::Pool {
+        let mpm = match name {
+            "server" => Mpm::Event(Event { start_servers: 2, server_limit, ..Event::default() }),
+            _ => Mpm::Prefork(Prefork { start_servers: 1, server_limit, ..Prefork::default() }),
+        };
+        settings::Pool { name: name.to_owned(), listen: vec![ListenAddress::Unix(name.into())], mpm }
+    }
+
+    fn settings(pools: &[(&str, usize)]) -> Settings {
+        Settings { pools: pools.iter().map(|(name, limit)| pool(name, *limit)).collect(), pid_file: None }
+    }
+
+    /// So many children of a pool that serve; they stand for no process.
+    fn add(children: &mut Children, origin: &Rc<Origin>, count: usize) {
+        for _ in 0..count {
+            let slot = children.free_slot().unwrap();
+            let (parent, _child) = control::pair().unwrap();
+            let phase = Phase::Serving { since: Instant::now() };
+            let (pid, origin) = (nix::unistd::Pid::from_raw(i32::MAX), Rc::clone(origin));
+            children.insert(slot, Child { pid, origin, phase, link: Link::Open(parent) });
+        }
+    }
+
+    fn spawned(generation: &mut Generation, children: &Children, now: Instant) -> Vec<Vec<Action>> {
+        let board = Scoreboard::new(100, 64).unwrap();
+        let plan = |pool: &mut Pool| pool.planner.plan(&pool.census(children, &board), &pool.mpm, now);
+        generation.pools.iter_mut().map(plan).collect()
+    }
+
+    #[test]
+    fn every_pool_has_room_for_two_generations() {
+        let generation = Generation::first(&settings(&[("server", 4), ("a", 3)]), Instant::now());
+        assert_eq!(generation.slots_needed(&Children::new(0)), 2 * 4 + 2 * 3);
+        assert_eq!(generation.settings(), settings(&[("server", 4), ("a", 3)]));
+    }
+
+    #[test]
+    fn a_pool_takes_over_from_the_one_of_its_name_wherever_that_stood() {
+        let now = Instant::now();
+        let old = Generation::first(&settings(&[("server", 4), ("a", 8), ("b", 8)]), now);
+        let mut children = Children::new(100);
+        add(&mut children, &old.pools[1].origin, 3);
+        add(&mut children, &old.pools[2].origin, 5);
+        let mut new = Generation::taking_over(1, &settings(&[("server", 4), ("b", 8), ("c", 8)]), &old, &children, now);
+        let expected = [2, 5, 1].map(|count| vec![Action::Spawn(count)]);
+        assert_eq!(spawned(&mut new, &children, now), expected);
+        assert_eq!(new.slots_needed(&children), 8 + 16 + 16 + 3, "the three of a still have theirs");
+    }
+
+    #[test]
+    fn a_pool_whose_limit_was_lowered_finds_room_beside_its_old_children() {
+        let now = Instant::now();
+        let old = Generation::first(&settings(&[("server", 4), ("a", 10)]), now);
+        let mut children = Children::new(100);
+        add(&mut children, &old.pools[1].origin, 10);
+        let mut new = Generation::taking_over(1, &settings(&[("server", 4), ("a", 2)]), &old, &children, now);
+        assert_eq!(new.slots_needed(&children), 8 + 12);
+        // All that its own max_request_workers would allow is not to be had in two slots.
+        let expected =
+            [vec![Action::Spawn(2)], vec![Action::Spawn(2), Action::Remark(super::super::Remark::ScoreboardFull)]];
+        assert_eq!(spawned(&mut new, &children, now), expected);
+    }
+
+    #[test]
+    fn a_generation_is_proven_when_the_last_of_its_pools_is() {
+        let now = Instant::now();
+        let mut generation = Generation::first(&settings(&[("server", 4), ("a", 3)]), now);
+        let (server, a) = (Rc::clone(&generation.pools[0].origin), Rc::clone(&generation.pools[1].origin));
+        assert!(generation.own().origin.is_own());
+        generation.pool_of(&server).unwrap().planner.ready();
+        assert!(!generation.is_proven());
+        generation.pool_of(&a).unwrap().planner.ready();
+        assert!(generation.is_proven());
+        let mut next = Generation::taking_over(1, &generation.settings(), &generation, &Children::new(0), now);
+        assert!(next.pool_of(&a).is_none(), "it is of another generation");
+    }
+}
