@@ -7,7 +7,9 @@ use anyhow::{Context, Result, bail};
 
 /// The root of the workspace.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace").to_owned()
+    // As cargo says when it runs xtask: a folder of build outputs may serve several checkouts.
+    let xtask = std::env::var_os("CARGO_MANIFEST_DIR").map_or(env!("CARGO_MANIFEST_DIR").into(), PathBuf::from);
+    xtask.parent().expect("xtask is a folder of the workspace").to_owned()
 }
 
 /// The folder that cargo builds into, wherever it was put.
