@@ -18,12 +18,13 @@ under_every_mpm! {
     the_pid_file_names_the_parent_while_it_runs,
 }
 
-/// Kills a child of this server, found a moment ago: the parent reaps its children at once, so a pid may have gone,
-/// but a pid is not used again within a moment.
+/// Kills a child of this server. One that was killed before may still be listed, and be reaped before the signal gets
+/// to it: then another one is looked for.
 fn kill_child(server: &Server) -> Pid {
-    let child = server.children()[0];
-    kill(child, Signal::SIGKILL).expect("the child was there a moment ago");
-    child
+    until("a living child is killed", || {
+        let child = server.children().into_iter().find(|child| is_alive(*child))?;
+        kill(child, Signal::SIGKILL).is_ok().then_some(child)
+    })
 }
 
 fn a_killed_child_is_replaced(mpm: Mpm) {
