@@ -180,6 +180,9 @@ impl Application for Server {
         }
     }
 
+    /// Nothing is counted here: what begins anew at a restart are the scoreboard's own counters.
+    fn reset_counters(&mut self) {}
+
     fn start(&self, child: &ChildContext) -> Result<Site, StartError> {
         let reading = self.readings.last().expect("children are forked after a reading was loaded");
         let Prepared { config, natives } = &reading.prepared;

@@ -8,7 +8,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::error::{LoadError, StartError};
-use crate::scoreboard::ThreadSlot;
+use crate::scoreboard::{Scoreboard, ThreadSlot};
 use crate::settings::Settings;
 use crate::stream::Stream;
 
@@ -39,6 +39,10 @@ pub trait Application {
     /// parent, after a `load` that succeeded and before the next one, never at the start.
     fn abandon(&mut self);
 
+    /// A restart (HUP) is complete, and the counters of the scoreboard begin anew: so do those that the application
+    /// keeps over reloads (see [`Tallies`](crate::scoreboard::Tallies)). Runs in the parent, so it must not block.
+    fn reset_counters(&mut self);
+
     /// Makes the protocol of one child, in the freshly forked child: from here on threads may be started.
     /// It serves what the latest [`load`](Self::load) that succeeded before the fork has read.
     ///
@@ -62,6 +66,9 @@ pub struct ChildContext {
     pub threads: usize,
     /// Requests that the whole child may have in flight at once.
     pub requests_in_flight_max: usize,
+    /// What all children tell of themselves, to be read: those that have had a line since this child was forked. What
+    /// is written there is for the MPM.
+    pub scoreboard: Scoreboard,
 }
 
 /// What a thread of a child is told about itself.

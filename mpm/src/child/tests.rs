@@ -170,6 +170,8 @@ impl Application for Speaker {
 
     fn abandon(&mut self) {}
 
+    fn reset_counters(&mut self) {}
+
     fn start(&self, _: &ChildContext) -> Result<Talker, StartError> {
         self.0.map(|()| Talker).map_err(|reason| StartError(reason.to_owned()))
     }

@@ -32,6 +32,10 @@ pub struct Greeting {
     pub word: String,
     pub pid: i32,
     pub generation: u32,
+    /// Connections that were answered since the start or the last restart.
+    pub count: u64,
+    /// Children that the scoreboard shows.
+    pub children: usize,
 }
 
 impl Server {
@@ -153,7 +157,13 @@ fn read_greeting(stream: impl Read) -> Greeting {
     BufReader::new(stream).read_line(&mut line).unwrap();
     let mut words = line.split_whitespace();
     let mut word = || words.next().unwrap_or_else(|| panic!("not a greeting: {line:?}"));
-    Greeting { word: word().to_owned(), pid: word().parse().unwrap(), generation: word().parse().unwrap() }
+    Greeting {
+        word: word().to_owned(),
+        pid: word().parse().unwrap(),
+        generation: word().parse().unwrap(),
+        count: word().parse().unwrap(),
+        children: word().parse().unwrap(),
+    }
 }
 
 pub fn greeting(address: SocketAddr) -> Greeting {

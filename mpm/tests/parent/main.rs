@@ -145,6 +145,33 @@ fn a_restart_ends_the_old_generation_at_once() {
 }
 
 #[test]
+fn what_children_count_together_outlives_them_until_a_restart() {
+    for mpm in MPMS {
+        let (server, address) = Server::ready(&format!("mpm {mpm}\nsay hello"));
+        for count in 1..=4 {
+            let greeting = greeting(address);
+            assert_eq!(greeting.count, count, "{mpm}");
+            kill(Pid::from_raw(greeting.pid), Signal::SIGKILL).unwrap();
+            server.wait_for("was killed by SIGKILL");
+        }
+        server.signal(Signal::SIGUSR1);
+        server.wait_for("generation 1 is ready");
+        assert_eq!(greeting(address).count, 5, "{mpm}");
+        server.signal(Signal::SIGHUP);
+        server.wait_for("generation 2 is ready");
+        assert_eq!(greeting(address).count, 1, "{mpm}");
+    }
+}
+
+#[test]
+fn a_child_sees_the_others_on_the_scoreboard() {
+    for mpm in MPMS {
+        let (_server, address) = Server::ready(&format!("mpm {mpm}\nchildren 3\nsay hello"));
+        wait_until("all three are shown", || (greeting(address).children == 3).then_some(()));
+    }
+}
+
+#[test]
 fn a_reload_that_fails_leaves_everything_as_it_was() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let elsewhere = taken.local_addr().unwrap();
