@@ -232,4 +232,24 @@ mod tests {
         wait(&bell, &mut sockets, &mut Nobody, deadline);
         assert!(Instant::now() >= deadline, "nobody has rung again");
     }
+
+    #[test]
+    fn the_end_of_an_upstream_ends_one_wait_and_not_the_next() {
+        let pair = || {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            (Stream::new(Socket::Unix(ours)), theirs)
+        };
+        let ((stream, _client), (mut upstream, theirs)) = (pair(), pair());
+        assert!(upstream.read(&mut [0; 8]).is_err());
+        let mut sockets = Sockets { stream, upstream: Some(Box::new(upstream)) };
+        let bell = Bell::new().unwrap();
+        drop(theirs);
+        let far = Instant::now() + Duration::from_secs(60);
+        wait(&bell, &mut sockets, &mut Nobody, far);
+        assert!(Instant::now() < far && sockets.upstream.as_deref().is_some_and(Stream::peer_closed));
+        let deadline = Instant::now() + Duration::from_millis(20);
+        wait(&bell, &mut sockets, &mut Nobody, deadline);
+        assert!(Instant::now() >= deadline, "there is nothing new");
+    }
 }
