@@ -16,11 +16,14 @@ use guesthouse_mpm::{Application, ChildContext, LoadError, Settings, StartError}
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool};
+use crate::confined::Cell;
 use crate::error_log::{self, ErrorLog};
+use crate::guest::ModuleSource;
 use crate::guest::compile::{compile, limit_memory_of_this_process};
 use crate::placement::{self, Placement, Remark};
 use crate::runtime_dir;
-use crate::site::Site;
+use crate::service::Service;
+use crate::site::{self, Site};
 
 /// What the preparation process tells the parent: a configuration that can be served as it is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -42,6 +45,15 @@ pub struct PreparedModule {
     pub max_requests_per_instance: u64,
     /// `Some`: it runs there and nowhere else.
     pub pool: Option<ConfinedPool>,
+}
+
+impl PreparedModule {
+    /// What a child loads the module from.
+    #[must_use]
+    pub fn source<'a>(&'a self, settings: &'a Module) -> ModuleSource<'a> {
+        let Self { native, max_requests_per_instance, .. } = self;
+        ModuleSource { settings, native, max_requests_per_instance: *max_requests_per_instance }
+    }
 }
 
 /// The pool that one module is confined to.
@@ -238,7 +250,7 @@ fn check_mpm(running: &Config, next: &Config) -> Result<(), LoadError> {
 }
 
 impl Application for Server {
-    type Protocol = Site;
+    type Protocol = Service;
 
     fn preparation(&mut self) -> Option<Command> {
         // The program that runs, even if another has taken its place on the disk by now.
@@ -276,10 +288,20 @@ impl Application for Server {
     /// Nothing is counted here: what begins anew at a restart are the scoreboard's own counters.
     fn reset_counters(&mut self) {}
 
-    fn start(&self, child: &ChildContext) -> Result<Site, StartError> {
+    fn start(&self, child: &ChildContext) -> Result<Service, StartError> {
         let reading = self.readings.last().expect("children are forked after a reading was loaded");
         let Prepared { config, modules } = &reading.prepared;
-        Site::start(config, modules, reading.access_log.clone(), child)
+        if child.pool == 0 {
+            let site = Site::start(config, modules, reading.access_log.clone(), child)?;
+            return Ok(Service::Site(Box::new(site)));
+        }
+        let is_confined_here =
+            |module: &PreparedModule| module.pool.as_ref().is_some_and(|pool| pool.index == child.pool);
+        let index = modules.iter().position(is_confined_here);
+        let index = index.ok_or_else(|| StartError(format!("no module has the pool {:?}", child.pool_name)))?;
+        let source = modules[index].source(&config.modules[index]);
+        let limits = site::head_limits(&config.server.request_limits);
+        Ok(Service::Cell(Box::new(Cell::start(source, config.time_slice, &limits, child)?)))
     }
 }
 
