@@ -9,7 +9,6 @@
 //! A guest whose client is gone is given a moment to finish, because ending it ends the instance and all that it
 //! remembers.
 
-use std::path::Path;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
