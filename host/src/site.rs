@@ -15,7 +15,7 @@ use crate::access_log::AccessLog;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::connection::Connection;
-use crate::guest::{Capacity, Guests, ModuleSource};
+use crate::guest::{Capacity, Guests, ModuleSource, Shelf};
 use crate::http;
 use crate::request_id::RequestIds;
 use crate::route::Router;
@@ -34,6 +34,8 @@ pub struct Thread {
     pub(crate) clock: Clock,
     pub(crate) request_ids: RequestIds,
     pub(crate) access_log: Option<AccessLog>,
+    /// Instances that serve this thread's next requests.
+    pub(crate) shelf: Shelf,
     /// Where a read puts its bytes before they are appended to a connection's input.
     pub(crate) scratch: Box<[u8]>,
 }
@@ -56,8 +58,10 @@ impl Site {
         child: &ChildContext,
     ) -> Result<Self, StartError> {
         let sources = config.modules.iter().zip(natives);
-        let sources: Vec<_> = sources.map(|(settings, native)| ModuleSource { settings, native }).collect();
-        let capacity = Capacity { calls_max: child.requests_in_flight_max, time_slice: TIME_SLICE };
+        let sources: Vec<_> =
+            sources.map(|(settings, native)| ModuleSource { settings, native, max_requests_per_instance: 1 }).collect();
+        let capacity =
+            Capacity { calls_max: child.requests_in_flight_max, threads: child.threads, time_slice: TIME_SLICE };
         let guests = Guests::start(&sources, capacity).map_err(|error| StartError(error.to_string()))?;
         let limits = &config.server.request_limits;
         Ok(Self {
@@ -83,6 +87,7 @@ impl Protocol for Site {
             clock: Clock::new(Instant::now()),
             request_ids: RequestIds::new(context.index),
             access_log: self.access_log.clone().map(AccessLog::new),
+            shelf: self.guests.shelf(),
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
         })
     }

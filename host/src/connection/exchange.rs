@@ -112,7 +112,7 @@ impl Exchange {
         *request.headers_mut() = headers;
         let authority = HeaderValue::try_from(authority).unwrap_or(HeaderValue::from_static(""));
         let facts = CallFacts { scheme: Scheme::Http, authority, request_id: id };
-        let call = scope.site.guests.call(module, request, facts);
+        let call = scope.site.guests.call(&mut scope.thread.shelf, module, request, facts);
         let now = scope.turn.now;
         let wall = now + scope.site.config.modules[module].limits.wall;
         Self { call, upload, module, id, record, wall, client_ended: None, fed: now, close }
@@ -287,9 +287,19 @@ impl Exchange {
         }
     }
 
+    /// The guest has done its work, and may serve again.
     fn finish(mut self: Box<Self>, wire: &Wire, scope: &mut Scope<'_, '_>) -> Step {
-        self.close_the_books(wire, scope);
+        self.record.guest_cpu = self.call.cpu();
+        self.call.finish(&mut scope.thread.shelf);
+        close_the_books(&self.record, wire, scope);
         Step::Go(State::flush(scope))
+    }
+
+    /// The request ends here, and its guest with it, wherever it is.
+    fn break_off(mut self: Box<Self>, wire: &Wire, scope: &mut Scope<'_, '_>) {
+        self.record.guest_cpu = self.call.cpu();
+        drop(self.call);
+        close_the_books(&self.record, wire, scope);
     }
 
     /// The guest is at fault, or took too long.
@@ -314,7 +324,8 @@ impl Exchange {
             self.record.status = answer.status.as_u16();
             wire.answer_fixed(answer, self.close || scope.turn.draining, scope);
         }
-        self.finish(wire, scope)
+        self.break_off(wire, scope);
+        Step::Go(State::flush(scope))
     }
 
     /// The client's fault, found while its body arrived.
@@ -324,7 +335,8 @@ impl Exchange {
             self.record.status = refusal.status().as_u16();
         }
         wire.refuse(refusal, scope);
-        self.finish(wire, scope)
+        self.break_off(wire, scope);
+        Step::Go(State::flush(scope))
     }
 
     fn client_is_gone(mut self: Box<Self>, wire: &Wire, scope: &mut Scope<'_, '_>) -> Step {
@@ -332,16 +344,15 @@ impl Exchange {
         if self.record.status == 0 {
             self.record.status = CLIENT_CLOSED_REQUEST;
         }
-        self.close_the_books(wire, scope);
+        self.break_off(wire, scope);
         Step::Go(State::Closed)
     }
+}
 
-    /// The guest is done with: its place is free, its request is logged.
-    fn close_the_books(&mut self, wire: &Wire, scope: &mut Scope<'_, '_>) {
-        self.record.guest_cpu = self.call.cpu();
-        scope.turn.end_request();
-        scope.log(&self.record, wire);
-    }
+/// The guest is done with, and its slot is free: another request may have its place, and this one is logged.
+fn close_the_books(record: &Record, wire: &Wire, scope: &mut Scope<'_, '_>) {
+    scope.turn.end_request();
+    scope.log(record, wire);
 }
 
 impl Allowance {
