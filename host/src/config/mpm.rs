@@ -66,7 +66,8 @@ impl Default for ModulePool {
         let max_request_workers = 16;
         let prefork = Prefork {
             common: Common { listen_backlog: 64, ..Common::default() },
-            on_demand: false,
+            // A burst is not to wait for the spare maintenance, which comes once a second.
+            on_demand: true,
             start_servers: 1,
             min_spare_servers: 1,
             max_spare_servers: 4,
@@ -134,7 +135,7 @@ fn read_pool_prefork(table: &mut Table<'_>) -> Prefork {
     };
     let max_request_workers = table.number("max_request_workers", &POOL_WORKERS, default.max_request_workers);
     let spares = read_spares(table, default);
-    Prefork { common, on_demand: true, server_limit: max_request_workers.max(1), max_request_workers, ..spares }
+    Prefork { common, server_limit: max_request_workers.max(1), max_request_workers, ..spares }
 }
 
 fn read_spares(table: &mut Table<'_>, default: Prefork) -> Prefork {

@@ -91,7 +91,7 @@ fn a_pool_has_the_directives_of_prefork_and_defaults_of_its_own() {
     let (default, warnings) = pool("");
     assert_eq!((&default, warnings), (&ModulePool::default(), vec![]));
     let Prefork { common, on_demand, start_servers, min_spare_servers, max_spare_servers, .. } = default.prefork;
-    assert_eq!((start_servers, min_spare_servers, max_spare_servers, on_demand), (1, 1, 4, false));
+    assert_eq!((start_servers, min_spare_servers, max_spare_servers, on_demand), (1, 1, 4, true));
     assert_eq!((default.prefork.max_request_workers, default.prefork.server_limit), (16, 16));
     assert_eq!((common.listen_backlog, common.max_connections_per_child), (64, 0));
     assert_eq!(default.queue_timeout, Duration::from_secs(5));
