@@ -9,22 +9,49 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
+use guesthouse_mpm::settings::{ListenAddress, Mpm, Pool};
 use guesthouse_mpm::{Application, ChildContext, LoadError, Settings, StartError};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Config, Finding, LogTarget, Module};
+use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool};
 use crate::error_log::{self, ErrorLog};
 use crate::guest::compile::{compile, limit_memory_of_this_process};
+use crate::placement::{self, Placement, Remark};
+use crate::runtime_dir;
 use crate::site::Site;
-use crate::thread_safety;
 
 /// What the preparation process tells the parent: a configuration that can be served as it is.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Prepared {
+    /// With a pool for each confined module.
     pub config: Config,
-    /// The native code of each module, in the order of `config.modules`.
-    pub natives: Vec<PathBuf>,
+    /// In the order of `config.modules`.
+    pub modules: Vec<PreparedModule>,
+}
+
+/// A module that can be served: what it says of itself and what the operator says of it, made one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PreparedModule {
+    pub native: PathBuf,
+    pub thread_safe: bool,
+    pub version: Option<String>,
+    pub description: Option<String>,
+    /// 0: an instance is never retired.
+    pub max_requests_per_instance: u64,
+    /// `Some`: it runs there and nowhere else.
+    pub pool: Option<ConfinedPool>,
+}
+
+/// The pool that one module is confined to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfinedPool {
+    /// Into `config.mpm.pools`.
+    pub index: usize,
+    pub address: ListenAddress,
+    /// How long a request waits for a child.
+    pub queue_timeout: Duration,
 }
 
 /// Does the preparation process's work.
@@ -32,32 +59,82 @@ pub struct Prepared {
 /// # Errors
 /// A text for the operator that names every mistake found, one on each line.
 pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
-    let (config, warnings) = config::read(config_path).map_err(|errors| errors.to_string())?;
+    let (mut config, warnings) = config::read(config_path).map_err(|errors| errors.to_string())?;
     for warning in warnings {
         tracing::warn!("{warning}");
     }
     make_directories(&config.server)?;
     limit_memory_of_this_process().map_err(|error| format!("cannot limit the compiler's memory: {error}"))?;
-    let mut natives = Vec::new();
+    let mut modules = Vec::new();
+    let mut pools = Vec::new();
     let mut mistakes = Vec::new();
     for module in &config.modules {
         let found = |(line, text)| Finding { path: config_path.to_owned(), line: Some(line), text };
-        let suits = thread_safety::check(module, &config.server_pool().mpm);
-        match suits.and_then(|warning| Ok((warning, compile_module(module, &config.server.cache_dir)?))) {
-            Ok((warning, native)) => {
+        match prepare_module(module, &config, &mut pools) {
+            Ok((prepared, warning)) => {
                 if let Some(warning) = warning {
                     tracing::warn!("{}", found(warning));
                 }
-                natives.push(native);
+                modules.push(prepared);
             }
             Err(mistake) => mistakes.push(found(mistake).to_string()),
         }
     }
-    if mistakes.is_empty() { Ok(Prepared { config, natives }) } else { Err(mistakes.join("\n")) }
+    if !pools.is_empty()
+        && let Err(problem) = runtime_dir::make_confined(&config.server.runtime_dir)
+    {
+        mistakes.push(problem);
+    }
+    config.mpm.pools.append(&mut pools);
+    if mistakes.is_empty() { Ok(Prepared { config, modules }) } else { Err(mistakes.join("\n")) }
+}
+
+/// Makes a module ready to be served, and adds the pool that it needs to `pools`, which follow those of `config`.
+/// Answers also with what the operator should know, if there is anything.
+fn prepare_module(
+    module: &Module,
+    config: &Config,
+    pools: &mut Vec<Pool>,
+) -> Result<(PreparedModule, Option<Remark>), Remark> {
+    let (Placement { facts, thread_safe, confined }, warning) = placement::place(module, config)?;
+    let native = compile_module(module, &config.server.cache_dir)?;
+    let pool = if confined { Some(confine(module, &native, config, pools)?) } else { None };
+    let prepared = PreparedModule {
+        native,
+        thread_safe,
+        version: facts.version,
+        description: facts.description,
+        max_requests_per_instance: module.max_requests_per_instance.unwrap_or(u64::from(thread_safe)),
+        pool,
+    };
+    Ok((prepared, warning))
+}
+
+/// Gives a module a pool of its own.
+fn confine(module: &Module, native: &Path, config: &Config, pools: &mut Vec<Pool>) -> Result<ConfinedPool, Remark> {
+    let socket = runtime_dir::socket(&config.server.runtime_dir, &module.name, version_of(module, native))
+        .map_err(|problem| (module.lines.path, format!("module {:?}: {problem}", module.name)))?;
+    let address = ListenAddress::Unix(socket);
+    let ModulePool { prefork, queue_timeout } = module.pool.clone().unwrap_or_default();
+    let index = config.mpm.pools.len() + pools.len();
+    pools.push(Pool { name: module.name.clone(), listen: vec![address.clone()], mpm: Mpm::Prefork(prefork) });
+    Ok(ConfinedPool { index, address, queue_timeout })
+}
+
+/// Tells versions of a module apart: another file or another setting is another version, the same in another place of
+/// the configuration is not.
+fn version_of(module: &Module, native: &Path) -> u32 {
+    let settings = Module { lines: ModuleLines::default(), ..module.clone() };
+    let mut hasher = blake3::Hasher::new();
+    // Native code is named by the content that it was compiled from.
+    hasher.update(native.file_name().unwrap_or_default().as_encoded_bytes());
+    hasher.update(&serde_json::to_vec(&settings).expect("a module's settings are plain data"));
+    let hash = hasher.finalize();
+    u32::from_be_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
 }
 
 /// The native code of a module; or what is wrong with the module, and on which line of the configuration.
-fn compile_module(module: &Module, cache_dir: &Path) -> Result<PathBuf, (usize, String)> {
+fn compile_module(module: &Module, cache_dir: &Path) -> Result<PathBuf, Remark> {
     let name = &module.name;
     let compiled =
         compile(&module.path, cache_dir).map_err(|error| (module.lines.path, format!("module {name:?}: {error}")))?;
@@ -79,7 +156,7 @@ fn make_directories(server: &config::Server) -> Result<(), String> {
         let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(dir);
         made.map_err(|error| format!("cannot make the directory {}: {error}", dir.display()))
     };
-    make(&server.runtime_dir, 0o755)?;
+    runtime_dir::make(&server.runtime_dir)?;
     make(&server.cache_dir, 0o700)?;
     let logs = [Some(&server.error_log), server.access_log.as_ref()];
     for log in logs.into_iter().flatten() {
@@ -147,6 +224,19 @@ impl Server {
     }
 }
 
+/// The MPM stays as it is while the server runs. Which modules are confined was decided for the one that is configured
+/// now: under another, one that must not share threads might.
+fn check_mpm(running: &Config, next: &Config) -> Result<(), LoadError> {
+    let [running, next] = [running, next].map(|config| config.server_pool().mpm.name());
+    if running == next {
+        return Ok(());
+    }
+    Err(LoadError(format!(
+        "mpm cannot change from {running} to {next} while the server runs: stop it and start it again, or write mpm = \
+         \"{running}\""
+    )))
+}
+
 impl Application for Server {
     type Protocol = Site;
 
@@ -160,6 +250,9 @@ impl Application for Server {
     fn load(&mut self, prepared: &[u8]) -> Result<Settings, LoadError> {
         let prepared: Prepared = serde_json::from_slice(prepared)
             .map_err(|error| LoadError(format!("cannot read what the preparation wrote: {error}")))?;
+        if let Some(running) = self.readings.last() {
+            check_mpm(&running.prepared.config, &prepared.config)?;
+        }
         let access_log = self.open_logs(&prepared.config.server)?;
         let settings = prepared.config.mpm.clone();
         self.readings.push(Reading { prepared, access_log });
@@ -185,8 +278,8 @@ impl Application for Server {
 
     fn start(&self, child: &ChildContext) -> Result<Site, StartError> {
         let reading = self.readings.last().expect("children are forked after a reading was loaded");
-        let Prepared { config, natives } = &reading.prepared;
-        Site::start(config, natives, reading.access_log.clone(), child)
+        let Prepared { config, modules } = &reading.prepared;
+        Site::start(config, modules, reading.access_log.clone(), child)
     }
 }
 

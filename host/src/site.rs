@@ -5,7 +5,6 @@
 //! guest and writes, as far as that goes without waiting. Nothing here waits, and nothing here parses.
 
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,6 +18,7 @@ use crate::guest::{Capacity, Guests, ModuleSource};
 use crate::http;
 use crate::request_id::RequestIds;
 use crate::route::Router;
+use crate::server::PreparedModule;
 
 /// One child's view of one reading of the configuration. Shared by its threads; never changes.
 pub struct Site {
@@ -38,8 +38,9 @@ pub struct Thread {
     pub(crate) scratch: Box<[u8]>,
 }
 
-/// How long a guest computes, or a connection goes on, before others have their turn.
-pub(crate) const TIME_SLICE: Duration = Duration::from_millis(1);
+/// How long a connection goes on before others have their turn. Not the guests' `time_slice`: what is bounded here is
+/// a client that never pauses, and a guest that never uses up a slice but always has more to say.
+pub(crate) const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// Bytes that one read takes at most.
 const READ_BYTES_MAX: usize = 64 * 1024;
@@ -51,13 +52,14 @@ impl Site {
     /// The engine or a module cannot be used, and why.
     pub fn start(
         config: &Config,
-        natives: &[PathBuf],
+        modules: &[PreparedModule],
         access_log: Option<Arc<File>>,
         child: &ChildContext,
     ) -> Result<Self, StartError> {
-        let sources = config.modules.iter().zip(natives);
-        let sources: Vec<_> = sources.map(|(settings, native)| ModuleSource { settings, native }).collect();
-        let capacity = Capacity { calls_max: child.requests_in_flight_max, time_slice: TIME_SLICE };
+        let sources = config.modules.iter().zip(modules);
+        let sources: Vec<_> =
+            sources.map(|(settings, prepared)| ModuleSource { settings, native: &prepared.native }).collect();
+        let capacity = Capacity { calls_max: child.requests_in_flight_max, time_slice: config.time_slice };
         let guests = Guests::start(&sources, capacity).map_err(|error| StartError(error.to_string()))?;
         let limits = &config.server.request_limits;
         Ok(Self {

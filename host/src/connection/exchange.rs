@@ -25,7 +25,7 @@ use crate::http::{AnswerLength, BadAnswer, Received, Refusal, RequestHead};
 use crate::record::Record;
 use crate::request_id::RequestId;
 use crate::respond::{self, Fixed};
-use crate::site::TIME_SLICE;
+use crate::site::TURN_TIME;
 
 /// A guest is not asked for more while so many bytes wait for the client.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
@@ -347,7 +347,7 @@ impl Exchange {
 impl Allowance {
     /// For a turn that begins when the guest has used so much CPU time.
     fn new(cpu: Duration) -> Self {
-        Self { bytes: TURN_BYTES_MAX, cpu_until: cpu + 2 * TIME_SLICE }
+        Self { bytes: TURN_BYTES_MAX, cpu_until: cpu + 2 * TURN_TIME }
     }
 
     fn use_up(&mut self, bytes: usize) {
@@ -414,8 +414,8 @@ mod tests {
     fn a_turn_ends_when_its_bytes_or_its_time_are_used_up() {
         let cpu = Duration::from_secs(3);
         let mut allowance = Allowance::new(cpu);
-        assert!(!allowance.is_used_up(cpu + TIME_SLICE));
-        assert!(allowance.is_used_up(cpu + 2 * TIME_SLICE));
+        assert!(!allowance.is_used_up(cpu + TURN_TIME));
+        assert!(allowance.is_used_up(cpu + 2 * TURN_TIME));
         allowance.use_up(TURN_BYTES_MAX - 1);
         assert!(!allowance.is_used_up(cpu));
         allowance.use_up(64 * 1024);

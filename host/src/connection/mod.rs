@@ -32,7 +32,7 @@ use crate::http::{After, CloseReason, Received, Refusal, RequestHead, Scheme, Ta
 use crate::record::Record;
 use crate::respond;
 use crate::route::Responder;
-use crate::site::{Site, TIME_SLICE, Thread};
+use crate::site::{Site, TURN_TIME, Thread};
 
 /// A connection between two requests is closed so soon when the child drains: time enough for a request that is
 /// already on its way, which is then answered with `Connection: close`.
@@ -256,6 +256,9 @@ fn begin(
             Step::Go(State::Admission { request, module, record, until })
         }
         Ok(Some(Responder::Fixed(answer))) => answer_fixed(answer, record, wire, facts, scope),
+        Ok(Some(Responder::ServerStatus { .. } | Responder::Metrics { .. })) => {
+            answer_fixed(&respond::not_found(), record, wire, facts, scope)
+        }
         Ok(None) => answer_fixed(&respond::not_found(), record, wire, facts, scope),
         Err(bad) => {
             tracing::debug!("cannot route a request: {bad}");
@@ -344,7 +347,7 @@ fn flush(mut deadline: ReadDeadline, wire: &mut Wire, scope: &mut Scope<'_, '_>)
         After::Reuse => {
             let head = State::head(now, scope.timing());
             // A client that sends requests without waiting for answers must not hold up others.
-            if now.elapsed() < TIME_SLICE {
+            if now.elapsed() < TURN_TIME {
                 return Step::Go(head);
             }
             Step::Wait(head, Next::Yield(now + scope.timing().header_timeout))
