@@ -23,3 +23,5 @@ pub mod route;
 pub mod runtime_dir;
 pub mod server;
 pub mod site;
+pub mod status;
+pub mod tally;

@@ -19,6 +19,8 @@ use crate::http;
 use crate::request_id::RequestIds;
 use crate::route::Router;
 use crate::server::PreparedModule;
+use crate::status::{Observer, Snapshot};
+use crate::tally::Counters;
 
 /// One child's view of one reading of the configuration. Shared by its threads; never changes.
 pub struct Site {
@@ -26,7 +28,9 @@ pub struct Site {
     pub(crate) limits: http::Limits,
     pub(crate) router: Router,
     pub(crate) guests: Guests,
+    pub(crate) counters: Counters,
     access_log: Option<Arc<File>>,
+    observer: Observer,
 }
 
 /// What one thread lends to the connection that it advances.
@@ -46,7 +50,8 @@ pub(crate) const TURN_TIME: Duration = Duration::from_millis(1);
 const READ_BYTES_MAX: usize = 64 * 1024;
 
 impl Site {
-    /// Loads every module's native code. Threads are started here: to be called in a child only.
+    /// Loads every module's native code. Threads are started here: to be called in a child only. `started`: when the
+    /// server did.
     ///
     /// # Errors
     /// The engine or a module cannot be used, and why.
@@ -54,6 +59,8 @@ impl Site {
         config: &Config,
         modules: &[PreparedModule],
         access_log: Option<Arc<File>>,
+        counters: &Counters,
+        started: Instant,
         child: &ChildContext,
     ) -> Result<Self, StartError> {
         let sources = config.modules.iter().zip(modules);
@@ -71,8 +78,15 @@ impl Site {
             router: Router::new(&config.routes),
             config: config.clone(),
             guests,
+            counters: counters.of_slot(child.slot),
             access_log,
+            observer: Observer::new(child.scoreboard.clone(), child.generation, started, modules.to_vec()),
         })
+    }
+
+    /// The whole server, as far as this child can see it.
+    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+        self.observer.snapshot(&self.config, &self.counters, now)
     }
 }
 

@@ -113,6 +113,7 @@ impl Exchange {
         let authority = HeaderValue::try_from(authority).unwrap_or(HeaderValue::from_static(""));
         let facts = CallFacts { scheme: Scheme::Http, authority, request_id: id };
         let call = scope.site.guests.call(module, request, facts);
+        scope.site.counters.modules[module].instance_made();
         let now = scope.turn.now;
         let wall = now + scope.site.config.modules[module].limits.wall;
         Self { call, upload, module, id, record, wall, client_ended: None, fed: now, close }
@@ -293,16 +294,18 @@ impl Exchange {
     }
 
     /// The guest is at fault, or took too long.
-    fn fail(self: Box<Self>, fault: &Fault, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    fn fail(mut self: Box<Self>, fault: &Fault, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
         let module = &scope.site.config.modules[self.module].name;
         tracing::error!(module, request = %self.id, cause = fault.kind(), "{fault}");
+        self.record.fault = Some(fault.kind());
         self.answer_instead(&respond::fault(fault), wire, scope)
     }
 
     /// The guest said what cannot be sent.
-    fn bad_answer(self: Box<Self>, bad: &BadAnswer, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    fn bad_answer(mut self: Box<Self>, bad: &BadAnswer, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
         let module = &scope.site.config.modules[self.module].name;
         tracing::error!(module, request = %self.id, cause = "bad-answer", "{bad}");
+        self.record.fault = Some("bad-answer");
         self.answer_instead(&respond::server_error(), wire, scope)
     }
 

@@ -18,4 +18,5 @@ mod logs;
 mod module;
 mod routing;
 mod signals;
+mod status;
 mod timeouts;
