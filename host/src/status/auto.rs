@@ -6,7 +6,7 @@
 use std::fmt::Write as _;
 
 use super::snapshot::{ChildStatus, Snapshot};
-use super::units::date;
+use super::units::{date_as_apache, duration};
 
 /// The whole text.
 #[must_use]
@@ -15,13 +15,13 @@ pub fn render(snapshot: &Snapshot) -> String {
     let mut lines = Lines(String::new());
     lines.add("ServerVersion", format_args!("Guesthouse/{}", server.version));
     lines.add("ServerMPM", &server.mpm);
-    lines.add("CurrentTime", date(server.taken_at_secs));
-    lines.add("RestartTime", date(server.started_at_secs));
+    lines.add("CurrentTime", date_as_apache(server.taken_at_secs));
+    lines.add("RestartTime", date_as_apache(server.started_at_secs));
     lines.add("ParentServerConfigGeneration", server.generation + 1);
     lines.add("ParentServerMPMGeneration", server.generation);
     let uptime = server.uptime_secs.floor();
     lines.add("ServerUptimeSeconds", uptime);
-    lines.add("ServerUptime", super::units::duration(uptime));
+    lines.add("ServerUptime", duration(uptime));
     if let Some([one, five, fifteen]) = server.load {
         lines.add("Load1", format_args!("{one:.2}"));
         lines.add("Load5", format_args!("{five:.2}"));

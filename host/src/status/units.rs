@@ -62,11 +62,21 @@ pub fn number(value: u64) -> String {
     grouped
 }
 
-/// Apache's way to write a date in mod_status, in UTC.
+/// "2026-11-21 10:00:00 UTC".
 #[must_use]
 pub fn date(epoch_secs: u64) -> String {
-    let timestamp = i64::try_from(epoch_secs).ok().and_then(|secs| Timestamp::from_second(secs).ok());
-    timestamp.unwrap_or(Timestamp::MAX).strftime("%A, %d-%b-%Y %H:%M:%S UTC").to_string()
+    timestamp(epoch_secs).strftime("%Y-%m-%d %H:%M:%S UTC").to_string()
+}
+
+/// As Apache's mod_status writes it, in UTC.
+#[must_use]
+pub fn date_as_apache(epoch_secs: u64) -> String {
+    timestamp(epoch_secs).strftime("%A, %d-%b-%Y %H:%M:%S UTC").to_string()
+}
+
+fn timestamp(epoch_secs: u64) -> Timestamp {
+    let known = i64::try_from(epoch_secs).ok().and_then(|secs| Timestamp::from_second(secs).ok());
+    known.unwrap_or(Timestamp::MAX)
 }
 
 #[cfg(test)]
@@ -101,7 +111,8 @@ mod tests {
     fn sizes_numbers_and_dates_read_as_people_write_them() {
         assert_eq!((bytes(0), bytes(1536)), ("0 B".into(), "1.5 KiB".into()));
         assert_eq!((number(7), number(1_234_567)), ("7".into(), "1\u{202f}234\u{202f}567".into()));
-        assert_eq!(date(0), "Thursday, 01-Jan-1970 00:00:00 UTC");
-        assert_eq!(date(u64::MAX), "Friday, 30-Dec-9999 22:00:00 UTC");
+        assert_eq!(date(0), "1970-01-01 00:00:00 UTC");
+        assert_eq!(date(u64::MAX), "9999-12-30 22:00:00 UTC");
+        assert_eq!(date_as_apache(0), "Thursday, 01-Jan-1970 00:00:00 UTC");
     }
 }
