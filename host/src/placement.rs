@@ -84,15 +84,15 @@ fn has_threads(mpm: &Mpm) -> bool {
 }
 
 fn needs_no_pool(module: &Module) -> String {
-    let path = module.path.display();
     match module.thread_safe {
-        Some(_) => format!(
+        Some(_) => String::from(
             "the configuration says that it is thread-safe, and only a module that is not has a pool: remove \
-             [module.pool], or thread_safe = true"
+             [module.pool], or thread_safe = true",
         ),
         None => format!(
-            "{path} is thread-safe by its own word, and only a module that is not has a pool: remove [module.pool], or \
-             write thread_safe = false in its [[module]]"
+            "{} is thread-safe by its own word, and only a module that is not has a pool: remove [module.pool], or \
+             write thread_safe = false in its [[module]]",
+            module.path.display()
         ),
     }
 }
@@ -194,7 +194,7 @@ mod tests {
         for mpm in ["worker", "event"] {
             let mistake = mistakes(mpm).unwrap_err();
             assert!(mistake.contains("guesthouse.toml:6: module \"a\": its socket in "), "{mistake}");
-            assert!(mistake.contains("no socket's path has more than 107: name a runtime_dir that is "), "{mistake}");
+            assert!(mistake.contains("no socket's path has more than 107: name a shorter runtime_dir"), "{mistake}");
         }
         assert!(mistakes("prefork").is_ok());
     }

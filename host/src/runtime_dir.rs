@@ -56,9 +56,8 @@ pub fn socket(runtime_dir: &Path, module: &str, version: u32) -> Result<PathBuf,
     }
     Err(format!(
         "its socket in {} would have a path of {length} bytes, and no socket's path has more than {SOCKET_PATH_MAX}: \
-         name a runtime_dir that is {} bytes shorter, such as \"/run/guesthouse\"",
-        dir.display(),
-        length - SOCKET_PATH_MAX
+         name a shorter runtime_dir, such as \"/run/guesthouse\"",
+        dir.display()
     ))
 }
 
@@ -127,4 +126,114 @@ fn create(dir: &Path) -> Result<(), String> {
 
 fn cannot(what: &str, path: &Path, error: &io::Error) -> String {
     format!("cannot {what} {}: {error}", path.display())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        path.metadata().unwrap().mode() & 0o7777
+    }
+
+    fn set_mode(path: &Path, mode: u32) {
+        fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn missing_directories_are_made_for_their_owner_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("a/run");
+        make(&dir).unwrap();
+        assert!(!confined(&dir).exists(), "it is made where a module needs it");
+        make_confined(&dir).unwrap();
+        assert_eq!((mode(&dir), mode(&confined(&dir))), (0o700, 0o700));
+    }
+
+    #[test]
+    fn a_runtime_directory_that_others_may_read_stays_so_but_that_of_the_sockets_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        set_mode(dir, 0o755);
+        fs::create_dir(confined(dir)).unwrap();
+        set_mode(&confined(dir), 0o755);
+        make(dir).unwrap();
+        make_confined(dir).unwrap();
+        assert_eq!((mode(dir), mode(&confined(dir))), (0o755, 0o700));
+    }
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused_with_the_way_to_mend_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        make_confined(dir).unwrap();
+        for mode in [0o720, 0o702, 0o777] {
+            set_mode(&confined(dir), mode);
+            let error = make_confined(dir).unwrap_err();
+            assert_eq!(check_confined(dir).unwrap_err(), error);
+            let mend = format!("(mode {mode:04o}): run `chmod go-w {}`", confined(dir).display());
+            assert!(error.contains(&mend), "{error}");
+            set_mode(&confined(dir), 0o700);
+            set_mode(dir, mode);
+            let error = make(dir).unwrap_err();
+            assert!(error.contains(&format!("others may write to {} (mode", dir.display())), "{error}");
+            set_mode(dir, 0o700);
+        }
+    }
+
+    #[test]
+    fn a_directory_where_everybody_may_put_files_is_never_the_servers_own() {
+        let told = open_to_others(Path::new("/tmp"), 0o41777).unwrap();
+        assert!(told.contains("(mode 1777)") && told.contains("such as /tmp/guesthouse"), "{told}");
+        assert_eq!(open_to_others(Path::new("/run"), 0o41755), None);
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_the_directory_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        let elsewhere = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(elsewhere.path(), confined(dir)).unwrap();
+        assert!(make_confined(dir).unwrap_err().contains("is not a directory"));
+        assert!(check_confined(dir).unwrap_err().contains("is not a directory"));
+    }
+
+    #[test]
+    fn a_directory_of_somebody_else_is_refused() {
+        // Only root can give a directory away; another user cannot make this mistake either.
+        if !geteuid().is_root() {
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path();
+        make_confined(dir).unwrap();
+        for path in [confined(dir), dir.to_owned()] {
+            std::os::unix::fs::chown(&path, Some(1), None).unwrap();
+            let error = make_confined(dir).unwrap_err();
+            let shown = path.display();
+            let expected = format!("{shown} belongs to user 1, but this is user 0: run `chown 0 {shown}`");
+            assert!(error.starts_with(&expected), "{error}");
+            std::os::unix::fs::chown(&path, Some(0), None).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_socket_is_named_by_module_and_version() {
+        let socket = |module: &str, version| socket(Path::new("/run"), module, version).unwrap();
+        assert_eq!(socket("counter", 0x00ab_cdef), Path::new("/run/confined/counter-00abcdef.sock"));
+        assert_ne!(socket("counter", 1), socket("counter", 2));
+    }
+
+    #[test]
+    fn no_socket_has_a_path_that_the_kernel_would_not_take() {
+        let dir = |length| PathBuf::from(format!("/{}", "d".repeat(length - 1)));
+        // "/confined/" and "a-00000000.sock".
+        let longest = SOCKET_PATH_MAX - 10 - 15;
+        let path = socket(&dir(longest), "a", 0).unwrap();
+        assert_eq!(path.as_os_str().len(), SOCKET_PATH_MAX);
+        assert!(std::os::unix::net::SocketAddr::from_pathname(&path).is_ok());
+        let error = socket(&dir(longest + 1), "a", 0).unwrap_err();
+        assert!(error.contains("a path of 108 bytes") && error.contains("a shorter runtime_dir"), "{error}");
+        assert!(std::os::unix::net::SocketAddr::from_pathname(dir(108)).is_err());
+    }
 }

@@ -338,4 +338,114 @@ mod tests {
             ]
         );
     }
+
+    const UNSAFE: &str = "thread_safe = false\nversion = '1.2'\ndescription = 'counts'";
+
+    /// What is prepared of a module `a`, whose file says `facts` of itself.
+    fn prepared(dir: &Path, mpm: &str, facts: &str, lines: &str) -> Prepared {
+        let guest = include_str!("guest/testing.wat").replace("(; BODY ;)", "nop");
+        let facts = facts.replace('\n', "\\n");
+        let guest = guest.replacen("(component", &format!("(component (@custom \"guesthouse\" \"{facts}\")"), 1);
+        std::fs::write(dir.join("a.wat"), guest).unwrap();
+        let file = dir.join("guesthouse.toml");
+        let server = format!("[server]\nmpm = \"{mpm}\"\naccess_log = \"off\"\n");
+        std::fs::write(&file, format!("{server}[[module]]\npath = \"a.wat\"\nname = \"a\"\n{lines}\n")).unwrap();
+        let prepared = prepare(&file).unwrap();
+        // As the parent receives it.
+        serde_json::from_slice(&serde_json::to_vec(&prepared).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn a_module_that_is_not_thread_safe_has_a_pool_behind_the_servers_own_where_there_are_threads() {
+        let dir = tempfile::tempdir().unwrap();
+        let at_most = "[module.pool]\nmax_request_workers = 2\nqueue_timeout = \"1s\"";
+        for mpm in ["worker", "event"] {
+            let Prepared { config, modules } = prepared(dir.path(), mpm, UNSAFE, at_most);
+            let [PreparedModule { thread_safe, pool: Some(pool), .. }] = &modules[..] else { panic!("{modules:?}") };
+            assert_eq!((*thread_safe, pool.index, pool.queue_timeout), (false, 1, Duration::from_secs(1)));
+            let [own, confined] = &config.mpm.pools[..] else { panic!("{:?}", config.mpm.pools) };
+            assert_eq!((own.name.as_str(), confined.name.as_str()), ("server", "a"));
+            assert_eq!(confined.listen, std::slice::from_ref(&pool.address));
+            assert_eq!((confined.mpm.name(), confined.mpm.children_max()), ("prefork", 2));
+            let ListenAddress::Unix(socket) = &pool.address else { panic!("{pool:?}") };
+            assert_eq!(socket.parent(), Some(&*dir.path().join("run/confined")));
+            assert!(socket.parent().unwrap().is_dir());
+        }
+    }
+
+    #[test]
+    fn no_other_module_has_a_pool() {
+        let dir = tempfile::tempdir().unwrap();
+        for (mpm, facts, line) in [
+            ("prefork", UNSAFE, ""),
+            ("event", "", ""),
+            ("event", UNSAFE, "thread_safe = true"),
+            ("prefork", UNSAFE, "[module.pool]"),
+        ] {
+            let Prepared { config, modules } = prepared(dir.path(), mpm, facts, line);
+            assert_eq!((config.mpm.pools.len(), &modules[0].pool), (1, &None), "{mpm} {facts} {line}");
+        }
+        assert!(!dir.path().join("run/confined").exists());
+    }
+
+    #[test]
+    fn what_a_module_says_of_itself_is_handed_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let module = |facts, line| prepared(dir.path(), "prefork", facts, line).modules.remove(0);
+        let said = module(UNSAFE, "");
+        assert_eq!((said.version.as_deref(), said.description.as_deref()), (Some("1.2"), Some("counts")));
+        assert!(said.native.is_file());
+        let silent = module("", "");
+        assert_eq!((silent.thread_safe, silent.version, silent.description), (true, None, None));
+    }
+
+    #[test]
+    fn an_instance_serves_once_if_it_is_thread_safe_and_for_ever_if_not_unless_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let times = |facts, line| prepared(dir.path(), "event", facts, line).modules[0].max_requests_per_instance;
+        assert_eq!((times("", ""), times(UNSAFE, "")), (1, 0));
+        assert_eq!((times("", "thread_safe = false"), times(UNSAFE, "thread_safe = true")), (0, 1));
+        for facts in ["", UNSAFE] {
+            assert_eq!(times(facts, "max_requests_per_instance = 7"), 7);
+        }
+    }
+
+    #[test]
+    fn a_module_keeps_its_socket_for_as_long_as_it_is_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let address =
+            |facts, lines| prepared(dir.path(), "event", facts, lines).modules.remove(0).pool.unwrap().address;
+        let first = address(UNSAFE, "");
+        assert_eq!(address(UNSAFE, ""), first);
+        assert_eq!(address(UNSAFE, "# a comment\n\n[module.limits]\nmemory = \"64MiB\""), first);
+        assert_ne!(address("thread_safe = false", ""), first, "the file is another");
+        for lines in ["env.A = \"1\"", "limits.cpu = \"1s\"", "max_requests_per_instance = 5", "outbound = [\"a.b\"]"] {
+            assert_ne!(address(UNSAFE, lines), first, "{lines}");
+        }
+    }
+
+    #[test]
+    fn sockets_are_not_put_where_others_may_write() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let _ = prepared(dir.path(), "event", UNSAFE, "");
+        let confined = dir.path().join("run/confined");
+        std::fs::set_permissions(&confined, std::fs::Permissions::from_mode(0o777)).unwrap();
+        let mistake = prepare(&dir.path().join("guesthouse.toml")).unwrap_err();
+        assert!(mistake.contains(&format!("run `chmod go-w {}`", confined.display())), "{mistake}");
+    }
+
+    #[test]
+    fn another_mpm_is_not_taken_over_while_the_server_runs() {
+        let config = |mpm: &str| {
+            let text = format!("[server]\nmpm = \"{mpm}\"\naccess_log = \"off\"\n");
+            config::read_text(&text, Path::new("/nowhere/guesthouse.toml")).unwrap().0
+        };
+        assert!(check_mpm(&config("event"), &config("event")).is_ok());
+        assert_eq!(
+            check_mpm(&config("event"), &config("prefork")).unwrap_err().to_string(),
+            "mpm cannot change from event to prefork while the server runs: stop it and start it again, or write mpm = \
+             \"event\""
+        );
+    }
 }

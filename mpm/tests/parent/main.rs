@@ -1,8 +1,10 @@
 //! What the parent does at starts, reloads, deaths and stops, seen from outside: the `staged` example does what a
-//! file tells it, and the tests speak signals, sockets and log lines. Several pools side by side are tested in `pools`.
+//! file tells it, and the tests speak signals, sockets and log lines. Several pools side by side are tested in `pools`,
+//! one that speaks to another in `relay`.
 
 mod harness;
 mod pools;
+mod relay;
 
 use std::fs;
 use std::io::Read;

@@ -111,6 +111,16 @@ fn a_configuration_comes_back_from_json_as_it_was() {
         path = "/"
         text = "ü \u0007"
         status = 503
+        [[route]]
+        path = "/server-status"
+        handler = "server-status"
+        allow = ["10.0.0.0/8", "::1"]
+        [[module]]
+        name = "counter"
+        path = "counter.wasm"
+        thread_safe = false
+        max_requests_per_instance = 1000
+        pool = { min_spare_servers = 0, queue_timeout = "1ms" }
         "#
     );
     for mpm in ["prefork", "worker", "event"] {
