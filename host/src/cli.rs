@@ -29,6 +29,9 @@ pub enum Command {
     /// Check a configuration file and report every mistake
     #[command(long_about = CHECK, after_long_help = CHECK_AFTER)]
     Check(Check),
+    /// Tell what a running server does: its pools, modules and children
+    #[command(long_about = STATUS, after_long_help = STATUS_AFTER)]
+    Status(Status),
     /// Look at a Wasm file, or write into it what it says of itself
     #[command(long_about = MODULE, after_long_help = MODULE_AFTER)]
     Module(Module),
@@ -49,6 +52,16 @@ pub struct Serve {
 pub struct Check {
     /// Configuration file; without it ./guesthouse.toml
     pub file: Option<PathBuf>,
+}
+
+/// `guesthouse status [FILE] [--json]`
+#[derive(Debug, Args)]
+pub struct Status {
+    /// Configuration file of the server; without it ./guesthouse.toml
+    pub file: Option<PathBuf>,
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `guesthouse module ...`
@@ -123,6 +136,7 @@ Examples:
   guesthouse serve /etc/guesthouse.toml
   guesthouse check                      report every mistake in ./guesthouse.toml
   guesthouse help serve                 signals, files and exit status of the server
+  guesthouse status                     what the server of ./guesthouse.toml does now
   guesthouse module inspect hello.wasm  tell what the module is and what it will ask for
 
 A configuration to begin with:
@@ -197,6 +211,34 @@ Exit status:
 Examples:
   guesthouse check && kill -USR1 $(cat run/guesthouse.pid)
   guesthouse check staging/guesthouse.toml";
+
+const STATUS: &str = "\
+Tell what a running server does: its pools, modules and children.
+
+FILE is the configuration of the server. It says where the server tells its status, in a route like this one, and the \
+server is asked there, at the first address that it listens on:
+
+  [[route]]
+  path = \"/server-status\"
+  handler = \"server-status\"
+
+THREADS has a letter for each thread of a child, as in Apache's mod_status: _ waits for a connection, R reads a \
+request, W makes or writes an answer, K waits for the next request of a connection, C waits for the client to close, \
+G finishes what is open, S starts. OPEN counts connections, MEMORY is what is resident and of no file. Times are p50 \
+and p99 of all requests since the start, or since the last HUP.";
+
+const STATUS_AFTER: &str = "\
+JSON (--json): the fields are described in docs/status.md.
+
+Exit status:
+  0  The server has told.
+  1  It has not, or there is no route that tells: standard error says why.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse status
+  guesthouse status /etc/guesthouse/guesthouse.toml
+  guesthouse status --json | jq '.modules[] | {name, requests, errors}'";
 
 const MODULE: &str = "\
 Look at a Wasm file, or write into it what it says of itself.
@@ -314,6 +356,13 @@ mod tests {
         assert_eq!(check.file, Some(PathBuf::from("a.toml")));
         let Ok(Command::Prepare(prepare)) = parsed("guesthouse prepare a.toml") else { panic!("not prepare") };
         assert_eq!(prepare.file, PathBuf::from("a.toml"));
+    }
+
+    #[test]
+    fn the_status_is_asked_for_with_a_file_or_without() {
+        assert!(matches!(parsed("guesthouse status"), Ok(Command::Status(Status { file: None, json: false }))));
+        let Ok(Command::Status(status)) = parsed("guesthouse status a.toml --json") else { panic!("not status") };
+        assert_eq!((status.file, status.json), (Some(PathBuf::from("a.toml")), true));
     }
 
     #[test]

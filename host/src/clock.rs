@@ -9,6 +9,12 @@ use jiff::Timestamp;
 /// 9999-12-30T22:00:00Z: the last time that both the crates for dates know, in whole hours.
 const LAST_SECOND: Duration = Duration::from_secs(253_402_207_200);
 
+/// Seconds since the Unix epoch; 0 for a clock that stands before it.
+#[must_use]
+pub fn epoch_secs() -> u64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// The texts of the current second.
 #[derive(Debug)]
 pub struct Clock {

@@ -27,3 +27,5 @@ pub mod runtime_dir;
 pub mod server;
 pub mod service;
 pub mod site;
+pub mod status;
+pub mod tally;

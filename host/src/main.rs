@@ -6,10 +6,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
-use guesthouse::cli::{Arguments, Check, Command, Inspect, Module, ModuleCommand, Prepare, Serve, Tag};
+use guesthouse::cli::{Arguments, Check, Command, Inspect, Module, ModuleCommand, Prepare, Serve, Status, Tag};
 use guesthouse::error_log::ErrorLog;
 use guesthouse::module::{self, Change, WasmFile};
 use guesthouse::server::{self, Server};
+use guesthouse::status::{ask::ask, terminal};
 use guesthouse::{config, demo, placement};
 
 /// The configuration that is used if none is named.
@@ -19,6 +20,7 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(Serve { file }) => serve(file),
         Command::Check(Check { file }) => check(&file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))),
+        Command::Status(Status { file, json }) => status(&file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE)), json),
         Command::Module(Module { command }) => match command {
             ModuleCommand::Inspect(Inspect { file, json }) => inspect(&file, json),
             ModuleCommand::Tag(arguments) => tag(arguments),
@@ -63,6 +65,16 @@ fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let wasm = WasmFile::read(file).map_err(anyhow::Error::msg)?;
     let inspection = wasm.inspect().map_err(|error| anyhow!("cannot inspect {}: {error}", file.display()))?;
     let text = if json { serde_json::to_string_pretty(&inspection)? + "\n" } else { inspection.to_string() };
+    print(&text)
+}
+
+fn status(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
+    let (config, _) = config::read(file)?;
+    let told = ask(&config).with_context(|| format!("{}", file.display()))?;
+    print(&if json { told.json } else { terminal::render(&told.snapshot) })
+}
+
+fn print(text: &str) -> anyhow::Result<ExitCode> {
     match std::io::stdout().lock().write_all(text.as_bytes()) {
         // Who reads only the beginning has seen enough.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(ExitCode::SUCCESS),

@@ -1,4 +1,4 @@
-//! What is remembered of a request until it is logged.
+//! What is remembered of a request until it is logged and counted.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use http::{HeaderValue, Method, Version};
 
 use crate::access_log::{Entry, RequestLine};
 use crate::http::{Refusal, RequestHead};
+use crate::tally::Outcome;
 
 /// One request's line of the access log in the making.
 #[derive(Debug)]
@@ -24,6 +25,10 @@ pub(crate) struct Record {
     /// Index into the configuration's modules.
     pub(crate) module: Option<usize>,
     pub(crate) guest_cpu: Duration,
+    /// Why the module's own answer was not to be had; see [`Outcome`].
+    pub(crate) fault: Option<&'static str>,
+    /// When the whole head was there.
+    read: Instant,
 }
 
 #[derive(Debug)]
@@ -33,8 +38,8 @@ enum Line {
 }
 
 impl Record {
-    /// `began`: when the request's first byte was awaited.
-    pub(crate) fn new(request: &RequestHead, client: Option<IpAddr>, began: Instant) -> Self {
+    /// `began`: when the request's first byte was awaited. `read`: when its whole head was there.
+    pub(crate) fn new(request: &RequestHead, client: Option<IpAddr>, began: Instant, read: Instant) -> Self {
         let (method, target) = (request.method.clone(), request.path_and_query.clone());
         Self {
             client,
@@ -45,6 +50,8 @@ impl Record {
             status: 0,
             module: None,
             guest_cpu: Duration::ZERO,
+            fault: None,
+            read,
         }
     }
 
@@ -59,6 +66,19 @@ impl Record {
             status: refusal.status().as_u16(),
             module: None,
             guest_cpu: Duration::ZERO,
+            fault: None,
+            read: began,
+        }
+    }
+
+    /// For the counters of its module. `bytes`: of the answer's content.
+    pub(crate) fn outcome(&self, bytes: u64, now: Instant) -> Outcome {
+        Outcome {
+            status: self.status,
+            fault: self.fault,
+            took: now.saturating_duration_since(self.read),
+            guest_cpu: self.guest_cpu,
+            bytes,
         }
     }
 

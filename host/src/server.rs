@@ -5,11 +5,12 @@
 //! output; the parent takes that over and its children inherit it. Guests and connections are elsewhere.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use guesthouse_mpm::settings::{ListenAddress, Mpm, Pool};
 use guesthouse_mpm::{Application, ChildContext, LoadError, Settings, StartError};
@@ -24,6 +25,7 @@ use crate::placement::{self, Placement, Remark};
 use crate::runtime_dir;
 use crate::service::Service;
 use crate::site::{self, Site};
+use crate::tally::{Counters, ModuleTally, OwnTally};
 
 /// What the preparation process tells the parent: a configuration that can be served as it is.
 #[derive(Debug, Serialize, Deserialize)]
@@ -188,19 +190,21 @@ pub struct Server {
     error_log: ErrorLog,
     /// The latest reading, and the one before it for as long as the latest may be abandoned.
     readings: Vec<Reading>,
+    started: Instant,
 }
 
 #[derive(Debug)]
 struct Reading {
     prepared: Prepared,
     access_log: Option<Arc<File>>,
+    counters: Counters,
 }
 
 impl Server {
     /// `config_path` is read at the start and again at every reload.
     #[must_use]
     pub fn new(config_path: PathBuf, error_log: ErrorLog) -> Self {
-        Self { config_path, error_log, readings: Vec::new() }
+        Self { config_path, error_log, readings: Vec::new(), started: Instant::now() }
     }
 
     /// Where the preparation writes what it has to say.
@@ -234,6 +238,25 @@ impl Server {
         }
         Ok(access_log)
     }
+
+    /// What a reading counts with: a module that was there before goes on where it was.
+    fn counters(&self, config: &Config) -> io::Result<Counters> {
+        let known = |name: &str| {
+            self.readings.iter().rev().find_map(|Reading { prepared, counters, .. }| {
+                let index = prepared.config.modules.iter().position(|module| module.name == name)?;
+                counters.modules.get(index).cloned()
+            })
+        };
+        let own = self.readings.last().map(|reading| reading.counters.own.clone());
+        Ok(Counters {
+            own: own.map_or_else(OwnTally::new, Ok)?,
+            modules: config
+                .modules
+                .iter()
+                .map(|module| known(&module.name).map_or_else(ModuleTally::new, Ok))
+                .collect::<io::Result<_>>()?,
+        })
+    }
 }
 
 /// The MPM stays as it is while the server runs. Which modules are confined was decided for the one that is configured
@@ -266,8 +289,11 @@ impl Application for Server {
             check_mpm(&running.prepared.config, &prepared.config)?;
         }
         let access_log = self.open_logs(&prepared.config.server)?;
+        let counters = self
+            .counters(&prepared.config)
+            .map_err(|error| LoadError(format!("cannot get memory for the counters of the server status: {error}")))?;
         let settings = prepared.config.mpm.clone();
-        self.readings.push(Reading { prepared, access_log });
+        self.readings.push(Reading { prepared, access_log, counters });
         // Older ones can no longer be returned to.
         let superseded = self.readings.len().saturating_sub(2);
         self.readings.drain(..superseded);
@@ -285,14 +311,16 @@ impl Application for Server {
         }
     }
 
-    /// Nothing is counted here: what begins anew at a restart are the scoreboard's own counters.
-    fn reset_counters(&mut self) {}
+    fn reset_counters(&mut self) {
+        let uptime = self.started.elapsed();
+        self.readings.iter().for_each(|reading| reading.counters.reset(uptime));
+    }
 
     fn start(&self, child: &ChildContext) -> Result<Service, StartError> {
         let reading = self.readings.last().expect("children are forked after a reading was loaded");
-        let Prepared { config, modules } = &reading.prepared;
+        let Reading { prepared: Prepared { config, modules }, access_log, counters } = reading;
         if child.pool == 0 {
-            let site = Site::start(config, modules, reading.access_log.clone(), child)?;
+            let site = Site::start(config, modules, access_log.clone(), counters, self.started, child)?;
             return Ok(Service::Site(Box::new(site)));
         }
         let is_confined_here =

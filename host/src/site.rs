@@ -19,6 +19,8 @@ use crate::http;
 use crate::request_id::RequestIds;
 use crate::route::Router;
 use crate::server::{ConfinedPool, PreparedModule};
+use crate::status::{Observer, Snapshot};
+use crate::tally::Counters;
 
 /// One child's view of one reading of the configuration. Shared by its threads; never changes.
 pub struct Site {
@@ -29,7 +31,9 @@ pub struct Site {
     pub(crate) guests: Guests,
     /// Where each module of the configuration runs.
     pub(crate) places: Vec<Place>,
+    pub(crate) counters: Counters,
     access_log: Option<Arc<File>>,
+    observer: Observer,
 }
 
 /// Where a module runs.
@@ -68,7 +72,8 @@ pub(crate) fn head_limits(limits: &RequestLimits) -> http::Limits {
 }
 
 impl Site {
-    /// Loads every module's native code. Threads are started here: to be called in a child only.
+    /// Loads every module's native code. Threads are started here: to be called in a child only. `started`: when the
+    /// server did.
     ///
     /// # Errors
     /// The engine or a module cannot be used, and why.
@@ -76,6 +81,8 @@ impl Site {
         config: &Config,
         modules: &[PreparedModule],
         access_log: Option<Arc<File>>,
+        counters: &Counters,
+        started: Instant,
         child: &ChildContext,
     ) -> Result<Self, StartError> {
         let mut sources = Vec::new();
@@ -97,8 +104,15 @@ impl Site {
             config: config.clone(),
             guests,
             places,
+            counters: counters.of_slot(child.slot),
             access_log,
+            observer: Observer::new(child.scoreboard.clone(), child.generation, started, modules.to_vec()),
         })
+    }
+
+    /// The whole server, as far as this child can see it.
+    pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
+        self.observer.snapshot(&self.config, &self.counters, now)
     }
 }
 

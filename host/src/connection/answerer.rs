@@ -63,6 +63,14 @@ impl Answerer {
         }
     }
 
+    /// Whether an instance serves that had served before; `None`: none has been found yet.
+    pub(super) fn is_reused(&self) -> Option<bool> {
+        match self {
+            Answerer::Here(call, _) => Some(call.is_reused()),
+            Answerer::Confined(hop) => hop.is_reused(),
+        }
+    }
+
     /// When its time is over; `None`: all is said.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {

@@ -292,16 +292,18 @@ impl Exchange {
     }
 
     /// The guest is at fault, or took too long.
-    fn fail(self: Box<Self>, fault: &Fault, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    fn fail(mut self: Box<Self>, fault: &Fault, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
         let module = &scope.site.config.modules[self.module].name;
         tracing::error!(module, request = %self.id, cause = fault.kind(), "{fault}");
+        self.record.fault = Some(fault.kind());
         self.answer_instead(&respond::fault(fault), wire, scope)
     }
 
     /// The guest said what cannot be sent.
-    fn bad_answer(self: Box<Self>, bad: &BadAnswer, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
+    fn bad_answer(mut self: Box<Self>, bad: &BadAnswer, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
         let module = &scope.site.config.modules[self.module].name;
         tracing::error!(module, request = %self.id, cause = "bad-answer", "{bad}");
+        self.record.fault = Some("bad-answer");
         self.answer_instead(&respond::server_error(), wire, scope)
     }
 
@@ -342,6 +344,12 @@ impl Exchange {
     /// All that the client will get of the answer is said: the request is logged.
     fn close_the_books(&mut self, wire: &Wire, scope: &mut Scope<'_, '_>) {
         self.record.guest_cpu = self.answerer.cpu();
+        let tally = &scope.site.counters.modules[self.module];
+        match self.answerer.is_reused() {
+            Some(true) => tally.instance_reused(),
+            Some(false) => tally.instance_made(),
+            None => {}
+        }
         scope.log(&self.record, wire);
     }
 }

@@ -24,6 +24,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use guesthouse_mpm::{Next, Turn};
+use ipnet::IpNet;
 
 use self::exchange::Exchange;
 use self::wire::{Filled, Flushed, Wire};
@@ -35,6 +36,8 @@ use crate::record::Record;
 use crate::respond;
 use crate::route::Responder;
 use crate::site::{Site, TURN_TIME, Thread};
+use crate::status::{self, View};
+use crate::tally::NO_PLACE;
 
 /// A connection between two requests is closed so soon when the child drains: time enough for a request that is
 /// already on its way, which is then answered with `Connection: close`.
@@ -128,13 +131,18 @@ impl Scope<'_, '_> {
         config.modules[module].limits.request_body.min(config.server.request_limits.limit_request_body)
     }
 
-    /// Logs an answered request; the answer is what `wire` has said so far.
+    /// Logs and counts an answered request; the answer is what `wire` has said so far.
     fn log(&mut self, record: &Record, wire: &Wire) {
+        // A guest that answered at once did so within this turn: its time is not told by the turn's.
+        let (now, bytes) = (Instant::now(), wire.http.content_bytes());
+        match record.module {
+            Some(module) => self.site.counters.modules[module].request(&record.outcome(bytes, now)),
+            None => self.site.counters.own.answer(record.status, bytes),
+        }
         let Thread { access_log, clock, .. } = self.thread;
         if let Some(log) = access_log {
             let module = record.module.map(|module| self.site.config.modules[module].name.as_str());
-            // A guest that answered at once did so within this turn: its time is not told by the turn's.
-            let entry = record.entry(module, wire.http.content_bytes(), Instant::now());
+            let entry = record.entry(module, bytes, now);
             log.add(&entry, clock.common_log_date(self.turn.now));
         }
     }
@@ -247,7 +255,7 @@ fn begin(
     scope: &mut Scope<'_, '_>,
 ) -> Step {
     facts.requests += 1;
-    let mut record = Box::new(Record::new(&request, facts.client, began));
+    let mut record = Box::new(Record::new(&request, facts.client, began, scope.turn.now));
     match request.target {
         Target::Asterisk => return answer_fixed(&respond::server_options(), record, wire, facts, scope),
         Target::Absolute(Scheme::Https) => return answer_fixed(&respond::misdirected(), record, wire, facts, scope),
@@ -264,8 +272,13 @@ fn begin(
             Step::Go(State::Admission { request, module, record, until })
         }
         Ok(Some(Responder::Fixed(answer))) => answer_fixed(answer, record, wire, facts, scope),
-        Ok(Some(Responder::ServerStatus { .. } | Responder::Metrics { .. })) => {
-            answer_fixed(&respond::not_found(), record, wire, facts, scope)
+        Ok(Some(Responder::ServerStatus { allow })) => {
+            let answer = show(View::Status, allow, &request, facts, scope);
+            answer_fixed(&answer, record, wire, facts, scope)
+        }
+        Ok(Some(Responder::Metrics { allow })) => {
+            let answer = show(View::Metrics, allow, &request, facts, scope);
+            answer_fixed(&answer, record, wire, facts, scope)
         }
         Ok(None) => answer_fixed(&respond::not_found(), record, wire, facts, scope),
         Err(bad) => {
@@ -273,6 +286,11 @@ fn begin(
             answer_fixed(&respond::bad_request(), record, wire, facts, scope)
         }
     }
+}
+
+/// What the server tells of itself, if it tells this client.
+fn show(view: View, allow: &[IpNet], request: &RequestHead, facts: &Facts, scope: &Scope<'_, '_>) -> respond::Fixed {
+    status::answer(view, allow, request, facts.client, || scope.site.snapshot(scope.turn.now))
 }
 
 /// Answers by itself; what the request's body is left is read or the connection closed, as HTTP decides.
@@ -298,7 +316,7 @@ fn must_close(facts: &Facts, scope: &Scope<'_, '_>) -> bool {
 fn admission(
     request: Box<RequestHead>,
     module: usize,
-    record: Box<Record>,
+    mut record: Box<Record>,
     until: Instant,
     wire: &mut Wire,
     facts: &Facts,
@@ -316,6 +334,7 @@ fn admission(
         if !is_half_closed {
             tracing::warn!("a request found no place in time: raise max_requests_in_flight, or add children");
         }
+        record.fault = Some(NO_PLACE);
         return answer_fixed(&respond::unavailable(), record, wire, facts, scope);
     }
     Step::Wait(State::Admission { request, module, record, until }, Next::Admit(until))

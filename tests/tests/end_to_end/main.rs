@@ -20,4 +20,5 @@ mod logs;
 mod module;
 mod routing;
 mod signals;
+mod status;
 mod timeouts;

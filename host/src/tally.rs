@@ -1,0 +1,335 @@
+//! What is counted of each module's requests, and of the answers that the server gives by itself: in memory that all
+//! children share and that outlives them. Only counting and reading; who shows it is [`status`](crate::status).
+
+use std::io;
+use std::time::Duration;
+
+use guesthouse_mpm::scoreboard::Tallies;
+
+use self::latency::{BUCKET_COUNT, bucket_of, nanoseconds};
+
+pub mod latency;
+
+/// Why requests fail, in one word each: those of [`Fault::kind`](crate::guest::Fault::kind), and the last three.
+pub const CAUSES: [&str; 19] = [
+    "trap",
+    "exit",
+    "no-answer",
+    "error-code",
+    "bad-answer",
+    "broken-off",
+    "memory-limit",
+    "wall-limit",
+    "cpu-limit",
+    "response-limit",
+    "no-room",
+    "host",
+    "pool-full",
+    "queue-timeout",
+    "child-gone",
+    "bad-hop",
+    NO_PLACE,
+    ANSWERED,
+    OTHER,
+];
+
+/// The request found no place in time (`max_requests_in_flight`).
+pub const NO_PLACE: &str = "no-place";
+
+/// The guest itself answered with a status of 500 or more.
+pub const ANSWERED: &str = "answered-5xx";
+
+/// A cause that has no counter of its own.
+const OTHER: &str = "other";
+
+/// How a request for a module ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outcome {
+    /// As the client was told.
+    pub status: u16,
+    /// Why the guest's answer was not to be had, or was not whole: [`Fault::kind`](crate::guest::Fault::kind).
+    pub fault: Option<&'static str>,
+    /// From the whole head of the request to the end of the answer.
+    pub took: Duration,
+    pub guest_cpu: Duration,
+    /// Of the answer's body.
+    pub bytes: u64,
+}
+
+impl Outcome {
+    /// Index into [`CAUSES`] if the request failed.
+    fn cause(&self) -> Option<usize> {
+        let word = match self.fault {
+            Some(kind) => kind,
+            None if self.status >= 500 => ANSWERED,
+            None => return None,
+        };
+        let known = CAUSES.iter().position(|cause| *cause == word);
+        Some(known.unwrap_or(CAUSES.len() - 1))
+    }
+}
+
+// The columns of a module's counters. How many requests there were is the sum over the buckets.
+const INSTANCES_MADE: usize = 0;
+const INSTANCES_REUSED: usize = 1;
+const GUEST_CPU_NS: usize = 2;
+const BYTES: usize = 3;
+const TOOK_NS: usize = 4;
+const ERRORS: usize = 5;
+const BUCKETS: usize = ERRORS + CAUSES.len();
+const MODULE_COLUMNS: usize = BUCKETS + BUCKET_COUNT;
+
+/// The counters of one module. A handle: all copies count in the same memory, also after `fork`.
+#[derive(Debug, Clone)]
+pub struct ModuleTally {
+    tallies: Tallies,
+    shard: usize,
+}
+
+/// A module's counters at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ModuleReading {
+    /// Requests that have ended.
+    pub requests: u64,
+    /// How many of them failed, by cause, in the order of [`CAUSES`].
+    pub errors: [u64; CAUSES.len()],
+    pub instances_made: u64,
+    /// Requests served by an instance that had served before.
+    pub instances_reused: u64,
+    pub guest_cpu: Duration,
+    /// Of the answers' bodies.
+    pub bytes: u64,
+    /// Of all requests together.
+    pub took: Duration,
+    /// Requests by how long they took; see [`latency`].
+    pub buckets: [u64; BUCKET_COUNT],
+}
+
+impl ModuleTally {
+    /// Counters at zero.
+    ///
+    /// # Errors
+    /// The memory is not to be had.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { tallies: Tallies::new(MODULE_COLUMNS)?, shard: 0 })
+    }
+
+    /// The same counters, for a child to count with. Children of different slots do not slow each other down.
+    #[must_use]
+    pub fn of_slot(&self, slot: usize) -> Self {
+        Self { tallies: self.tallies.clone(), shard: slot }
+    }
+
+    /// Counts a request that has ended.
+    pub fn request(&self, outcome: &Outcome) {
+        self.add(BUCKETS + bucket_of(outcome.took), 1);
+        self.add(TOOK_NS, nanoseconds(outcome.took));
+        self.add(GUEST_CPU_NS, nanoseconds(outcome.guest_cpu));
+        self.add(BYTES, outcome.bytes);
+        if let Some(cause) = outcome.cause() {
+            self.add(ERRORS + cause, 1);
+        }
+    }
+
+    /// Counts a fresh instance.
+    pub fn instance_made(&self) {
+        self.add(INSTANCES_MADE, 1);
+    }
+
+    /// Counts a call of an instance that has served before.
+    pub fn instance_reused(&self) {
+        self.add(INSTANCES_REUSED, 1);
+    }
+
+    fn add(&self, column: usize, more: u64) {
+        self.tallies.add(self.shard, column, more);
+    }
+
+    /// What all children have counted together. Requests that end meanwhile may be in some of the numbers only.
+    #[must_use]
+    pub fn read(&self) -> ModuleReading {
+        let sum = |column| self.tallies.sum(column);
+        let buckets = std::array::from_fn(|bucket| sum(BUCKETS + bucket));
+        ModuleReading {
+            requests: buckets.iter().fold(0, |sum: u64, count| sum.wrapping_add(*count)),
+            errors: std::array::from_fn(|cause| sum(ERRORS + cause)),
+            instances_made: sum(INSTANCES_MADE),
+            instances_reused: sum(INSTANCES_REUSED),
+            guest_cpu: Duration::from_nanos(sum(GUEST_CPU_NS)),
+            bytes: sum(BYTES),
+            took: Duration::from_nanos(sum(TOOK_NS)),
+            buckets,
+        }
+    }
+
+    /// Begins to count anew.
+    pub fn reset(&self) {
+        self.tallies.reset();
+    }
+}
+
+impl ModuleReading {
+    /// The time that half of the requests did not exceed; `None` without a request.
+    #[must_use]
+    pub fn p50(&self) -> Option<Duration> {
+        latency::quantile(&self.buckets, 0.5)
+    }
+
+    /// The time that 99 of 100 requests did not exceed; `None` without a request.
+    #[must_use]
+    pub fn p99(&self) -> Option<Duration> {
+        latency::quantile(&self.buckets, 0.99)
+    }
+}
+
+/// Counters of the answers that no module gave: fixed texts, refusals, pages that nobody serves.
+#[derive(Debug, Clone)]
+pub struct OwnTally {
+    tallies: Tallies,
+    shard: usize,
+}
+
+/// The classes of statuses that are told apart: 2xx to 5xx.
+pub const STATUS_CLASSES: [&str; 4] = ["2xx", "3xx", "4xx", "5xx"];
+
+/// The server's own answers at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OwnReading {
+    /// In the order of [`STATUS_CLASSES`].
+    pub answers: [u64; STATUS_CLASSES.len()],
+    /// Of the answers' bodies.
+    pub bytes: u64,
+    /// How long after the server's start all counters last began anew.
+    pub counted_from: Duration,
+}
+
+// The columns of the server's own counters, behind one for each class.
+const OWN_BYTES: usize = STATUS_CLASSES.len();
+const COUNTED_FROM_NS: usize = OWN_BYTES + 1;
+const OWN_COLUMNS: usize = COUNTED_FROM_NS + 1;
+
+impl OwnTally {
+    /// Counters at zero.
+    ///
+    /// # Errors
+    /// The memory is not to be had.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { tallies: Tallies::new(OWN_COLUMNS)?, shard: 0 })
+    }
+
+    /// As [`ModuleTally::of_slot`].
+    #[must_use]
+    pub fn of_slot(&self, slot: usize) -> Self {
+        Self { tallies: self.tallies.clone(), shard: slot }
+    }
+
+    /// Counts an answer.
+    pub fn answer(&self, status: u16, bytes: u64) {
+        let class = usize::from(status / 100).clamp(2, 5) - 2;
+        self.tallies.add(self.shard, class, 1);
+        self.tallies.add(self.shard, OWN_BYTES, bytes);
+    }
+
+    /// As [`ModuleTally::read`].
+    #[must_use]
+    pub fn read(&self) -> OwnReading {
+        OwnReading {
+            answers: std::array::from_fn(|class| self.tallies.sum(class)),
+            bytes: self.tallies.sum(OWN_BYTES),
+            counted_from: Duration::from_nanos(self.tallies.sum(COUNTED_FROM_NS)),
+        }
+    }
+
+    /// Begins to count anew. `uptime`: of the server, which children that live already learn in this way only.
+    pub fn reset(&self, uptime: Duration) {
+        self.tallies.reset();
+        self.tallies.add(self.shard, COUNTED_FROM_NS, nanoseconds(uptime));
+    }
+}
+
+/// All that is counted for one reading of the configuration.
+#[derive(Debug, Clone)]
+pub struct Counters {
+    pub own: OwnTally,
+    /// In the order of the configuration's modules.
+    pub modules: Vec<ModuleTally>,
+}
+
+impl Counters {
+    /// As [`ModuleTally::of_slot`].
+    #[must_use]
+    pub fn of_slot(&self, slot: usize) -> Self {
+        let modules = self.modules.iter().map(|module| module.of_slot(slot));
+        Self { own: self.own.of_slot(slot), modules: modules.collect() }
+    }
+
+    /// As [`OwnTally::reset`].
+    pub fn reset(&self, uptime: Duration) {
+        self.own.reset(uptime);
+        self.modules.iter().for_each(ModuleTally::reset);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(status: u16, fault: Option<&'static str>) -> Outcome {
+        Outcome { status, fault, took: Duration::from_micros(400), guest_cpu: Duration::from_micros(30), bytes: 12 }
+    }
+
+    fn errors(reading: &ModuleReading) -> Vec<(&'static str, u64)> {
+        CAUSES.into_iter().zip(reading.errors).filter(|(_, count)| *count > 0).collect()
+    }
+
+    #[test]
+    fn requests_of_several_children_add_up() {
+        let tally = ModuleTally::new().unwrap();
+        for slot in [0, 1, 16, 1_000_000] {
+            let tally = tally.of_slot(slot);
+            tally.instance_made();
+            tally.request(&outcome(200, None));
+        }
+        tally.of_slot(1).instance_reused();
+        let reading = tally.read();
+        assert_eq!((reading.requests, reading.bytes), (4, 48));
+        assert_eq!((reading.instances_made, reading.instances_reused), (4, 1));
+        assert_eq!((reading.guest_cpu, reading.took), (Duration::from_micros(120), Duration::from_micros(1600)));
+        assert_eq!(errors(&reading), []);
+        let p50 = reading.p50().unwrap();
+        assert!(Duration::from_micros(300) < p50 && p50 < Duration::from_micros(500), "{p50:?}");
+        tally.reset();
+        assert_eq!((tally.read().requests, tally.read().p99()), (0, None));
+    }
+
+    #[test]
+    fn a_request_that_failed_has_one_cause() {
+        let tally = ModuleTally::new().unwrap();
+        tally.request(&outcome(500, Some("trap")));
+        tally.request(&outcome(504, Some("wall-limit")));
+        // The answer had begun when the guest left it.
+        tally.request(&outcome(200, Some("broken-off")));
+        tally.request(&outcome(503, None));
+        tally.request(&outcome(404, None));
+        tally.request(&outcome(500, Some("a cause of tomorrow")));
+        let reading = tally.read();
+        assert_eq!(reading.requests, 6);
+        assert_eq!(
+            errors(&reading),
+            [("trap", 1), ("broken-off", 1), ("wall-limit", 1), ("answered-5xx", 1), ("other", 1)]
+        );
+    }
+
+    #[test]
+    fn the_servers_own_answers_are_counted_by_class() {
+        let tally = OwnTally::new().unwrap();
+        for status in [200, 204, 404, 408, 503, 999, 0] {
+            tally.of_slot(3).answer(status, 10);
+        }
+        assert_eq!(tally.read(), OwnReading { answers: [3, 0, 2, 2], bytes: 70, counted_from: Duration::ZERO });
+        tally.reset(Duration::from_secs(9));
+        tally.reset(Duration::from_secs(10));
+        let anew = OwnReading { counted_from: Duration::from_secs(10), ..OwnReading::default() };
+        assert_eq!(tally.read(), anew);
+    }
+}
