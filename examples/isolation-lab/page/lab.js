@@ -16,7 +16,7 @@ const tally = document.getElementById("tally");
 const announcement = document.getElementById("announcement");
 
 const cards = new Map(
-  EXPERIMENTS.map((experiment) => [experiment, new Card(experiment, () => perform([experiment]))]),
+  EXPERIMENTS.map((experiment) => [experiment, new Card(numberOf(experiment), experiment, () => perform([experiment]))]),
 );
 document.getElementById("experiments").append(...[...cards.values()].map((card) => card.element));
 runAll.addEventListener("click", () => perform(EXPERIMENTS));
@@ -39,7 +39,7 @@ async function perform(experiments) {
 async function performOne(experiment) {
   const card = cards.get(experiment);
   card.begin();
-  const mark = neighbour.observe(experiment.title);
+  const mark = neighbour.observe(numberOf(experiment), experiment.title);
   const verdicts = await Promise.all(
     MODES.map(async (mode) => {
       const result = await run(experiment, mode);
@@ -53,6 +53,11 @@ async function performOne(experiment) {
   showTally(tally);
   const broken = [...verdicts, ofNeighbour].filter((complaints) => complaints.length > 0).length;
   announcement.textContent = `${experiment.title}: ${broken === 0 ? "as promised" : `${broken} results not as promised`}`;
+}
+
+// By which the plot names it where its title has no room.
+function numberOf(experiment) {
+  return EXPERIMENTS.indexOf(experiment) + 1;
 }
 
 // Not `disabled`, which would take the keyboard's focus away from the button that was pressed.

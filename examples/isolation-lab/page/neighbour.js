@@ -17,9 +17,9 @@ export class Neighbour extends EventTarget {
     setInterval(() => this.#ask(), EVERY);
   }
 
-  // Begins an observation under a title, which the plot shows.
-  observe(title) {
-    const mark = { title, began: performance.now(), ended: null };
+  // Begins an observation, which the plot shows under its title or its number.
+  observe(number, title) {
+    const mark = { number, title, began: performance.now(), ended: null };
     this.marks.push(mark);
     return mark;
   }

@@ -1,11 +1,11 @@
-// Draws the neighbour's latency over the last half minute: time from left to right, milliseconds on a logarithmic
+// Draws the neighbour's latency over the last seconds: time from left to right, milliseconds on a logarithmic
 // scale, a band for each experiment. Only draws; where the figures come from is not its business.
 
-const SECONDS = 30;
+const PIXELS_PER_SECOND = 34;
 const FLOOR_MS = 0.1;
 const CEILING_MS = 1000;
 const LINES_MS = [1, 10, 100];
-const LEFT = 44;
+const LEFT = 52;
 const TOP = 18;
 const BOTTOM = 6;
 
@@ -31,7 +31,7 @@ export class Plot {
     const { pen, width, height } = this.#prepare();
     const colour = colours(this.#canvas);
     const right = width - 8;
-    const x = (time) => right - ((now - time) / (SECONDS * 1000)) * (right - LEFT);
+    const x = (time) => right - ((now - time) / 1000) * PIXELS_PER_SECOND;
     const y = (took) => {
       const share = Math.log(Math.min(Math.max(took, FLOOR_MS), CEILING_MS) / FLOOR_MS) / Math.log(CEILING_MS / FLOOR_MS);
       return height - BOTTOM - share * (height - BOTTOM - TOP);
@@ -52,18 +52,16 @@ export class Plot {
     pen.beginPath();
     pen.rect(LEFT, 0, right - LEFT, height);
     pen.clip();
-    let labelled = -Infinity;
-    for (const mark of marks) {
+    pen.textAlign = "left";
+    for (const [index, mark] of marks.entries()) {
       const [from, to] = [x(mark.began), x(mark.ended ?? now)];
       pen.fillStyle = colour.band;
-      pen.fillRect(from, TOP, Math.max(to - from, 2), height - TOP - BOTTOM);
+      pen.fillRect(from, TOP, Math.max(to - from - 1, 2), height - TOP - BOTTOM);
       pen.fillStyle = colour.muted;
-      pen.textAlign = "left";
-      // A label that would run into the one before is left out; the band is there all the same.
-      if (from > labelled) {
-        pen.fillText(mark.title, from, TOP / 2);
-        labelled = from + pen.measureText(mark.title).width + 8;
-      }
+      const room = (index + 1 < marks.length ? x(marks[index + 1].began) : right) - from;
+      const full = `${mark.number} ${mark.title}`;
+      const label = [full, `${mark.number}`].find((label) => pen.measureText(label).width + 4 < room);
+      if (label) pen.fillText(label, from, TOP / 2);
     }
     for (const { at, took, failed } of samples) {
       pen.fillStyle = failed ? colour.bad : colour.accent;

@@ -8,10 +8,11 @@ export class Card {
   #card;
   #results;
 
-  constructor(experiment, whenPressed) {
+  constructor(number, experiment, whenPressed) {
     this.#card = clone("card");
     this.#card.dataset.experiment = experiment.name;
     fill(this.#card, {
+      number,
       title: experiment.title,
       run: experiment.run,
       without: experiment.without,
@@ -56,8 +57,10 @@ export class Card {
         ? `counter ${next.answer.count} · secret ${sameSecret ? "there" : "gone"} · ${sameInstance ? "same" : "another"} instance`
         : `answered ${describe(next)}`,
     });
-    const said = offender.answer?.attempts?.map((attempt) => `${attempt.what}: ${attempt.told}`);
-    slot(element, "offender").title = said?.join("\n") ?? "";
+    const attempts = offender.answer?.attempts ?? [];
+    const said = slot(element, "said");
+    said.hidden = attempts.length === 0;
+    said.replaceChildren(said.firstElementChild, ...attempts.map(({ what, told }) => definition(`${what}: ${told}`)));
     rule(element, complaints);
   }
 
@@ -65,7 +68,7 @@ export class Card {
     const { requests, failed, p50, p99, max } = figures;
     Object.assign(this.#beside.dataset, { requests, failed, p50, p99, max });
     fill(this.#beside, {
-      beside: `${requests} requests, ${failed === 0 ? "none" : failed} failed · p50 ${milliseconds(p50)} · p99 ${milliseconds(p99)} · max ${milliseconds(max)}`,
+      beside: `${requests} requests, ${failed === 0 ? "none" : failed} failed · p50 ${bare(p50)} · p99 ${bare(p99)} · max ${milliseconds(max)}`,
     });
     rule(this.#beside, complaints);
     this.#card.dataset.state = "done";
@@ -76,12 +79,12 @@ export class Card {
   }
 }
 
-// The neighbour's figures of the last half minute.
+// The neighbour's figures of late.
 export function showNeighbour(element, figures) {
   element.dataset.requests = figures.requests;
   element.dataset.failed = figures.failed;
   for (const name of ["p50", "p99", "max"]) figure(element, name).textContent = milliseconds(figures[name]);
-  figure(element, "failed").textContent = `${figures.failed} of ${figures.requests}`;
+  figure(element, "failed").textContent = String(figures.failed);
 }
 
 // How many of the results on the page are as promised.
@@ -107,8 +110,19 @@ function rule(element, complaints) {
 }
 
 function milliseconds(time) {
+  return time === null ? "–" : `${bare(time)} ms`;
+}
+
+// For a row of times that names their unit once.
+function bare(time) {
   if (time === null) return "–";
-  return `${time < 10 ? time.toFixed(1) : Math.round(time)} ms`;
+  return time < 10 ? time.toFixed(1) : String(Math.round(time));
+}
+
+function definition(text) {
+  const element = document.createElement("dd");
+  element.textContent = text;
+  return element;
 }
 
 function clone(template) {

@@ -2,8 +2,10 @@
 
 use std::hint::black_box;
 use std::io::Write;
+use std::time::Duration;
 
 use crate::exchange::Exchange;
+use crate::world::pause;
 
 /// `/trap`: panics, which ends in the instruction `unreachable`. Never inlined, so that the log's backtrace names it.
 #[inline(never)]
@@ -36,13 +38,14 @@ pub fn overflow_stack() {
     black_box(deeper(0));
 }
 
-/// `/half`: announces a text, sends half of it, and is done. It waits until the half is on its way: an answer that has
-/// not begun could still become an honest 500.
+/// `/half`: announces a text, sends half of it, and is done. It pauses after the half, which lets the server send what
+/// it has: an answer that has not begun would be replaced by a 500.
 pub fn answer_half(exchange: Exchange) {
     const TEXT: &str = "Here is the first half. Here is the second.";
     const HALF: usize = TEXT.len() / 2;
     let length = TEXT.len().to_string();
     let mut answer = exchange.answer(200, &[("content-type", "text/plain"), ("content-length", &length)]);
     let _ = answer.write_all(&TEXT.as_bytes()[..HALF]).and_then(|()| answer.flush());
+    pause(Duration::from_millis(1));
     answer.finish();
 }

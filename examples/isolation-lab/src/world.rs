@@ -1,6 +1,7 @@
 //! Paths that reach for what lies outside of the sandbox: files, other servers, time.
 
-use std::fs;
+use std::time::Duration;
+use std::{fs, io};
 
 use serde_json::{Value, json};
 use wasip2::clocks::monotonic_clock;
@@ -11,14 +12,14 @@ use crate::exchange::Exchange;
 use crate::memory;
 
 /// What `/sleep` does without a number that can be read.
-const SLEEP_MS: u64 = 500;
+const SLEEP: Duration = Duration::from_millis(500);
 
 /// `/files`: tries to read, to list and to write, and tells what came of it.
 pub fn try_files(exchange: Exchange) {
     let attempts = [
-        attempt("read /etc/passwd", fs::read_to_string("/etc/passwd").map(|text| format!("{} bytes", text.len()))),
-        attempt("list /", fs::read_dir("/").map(|entries| format!("{} entries", entries.count()))),
-        attempt("write /tmp/lab", fs::write("/tmp/lab", "I was here\n").map(|()| "written".to_owned())),
+        attempt_on_disk("read /etc/passwd", fs::read_to_string("/etc/passwd")),
+        attempt_on_disk("list /", fs::read_dir("/")),
+        attempt_on_disk("write /tmp/lab", fs::write("/tmp/lab", "I was here\n")),
     ];
     tell(exchange, &attempts);
 }
@@ -30,9 +31,15 @@ pub fn call_out(exchange: Exchange) {
 
 /// `/sleep?ms=`: waits on the host's clock, then answers.
 pub fn sleep(exchange: Exchange) {
-    let wanted = exchange.parameter("ms").and_then(|ms| ms.parse().ok()).unwrap_or(SLEEP_MS);
-    monotonic_clock::subscribe_duration(wanted.saturating_mul(1_000_000)).block();
+    let wanted = exchange.parameter("ms").and_then(|ms| ms.parse().ok()).map(Duration::from_millis);
+    pause(wanted.unwrap_or(SLEEP));
     exchange.json(200, &memory::state());
+}
+
+/// Waits on the host's clock, where it takes no thread.
+pub fn pause(duration: Duration) {
+    let nanoseconds = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
+    monotonic_clock::subscribe_duration(nanoseconds).block();
 }
 
 /// An attempt that was refused is an answer like any other: the page asks what happened.
@@ -40,6 +47,10 @@ fn tell(exchange: Exchange, attempts: &[Value]) {
     let mut answer = memory::state();
     answer["attempts"] = attempts.into();
     exchange.json(200, &answer);
+}
+
+fn attempt_on_disk<T>(what: &str, outcome: io::Result<T>) -> Value {
+    attempt(what, outcome.map(|_| "done".to_owned()).map_err(|refused| refused.kind()))
 }
 
 fn attempt(what: &str, outcome: Result<String, impl ToString>) -> Value {
