@@ -51,16 +51,12 @@ export class Card {
       secret: sameSecret ? "kept" : "gone",
       instance: sameInstance ? "same" : "another",
     });
-    fill(element, {
-      offender: `${describe(offender)} · ${milliseconds(offender.took)}`,
-      next: next.answer
-        ? `counter ${next.answer.count} · secret ${sameSecret ? "there" : "gone"} · ${sameInstance ? "same" : "another"} instance`
-        : `answered ${describe(next)}`,
-    });
+    define(element, "offender", [row(describe(offender), milliseconds(offender.took))]);
     const attempts = offender.answer?.attempts ?? [];
-    const said = slot(element, "said");
-    said.hidden = attempts.length === 0;
-    said.replaceChildren(said.firstElementChild, ...attempts.map(({ what, told }) => definition(`${what}: ${told}`)));
+    define(element, "said", attempts.map(({ what, told }) => `${what}: ${told}`));
+    define(element, "next", next.answer
+      ? [`counter ${next.answer.count}`, `secret ${sameSecret ? "there" : "gone"}`, `${sameInstance ? "same" : "another"} instance`]
+      : [`answered ${describe(next)}`]);
     rule(element, complaints);
   }
 
@@ -68,7 +64,7 @@ export class Card {
     const { requests, failed, p50, p99, max } = figures;
     Object.assign(this.#beside.dataset, { requests, failed, p50, p99, max });
     fill(this.#beside, {
-      beside: `${requests} requests, ${failed === 0 ? "none" : failed} failed · p50 ${bare(p50)} · p99 ${bare(p99)} · max ${milliseconds(max)}`,
+      beside: row(`${failed} of ${requests} failed`, `p50 ${bare(p50)}`, `p99 ${bare(p99)}`, `max ${milliseconds(max)}`),
     });
     rule(this.#beside, complaints);
     this.#card.dataset.state = "done";
@@ -119,10 +115,17 @@ function bare(time) {
   return time < 10 ? time.toFixed(1) : String(Math.round(time));
 }
 
-function definition(text) {
-  const element = document.createElement("dd");
-  element.textContent = text;
-  return element;
+// Facts in a row, which breaks after a dot and never within a fact.
+function row(...facts) {
+  return facts.map((fact) => fact.replaceAll(" ", "\u00a0")).join("\u00a0\u00b7 ");
+}
+
+// Puts texts under a term, one a line; without any, the term is not shown.
+function define(element, name, texts) {
+  const group = slot(element, name);
+  const definitions = texts.map((text) => Object.assign(document.createElement("dd"), { textContent: text }));
+  group.hidden = texts.length === 0;
+  group.replaceChildren(group.firstElementChild, ...definitions);
 }
 
 function clone(template) {

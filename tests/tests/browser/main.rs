@@ -16,7 +16,7 @@ use guesthouse_tests::setup::{guest, shared_cache, target};
 /// The lab as everybody can start it.
 const CONFIGURATION: &str = include_str!("../../../examples/isolation-lab/guesthouse.toml");
 
-const DESKTOP: Screen = Screen { width: 1280, height: 1000, dark: false };
+const DESKTOP: Screen = Screen { width: 1280, height: 1392, dark: false };
 const PHONE: Screen = Screen { width: 360, height: 740, dark: true };
 
 const MODES: [&str; 3] = ["fresh", "reused", "confined"];
