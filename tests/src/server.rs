@@ -27,6 +27,17 @@ pub struct Server {
 }
 
 impl Server {
+    /// Starts a server on a configuration that is whole as it is, and waits until it is ready. What the tests have in
+    /// common is in [`Setup`](crate::Setup).
+    ///
+    /// # Panics
+    /// If it does not become ready; with its log.
+    #[must_use]
+    pub fn start_on(configuration: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("guesthouse-").tempdir().expect("there is a temporary folder");
+        Self::launch(folder, configuration).wait_until_ready()
+    }
+
     pub(crate) fn launch(folder: TempDir, configuration: &str) -> Self {
         std::fs::write(folder.path().join("guesthouse.toml"), configuration).expect("the folder can be written");
         let (process, log) = spawn(folder.path());

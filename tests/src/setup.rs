@@ -201,13 +201,21 @@ pub fn program() -> PathBuf {
 }
 
 /// The folder that cargo builds into: a test runs as TARGET/debug/deps/NAME.
-fn target() -> PathBuf {
+///
+/// # Panics
+/// If it does not.
+#[must_use]
+pub fn target() -> PathBuf {
     let own = std::env::current_exe().expect("a test knows where it is");
     own.ancestors().nth(3).expect("a test lies in the target folder").to_owned()
 }
 
 /// One code cache for all tests, so that each guest is compiled once.
-fn shared_cache() -> PathBuf {
+///
+/// # Panics
+/// If it cannot be made.
+#[must_use]
+pub fn shared_cache() -> PathBuf {
     let path = target().join("test-cache");
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).expect("the target folder can be written");
     path

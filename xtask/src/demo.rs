@@ -1,4 +1,5 @@
-//! `cargo xtask demo`: the server with the example guests, ready to be tried with curl.
+//! `cargo xtask demo`: the server with the isolation lab and the example guests, ready to be tried with a browser and
+//! with curl.
 
 use std::fmt::Write;
 use std::os::unix::process::CommandExt;
@@ -7,9 +8,13 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::guests;
-use crate::run::{cargo, program, run, target};
+use crate::run::{cargo, program, root, run, target};
 
+/// Where the lab's file listens.
 const ADDRESS: &str = "127.0.0.1:8080";
+
+/// Where the lab's file looks for guests; cargo may build elsewhere.
+const LAB_GUESTS: &str = "../../target/guests";
 
 /// Builds what is needed, says what to try, and becomes the server.
 pub fn demo() -> Result<()> {
@@ -18,8 +23,9 @@ pub fn demo() -> Result<()> {
 
     let folder = target()?.join("demo");
     let file = folder.join("guesthouse.toml");
+    let text = configuration(&guests)?;
     std::fs::create_dir_all(&folder)
-        .and_then(|()| std::fs::write(&file, configuration(&guests)))
+        .and_then(|()| std::fs::write(&file, text))
         .with_context(|| format!("cannot write {}", file.display()))?;
 
     eprintln!("{}", what_to_try(&file));
@@ -29,18 +35,15 @@ pub fn demo() -> Result<()> {
     Err(failed).with_context(|| format!("cannot start {}", server.display()))
 }
 
-/// Every guest that is a plain example, under a path of its own name.
-fn configuration(guests: &Path) -> String {
+/// The isolation lab as its own file says, and every guest that is a plain example, under a path of its own name.
+fn configuration(guests: &Path) -> Result<String> {
+    let lab = root().join("examples/isolation-lab/guesthouse.toml");
+    let text = std::fs::read_to_string(&lab).with_context(|| format!("cannot read {}", lab.display()))?;
     let mut text = format!(
-        "# Written by `cargo xtask demo`, and written anew each time.\n\
-         [server]\n\
-         listen = [\"{ADDRESS}\"]\n\
-         access_log = \"-\"\n\n\
-         [[route]]\n\
-         path = \"/\"\n\
-         text = \"Guesthouse is open. Try /hello and /echo.\\n\"\n"
+        "# Written by `cargo xtask demo`, and written anew each time.\n\n{}",
+        text.replace(LAB_GUESTS, &guests.display().to_string())
     );
-    for name in ["hello", "echo", "hello-js", "echo-js", "hello-python", "echo-python"] {
+    for name in ["echo", "hello-js", "echo-js", "hello-python", "echo-python"] {
         let path = guests.join(format!("{name}.wasm"));
         if path.exists() {
             let _ = write!(
@@ -50,17 +53,21 @@ fn configuration(guests: &Path) -> String {
             );
         }
     }
-    text
+    Ok(text)
 }
 
 fn what_to_try(file: &Path) -> String {
     format!(
         "\nThe configuration is {file}.\n\
          The first start compiles the guests; one in JavaScript or Python takes some seconds.\n\
-         When the server says that it is ready, try in another terminal:\n\n\
+         When the server says that it is ready, open in a browser:\n\n\
+         \x20   http://{ADDRESS}/                 the isolation lab: break a handler, and see that nobody else notices\n\
+         \x20   http://{ADDRESS}/server-status    what the server's processes and modules do meanwhile\n\n\
+         or try in another terminal:\n\n\
          \x20   curl -i http://{ADDRESS}/hello\n\
          \x20   curl -i http://{ADDRESS}/echo --data 'anybody home?'\n\
-         \x20   curl -sT /bin/ls http://{ADDRESS}/echo | cmp - /bin/ls && echo the same\n\n\
+         \x20   curl -sT /bin/ls http://{ADDRESS}/echo | cmp - /bin/ls && echo the same\n\
+         \x20   curl -i http://{ADDRESS}/lab/fresh/trap\n\n\
          Ctrl-C ends it. Edit the file and send the server SIGUSR1 to change what it serves without a gap.\n",
         file = file.display()
     )

@@ -3,6 +3,7 @@
 //! Only the command line lives here. Nothing of this ships.
 
 mod bench;
+mod browser;
 mod demo;
 mod guests;
 mod languages;
@@ -12,11 +13,14 @@ mod test;
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
+use crate::test::Scope;
+
 const HELP: &str = "\
 The project's own commands.
 
     cargo xtask demo                  build the server and the example guests, serve them on 127.0.0.1:8080
-    cargo xtask test [--languages]    check format and lints, build and run every test
+    cargo xtask test [--languages] [--no-browser]
+                                      check format and lints, build and run every test
     cargo xtask guests [--languages]  build only the guests, into target/guests/
     cargo xtask bench [--smoke] [ROW...]
                                       measure the release build beside the other servers that are installed;
@@ -24,18 +28,21 @@ The project's own commands.
 
     --languages   also the guests that other toolchains make: JavaScript (needs node and npm)
                   and Python (needs python3 with venv)
+    --no-browser  leave out the test of the isolation lab in a browser, which needs Chromium
 ";
 
 fn main() -> Result<()> {
     let mut arguments = lexopt::Parser::from_env();
     let mut command = None;
     let mut languages = false;
+    let mut browser = true;
     while let Some(argument) = arguments.next()? {
         match argument {
             // All that follows is for the program that measures.
             Value(name) if command.is_none() && name == "bench" => return bench::bench(arguments.raw_args()?),
             Value(name) if command.is_none() => command = Some(name.string()?),
             Long("languages") => languages = true,
+            Long("no-browser") => browser = false,
             Long("help") | Short('h') => {
                 print!("{HELP}");
                 return Ok(());
@@ -45,7 +52,7 @@ fn main() -> Result<()> {
     }
     match command.as_deref() {
         Some("demo") => demo::demo(),
-        Some("test") => test::test(languages),
+        Some("test") => test::test(Scope { languages, browser }),
         Some("guests") => guests::build_all(languages),
         Some(unknown) => bail!("there is no command {unknown:?}\n\n{HELP}"),
         None => bail!("which command?\n\n{HELP}"),

@@ -62,7 +62,7 @@ pub fn output(command: &mut Command) -> Result<String> {
 }
 
 /// Whether a program is there and starts.
-pub fn exists(name: &str) -> bool {
+pub fn exists(name: impl AsRef<std::ffi::OsStr>) -> bool {
     Command::new(name).arg("--version").output().is_ok_and(|output| output.status.success())
 }
 

@@ -1,22 +1,24 @@
 //! `cargo xtask test`: every check there is, the quick ones first, so that it fails as early as it can.
 //!
 //! All steps that compile for this machine select the same packages: cargo unites the features of what is selected
-//! together, and another selection would build Wasmtime a second time.
+//! together, and another selection would build Wasmtime a second time. The browser test, which knows no Wasmtime, is
+//! selected alone for the same reason: its driver asks for features that would change the server's dependencies.
 
+use std::ffi::OsString;
 use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::guests;
 use crate::run::{cargo, run, target};
+use crate::{browser, guests};
 
 /// One check, by the name that the summary shows.
 type Step = (&'static str, fn(&Context) -> Result<()>);
 
 const STEPS: [Step; 7] = [
     ("format", |_| run(cargo().args(["fmt", "--all", "--check"]))),
-    ("lints", |context| run(context.on_host("clippy").args(["--all-targets", "--", "-D", "warnings"]))),
+    ("lints", Context::lint),
     ("guests", |context| guests::clippy().and_then(|()| guests::build_all(context.languages))),
     ("build", |context| run(context.on_host("build").arg("--all-targets"))),
     ("unit tests", |context| run(context.on_host("test").args(["--lib", "--bins", "--examples"]))),
@@ -24,12 +26,26 @@ const STEPS: [Step; 7] = [
     ("end-to-end tests", |context| run(&mut context.end_to_end()?)),
 ];
 
+/// After all others, where there is a browser.
+const BROWSER_STEP: Step = ("browser test", |context| run(&mut context.browser_test()?));
+
+/// What is tested.
+#[derive(Debug, Clone, Copy)]
+pub struct Scope {
+    /// Also the guests that other toolchains make.
+    pub languages: bool,
+    /// Also the isolation lab in a real browser.
+    pub browser: bool,
+}
+
 /// Runs every step; the first that fails ends it.
-pub fn test(languages: bool) -> Result<()> {
-    let context = Context { guests: guests::packages()?, languages };
+pub fn test(scope: Scope) -> Result<()> {
+    let chromium = scope.browser.then(browser::find_or_install).transpose()?;
+    let context = Context { guests: guests::packages()?, languages: scope.languages, chromium };
     let started = Instant::now();
     let mut summary = String::new();
-    for (name, step) in STEPS {
+    let steps: Vec<Step> = STEPS.into_iter().chain(context.chromium.is_some().then_some(BROWSER_STEP)).collect();
+    for (name, step) in &steps {
         let began = Instant::now();
         eprintln!("\n== {name}");
         let outcome = step(&context);
@@ -41,13 +57,15 @@ pub fn test(languages: bool) -> Result<()> {
         }
     }
     eprint!("\n{summary}");
-    eprintln!("all {} steps passed in {} s", STEPS.len(), started.elapsed().as_secs());
+    eprintln!("all {} steps passed in {} s", steps.len(), started.elapsed().as_secs());
     Ok(())
 }
 
 struct Context {
     guests: Vec<String>,
     languages: bool,
+    /// None: the browser test and the driver that it needs are left out.
+    chromium: Option<OsString>,
 }
 
 impl Context {
@@ -59,16 +77,48 @@ impl Context {
         cargo
     }
 
+    /// A command of cargo on the browser test and nothing else.
+    fn on_browser_test(command: &str) -> Command {
+        let mut cargo = cargo();
+        cargo.args([command, "--locked", "--package", "guesthouse-tests"]);
+        cargo.args(["--features", "browser", "--test", "browser"]);
+        cargo
+    }
+
+    fn lint(&self) -> Result<()> {
+        const STRICT: [&str; 3] = ["--", "-D", "warnings"];
+        run(self.on_host("clippy").arg("--all-targets").args(STRICT))?;
+        match self.chromium {
+            Some(_) => run(Self::on_browser_test("clippy").args(STRICT)),
+            None => Ok(()),
+        }
+    }
+
     /// The tests in `tests/` folders, which start the programs that the step before has built.
     fn end_to_end(&self) -> Result<Command> {
-        let target = target()?;
         let mut command = self.on_host("test");
         command.args(["--test", "*", "--no-fail-fast"]);
-        command.env("GUESTHOUSE_BIN", target.join("debug/guesthouse"));
-        command.env("GUESTHOUSE_GUESTS", target.join("guests"));
+        name_what_was_built(&mut command)?;
         if self.languages {
             command.args(["--", "--include-ignored"]);
         }
         Ok(command)
     }
+    /// The isolation lab in the browser that was found.
+    fn browser_test(&self) -> Result<Command> {
+        let mut command = Self::on_browser_test("test");
+        name_what_was_built(&mut command)?;
+        if let Some(chromium) = &self.chromium {
+            command.env(browser::VARIABLE, chromium);
+        }
+        Ok(command)
+    }
+}
+
+/// Tells the tests where the steps before have put the server and the guests.
+fn name_what_was_built(command: &mut Command) -> Result<()> {
+    let target = target()?;
+    command.env("GUESTHOUSE_BIN", target.join("debug/guesthouse"));
+    command.env("GUESTHOUSE_GUESTS", target.join("guests"));
+    Ok(())
 }
