@@ -5,13 +5,12 @@ use anyhow::Result;
 use super::load;
 use crate::Bench;
 use crate::figures::{Bound, Figure, Measured, Unit, Verdict};
+use crate::processes::MEBIBYTE;
 use crate::servers::{AccessLog, HELLO, Setup, guesthouse, peers};
 
 /// Small and large: the file of the guest, and what the table calls it. The second needs
 /// `cargo xtask guests --languages`.
 const GUESTS: [(&str, &str); 2] = [("hello.wasm", "Rust"), ("hello-python.wasm", "Python")];
-
-const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// Row 7: from the start of the process over the connection to the whole answer.
 pub(super) fn start(bench: &Bench) -> Result<Measured> {

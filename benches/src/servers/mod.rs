@@ -27,6 +27,9 @@ pub const BODY: &str = "Hello, world!\n";
 /// The path of the guest's answer; other servers answer the same there.
 pub const HELLO: &str = "/hello.txt";
 
+/// The path of the answer by a script.
+pub const SCRIPT: &str = "/hello.php";
+
 /// The path of Guesthouse's own answer.
 pub const TEXT: &str = "/text";
 
@@ -85,6 +88,11 @@ impl Setup {
         // Wasmtime captures a stack with every internal error object if this asks for it; nobody serves like that.
         command.env("RUST_BACKTRACE", "0").env_remove("RUST_LIB_BACKTRACE");
         Ok(Self { name: name.into(), command, address })
+    }
+
+    /// Under another name in the table.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
     }
 
     /// Starts the server and waits for its first answer, a 200.

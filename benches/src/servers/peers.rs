@@ -4,8 +4,9 @@ use std::process::Command;
 
 use anyhow::Result;
 
-use super::{AccessLog, BODY, HELLO, Setup, place, write};
+use super::{AccessLog, BODY, HELLO, SCRIPT, Setup, place, write};
 use crate::Bench;
+use crate::tools::APACHE_MODULES;
 
 /// nginx with a fixed answer, or `None` if it is not installed.
 pub fn nginx(bench: &Bench, processes: usize, log: AccessLog) -> Result<Option<Setup>> {
@@ -49,12 +50,49 @@ http {{
 
 /// Apache with the event MPM and a static file, or `None` if it is not installed.
 pub fn apache(bench: &Bench) -> Result<Option<Setup>> {
-    /// Where Debian and Ubuntu put them.
-    const MODULES: &str = "/usr/lib/apache2/modules";
+    let serving = format!(
+        "\
+LoadModule mpm_event_module {APACHE_MODULES}/mod_mpm_event.so
+StartServers 1
+ThreadsPerChild 64
+MaxRequestWorkers 64
+"
+    );
+    apache_with(bench, "Apache event, static file", "apache", (HELLO, BODY), &serving)
+}
+
+/// Apache with the prefork MPM and a script for PHP in it, at [`SCRIPT`]; `None` if either is not installed. Each of the
+/// processes holds one connection.
+pub fn mod_php(bench: &Bench, processes: usize) -> Result<Option<Setup>> {
+    const HELLO_PHP: &str = "<?php header('Content-Type: text/plain'); echo \"Hello, world!\\n\";\n";
+    let Some(php) = &bench.tools.mod_php else { return Ok(None) };
+    // All of them are there from the beginning to the end.
+    let serving = format!(
+        "\
+LoadModule mpm_prefork_module {APACHE_MODULES}/mod_mpm_prefork.so
+StartServers {processes}
+MinSpareServers {processes}
+MaxSpareServers {}
+MaxRequestWorkers {processes}
+LoadModule php_module {}
+<FilesMatch \"[.]php$\">
+    SetHandler application/x-httpd-php
+</FilesMatch>
+",
+        processes + 1,
+        php.display()
+    );
+    let folder = format!("apache-php-{processes}");
+    apache_with(bench, "Apache prefork + mod_php", &folder, (SCRIPT, HELLO_PHP), &serving)
+}
+
+/// Apache with one file, whose path and content are given. `serving`: the lines that say who serves it.
+fn apache_with(bench: &Bench, name: &str, folder: &str, file: (&str, &str), serving: &str) -> Result<Option<Setup>> {
     let Some(program) = &bench.tools.apache else { return Ok(None) };
-    let (folder, address) = place(bench, "apache")?;
+    let (folder, address) = place(bench, folder)?;
     let inside = folder.display();
-    write(&folder, HELLO.trim_start_matches('/'), BODY)?;
+    let (path, content) = file;
+    write(&folder, path.trim_start_matches('/'), content)?;
     let file = write(
         &folder,
         "httpd.conf",
@@ -63,8 +101,7 @@ pub fn apache(bench: &Bench) -> Result<Option<Setup>> {
 Listen {address}
 PidFile "{inside}/httpd.pid"
 Mutex file:{inside}
-LoadModule mpm_event_module {MODULES}/mod_mpm_event.so
-LoadModule authz_core_module {MODULES}/mod_authz_core.so
+{serving}LoadModule authz_core_module {APACHE_MODULES}/mod_authz_core.so
 ServerName localhost
 DocumentRoot "{inside}"
 KeepAlive On
@@ -73,9 +110,6 @@ MaxKeepAliveRequests 0
 ErrorLog "{inside}/error.log"
 LogFormat "%h %l %u %t \"%r\" %>s %O \"%{{Referer}}i\" \"%{{User-Agent}}i\"" combined
 CustomLog "{inside}/access.log" combined
-StartServers 1
-ThreadsPerChild 64
-MaxRequestWorkers 64
 <Directory "{inside}">
     Require all granted
 </Directory>
@@ -84,7 +118,7 @@ MaxRequestWorkers 64
     )?;
     let mut command = Command::new(program);
     command.arg("-D").arg("FOREGROUND").arg("-f").arg(file);
-    Setup::new("Apache event, static file", command, address, &folder).map(Some)
+    Setup::new(name, command, address, &folder).map(Some)
 }
 
 /// How `wasmtime serve` allocates instances.
@@ -111,6 +145,8 @@ pub fn wasmtime(bench: &Bench, guest: &str, allocation: Allocation) -> Result<Op
     if allocation == Allocation::Tuned {
         command.args(["-O", TUNED]);
     }
+    // As many threads as all others have, whatever the machine's size: it is a program on tokio.
+    command.env("TOKIO_WORKER_THREADS", "2");
     command.args(["--addr", &address.to_string()]).arg(bench.guests.join(guest));
     Setup::new(name, command, address, &folder).map(Some)
 }
