@@ -10,7 +10,7 @@ use guesthouse::cli::{Arguments, Check, Command, Inspect, Module, ModuleCommand,
 use guesthouse::error_log::ErrorLog;
 use guesthouse::module::{self, Change, WasmFile};
 use guesthouse::server::{self, Server};
-use guesthouse::{config, demo, thread_safety};
+use guesthouse::{config, demo, placement};
 
 /// The configuration that is used if none is named.
 const DEFAULT_FILE: &str = "guesthouse.toml";
@@ -44,7 +44,7 @@ fn serve(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
 
 fn check(file: &Path) -> anyhow::Result<ExitCode> {
     let (config, mut warnings) = config::read(file)?;
-    warnings.extend(thread_safety::check_all(&config, file)?);
+    warnings.extend(placement::check_all(&config, file)?);
     for warning in &warnings {
         eprintln!("{warning}");
     }

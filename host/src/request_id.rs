@@ -3,11 +3,13 @@
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
+use serde::{Deserialize, Serialize};
+
 /// One request. Written as 16 hexadecimal digits.
 ///
 /// A thread begins at a random number and counts: ids do not repeat over its life, and hardly ever over those of
 /// all threads and processes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct RequestId(u64);
 
 impl fmt::Display for RequestId {

@@ -6,6 +6,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use ipnet::IpNet;
+
 use crate::config::{HostPattern, Route, Target};
 use crate::respond::{self, Fixed};
 
@@ -28,6 +30,14 @@ pub enum Responder {
     /// Index into the configuration's modules.
     Module(usize),
     Fixed(Fixed),
+    /// The server itself, to clients in these networks.
+    ServerStatus {
+        allow: Vec<IpNet>,
+    },
+    /// The same.
+    Metrics {
+        allow: Vec<IpNet>,
+    },
 }
 
 impl From<&Target> for Responder {
@@ -35,6 +45,8 @@ impl From<&Target> for Responder {
         match target {
             Target::Module(index) => Self::Module(*index),
             Target::Text { status, text } => Self::Fixed(respond::text(*status, text)),
+            Target::ServerStatus { allow } => Self::ServerStatus { allow: allow.clone() },
+            Target::Metrics { allow } => Self::Metrics { allow: allow.clone() },
         }
     }
 }

@@ -5,7 +5,6 @@
 //! guest and writes, as far as that goes without waiting. Nothing here waits, and nothing here parses.
 
 use std::fs::File;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -13,36 +12,60 @@ use guesthouse_mpm::{Accepted, ChildContext, Next, Protocol, StartError, ThreadC
 
 use crate::access_log::AccessLog;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, RequestLimits};
 use crate::connection::Connection;
-use crate::guest::{Capacity, Guests, ModuleSource};
+use crate::guest::{Capacity, Guests, Shelf};
 use crate::http;
 use crate::request_id::RequestIds;
 use crate::route::Router;
+use crate::server::{ConfinedPool, PreparedModule};
 
 /// One child's view of one reading of the configuration. Shared by its threads; never changes.
 pub struct Site {
     pub(crate) config: Config,
     pub(crate) limits: http::Limits,
     pub(crate) router: Router,
+    /// Those that run here.
     pub(crate) guests: Guests,
+    /// Where each module of the configuration runs.
+    pub(crate) places: Vec<Place>,
     access_log: Option<Arc<File>>,
+}
+
+/// Where a module runs.
+pub(crate) enum Place {
+    /// On the threads of this child; an index into its guests.
+    Here(usize),
+    /// In the children of a pool of its own.
+    Confined(ConfinedPool),
 }
 
 /// What one thread lends to the connection that it advances.
 pub struct Thread {
     pub(crate) clock: Clock,
     pub(crate) request_ids: RequestIds,
+    /// Instances that serve again.
+    pub(crate) shelf: Shelf,
     pub(crate) access_log: Option<AccessLog>,
     /// Where a read puts its bytes before they are appended to a connection's input.
     pub(crate) scratch: Box<[u8]>,
 }
 
-/// How long a guest computes, or a connection goes on, before others have their turn.
-pub(crate) const TIME_SLICE: Duration = Duration::from_millis(1);
+/// How long a connection goes on before others have their turn. Not the guests' `time_slice`: what is bounded here is
+/// a client that never pauses, and a guest that never uses up a slice but always has more to say.
+pub(crate) const TURN_TIME: Duration = Duration::from_millis(1);
 
 /// Bytes that one read takes at most.
 const READ_BYTES_MAX: usize = 64 * 1024;
+
+/// What the operator allows a request head, in the words of `http`.
+pub(crate) fn head_limits(limits: &RequestLimits) -> http::Limits {
+    http::Limits {
+        request_line: limits.limit_request_line,
+        fields: limits.limit_request_fields,
+        field_size: limits.limit_request_field_size,
+    }
+}
 
 impl Site {
     /// Loads every module's native code. Threads are started here: to be called in a child only.
@@ -51,24 +74,31 @@ impl Site {
     /// The engine or a module cannot be used, and why.
     pub fn start(
         config: &Config,
-        natives: &[PathBuf],
+        modules: &[PreparedModule],
         access_log: Option<Arc<File>>,
         child: &ChildContext,
     ) -> Result<Self, StartError> {
-        let sources = config.modules.iter().zip(natives);
-        let sources: Vec<_> = sources.map(|(settings, native)| ModuleSource { settings, native }).collect();
-        let capacity = Capacity { calls_max: child.requests_in_flight_max, time_slice: TIME_SLICE };
+        let mut sources = Vec::new();
+        let places = config.modules.iter().zip(modules).map(|(settings, prepared)| match &prepared.pool {
+            Some(pool) => Place::Confined(pool.clone()),
+            None => {
+                sources.push(prepared.source(settings));
+                Place::Here(sources.len() - 1)
+            }
+        });
+        let places = places.collect();
+        let capacity = Capacity {
+            calls_max: child.requests_in_flight_max,
+            threads: child.threads,
+            time_slice: config.time_slice,
+        };
         let guests = Guests::start(&sources, capacity).map_err(|error| StartError(error.to_string()))?;
-        let limits = &config.server.request_limits;
         Ok(Self {
-            limits: http::Limits {
-                request_line: limits.limit_request_line,
-                fields: limits.limit_request_fields,
-                field_size: limits.limit_request_field_size,
-            },
+            limits: head_limits(&config.server.request_limits),
             router: Router::new(&config.routes),
             config: config.clone(),
             guests,
+            places,
             access_log,
         })
     }
@@ -82,6 +112,7 @@ impl Protocol for Site {
         Ok(Thread {
             clock: Clock::new(Instant::now()),
             request_ids: RequestIds::new(context.index),
+            shelf: self.guests.shelf(),
             access_log: self.access_log.clone().map(AccessLog::new),
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
         })

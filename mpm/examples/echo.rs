@@ -58,6 +58,8 @@ impl Application for Arguments {
 
     fn abandon(&mut self) {}
 
+    fn reset_counters(&mut self) {}
+
     fn start(&self, _child: &ChildContext) -> Result<Echo, StartError> {
         let ms = self.silence_ms_max.parse();
         let ms = ms.map_err(|error| StartError(format!("{} is no time: {error}", self.silence_ms_max)))?;

@@ -2,8 +2,8 @@
 //! deaths. The preparation is `cat FILE`, so that the file is read anew at each reload.
 //!
 //! `cargo run --example staged -- FILE`, with a FILE of lines such as `listen 127.0.0.1:7000`, `mpm event`,
-//! `children 2`, `say hello` (the answer to every connection, with the child's pid and generation), and
-//! `load refuse`, `start fail`, `start crash`, `pid_file PATH`, `graceful_shutdown_timeout_ms 500`.
+//! `children 2`, `say hello` (the answer to every connection, with the child's pid and generation, the number of
+//! connections that were answered since the last restart, and the children that the scoreboard shows), and `load refuse`, `start fail`, `start crash`, `pid_file PATH`, `graceful_shutdown_timeout_ms 500`.
 //! `pool NAME ADDRESS CHILDREN` adds a pool of prefork children, which start on demand if CHILDREN is 0;
 //! `start.NAME fail` is about that pool alone.
 
@@ -11,6 +11,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use guesthouse_mpm::scoreboard::{ChildStatus, Scoreboard, Tallies};
 use guesthouse_mpm::settings::{Common, Event, ListenAddress, Mpm, Pool, Prefork, Worker};
 use guesthouse_mpm::{
     Accepted, Application, ChildContext, LoadError, Next, Protocol, Settings, StartError, ThreadContext, Turn, serve,
@@ -20,6 +21,7 @@ struct Staged {
     file: String,
     script: Script,
     script_before: Script,
+    answered: Tallies,
 }
 
 /// The lines of the file.
@@ -98,6 +100,10 @@ impl Application for Staged {
         self.script = self.script_before.clone();
     }
 
+    fn reset_counters(&mut self) {
+        self.answered.reset();
+    }
+
     fn start(&self, child: &ChildContext) -> Result<Speaker, StartError> {
         let own = self.script.one(&format!("start.{}", child.pool_name));
         match own.or(self.script.one("start")) {
@@ -106,7 +112,13 @@ impl Application for Staged {
             _ => {}
         }
         let say = self.script.one("say").unwrap_or("");
-        Ok(Speaker { line: format!("{say} {} {}\n", std::process::id(), child.generation) })
+        let greeting = format!("{say} {} {}", std::process::id(), child.generation);
+        Ok(Speaker {
+            greeting,
+            slot: child.slot,
+            answered: self.answered.clone(),
+            scoreboard: child.scoreboard.clone(),
+        })
     }
 }
 
@@ -137,7 +149,19 @@ fn pool(line: &str) -> Result<Pool, LoadError> {
 
 /// Says its line, then waits until the client has closed.
 struct Speaker {
-    line: String,
+    greeting: String,
+    slot: usize,
+    answered: Tallies,
+    scoreboard: Scoreboard,
+}
+
+impl Speaker {
+    fn line(&self) -> String {
+        self.answered.add(self.slot, 0, 1);
+        let lives = |slot: &usize| self.scoreboard.child(*slot).read().status != ChildStatus::Dead;
+        let children = (0..self.scoreboard.slots()).filter(lives).count();
+        format!("{} {} {children}\n", self.greeting, self.answered.sum(0))
+    }
 }
 
 impl Protocol for Speaker {
@@ -154,7 +178,7 @@ impl Protocol for Speaker {
     }
 
     fn advance(&self, (): &mut (), unsaid: &mut Option<()>, turn: &mut Turn<'_>) -> Next {
-        if unsaid.take().is_some() && turn.stream.write_all(self.line.as_bytes()).is_err() {
+        if unsaid.take().is_some() && turn.stream.write_all(self.line().as_bytes()).is_err() {
             return Next::Close;
         }
         match turn.stream.read(&mut [0; 64]) {
@@ -176,7 +200,14 @@ fn main() -> ExitCode {
         eprintln!("usage: staged FILE");
         return ExitCode::from(2);
     };
-    match serve(Staged { file, script: Script::default(), script_before: Script::default() }) {
+    let answered = match Tallies::new(1) {
+        Ok(answered) => answered,
+        Err(error) => {
+            tracing::error!("cannot get shared memory: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match serve(Staged { file, script: Script::default(), script_before: Script::default(), answered }) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             tracing::error!("{error}");

@@ -20,7 +20,7 @@ mod waker;
 pub use child::ChildExit;
 pub use error::{LoadError, ServeError, StartError};
 pub use protocol::{Accepted, Application, ChildContext, Deadline, Next, Protocol, ThreadContext, Turn};
-pub use scoreboard::Scoreboard;
+pub use scoreboard::{Scoreboard, Tallies};
 pub use settings::Settings;
 pub use stream::Stream;
 

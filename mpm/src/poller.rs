@@ -19,16 +19,22 @@ const EVENTS_MAX: usize = 256;
 const _: () = assert!(usize::BITS == 64, "the poller needs 64-bit tokens");
 const DOORBELL: usize = usize::MAX;
 const LISTENERS: usize = (u32::MAX as usize) << 32;
+/// The bit by which a connection's upstream is told from the connection itself: the highest one of a place.
+const UPSTREAM: usize = 1 << 31;
 
 /// Names one connection of one thread, for ever: the place is used again, the pair is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Token {
+    /// At most [`Token::INDEX_MAX`].
     pub(crate) index: u32,
     /// Below `u32::MAX`, see [`Token::next_generation`].
     pub(crate) generation: u32,
 }
 
 impl Token {
+    /// More places than the kernel lets a process have descriptors.
+    pub(crate) const INDEX_MAX: u32 = (UPSTREAM - 1) as u32;
+
     /// The generation after `generation`. The highest one is never used: it marks what is not a connection.
     pub(crate) fn next_generation(generation: u32) -> u32 {
         if generation >= u32::MAX - 1 { 0 } else { generation + 1 }
@@ -51,6 +57,8 @@ pub(crate) enum Event {
     /// The listener of this index may have connections.
     Listener(usize),
     Connection(Token, Edge),
+    /// The upstream of this connection.
+    Upstream(Token, Edge),
 }
 
 /// The poller of one thread.
@@ -88,9 +96,18 @@ impl Poller {
 
     /// Watches a connection until it is closed.
     pub(crate) fn watch(&self, stream: &Stream, token: Token) -> io::Result<()> {
+        self.register(stream, token.pack())
+    }
+
+    /// Watches the upstream of a connection until it is closed.
+    pub(crate) fn watch_upstream(&self, upstream: &Stream, token: Token) -> io::Result<()> {
+        self.register(upstream, token.pack() | UPSTREAM)
+    }
+
+    fn register(&self, stream: &Stream, token: usize) -> io::Result<()> {
         let fd = stream.as_raw_fd();
         let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut SourceFd(&fd), mio::Token(token.pack()), both)
+        self.poll.registry().register(&mut SourceFd(&fd), mio::Token(token), both)
     }
 
     /// Waits for events, at most for so long (`None`: for ever; rounded up to milliseconds), and puts them into
@@ -118,7 +135,8 @@ fn decode(event: &mio::event::Event) -> Event {
     match event.token().0 {
         DOORBELL => Event::Doorbell,
         listener @ LISTENERS.. => Event::Listener(listener - LISTENERS),
-        packed => Event::Connection(Token::unpack(packed), edge(event)),
+        packed if packed & UPSTREAM == 0 => Event::Connection(Token::unpack(packed), edge(event)),
+        packed => Event::Upstream(Token::unpack(packed & !UPSTREAM), edge(event)),
     }
 }
 
@@ -199,10 +217,50 @@ mod tests {
     }
 
     #[test]
+    fn an_upstream_has_edges_of_its_own_under_the_token_of_its_connection() {
+        let (mut poller, _stream, _client) = watched();
+        next_edge(&mut poller);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let upstream = Stream::new(Socket::Unix(ours));
+        poller.watch_upstream(&upstream, TOKEN).unwrap();
+        let mut events = Vec::new();
+        let mut edge_of_upstream = |poller: &mut Poller| {
+            poller.wait(LONG, &mut events).unwrap();
+            match events[..] {
+                [Event::Upstream(TOKEN, edge)] => edge,
+                ref other => panic!("expected one event of the upstream, got {other:?}"),
+            }
+        };
+        assert!(edge_of_upstream(&mut poller).writable);
+        theirs.write_all(b"x").unwrap();
+        assert!(edge_of_upstream(&mut poller).readable);
+        drop(theirs);
+        assert!(edge_of_upstream(&mut poller).peer_closed);
+    }
+
+    #[test]
+    fn nothing_is_heard_of_a_socket_that_was_closed_before_the_wait() {
+        let (mut poller, _stream, _client) = watched();
+        next_edge(&mut poller);
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let upstream = Stream::new(Socket::Unix(ours));
+        poller.watch_upstream(&upstream, TOKEN).unwrap();
+        theirs.write_all(b"x").unwrap();
+        drop((upstream, theirs));
+        let mut events = vec![Event::Doorbell];
+        poller.wait(Some(Duration::ZERO), &mut events).unwrap();
+        assert_eq!(events, []);
+    }
+
+    #[test]
     fn a_token_survives_the_kernel() {
-        for token in [TOKEN, Token { index: u32::MAX, generation: u32::MAX - 1 }, Token { index: 0, generation: 0 }] {
+        let last = Token { index: Token::INDEX_MAX, generation: u32::MAX - 1 };
+        for token in [TOKEN, last, Token { index: 0, generation: 0 }] {
             assert_eq!(Token::unpack(token.pack()), token);
-            assert!(token.pack() < LISTENERS);
+            assert_eq!(token.pack() & UPSTREAM, 0);
+            assert!(token.pack() | UPSTREAM < LISTENERS);
         }
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! Nothing here knows what a byte means, and nothing here waits: waiting is what the three MPMs differ in.
 
+use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
 use std::task::Waker;
 use std::time::Instant;
 
 use crate::error::{LoadError, StartError};
-use crate::scoreboard::ThreadSlot;
-use crate::settings::Settings;
+use crate::poller::{Poller, Token};
+use crate::scoreboard::{Scoreboard, ThreadSlot};
+use crate::settings::{ListenAddress, Settings};
 use crate::stream::Stream;
 
 /// A point in time on the monotonic clock at which a waiting connection is advanced whatever else happens.
@@ -39,6 +41,10 @@ pub trait Application {
     /// parent, after a `load` that succeeded and before the next one, never at the start.
     fn abandon(&mut self);
 
+    /// A restart (HUP) is complete, and the counters of the scoreboard begin anew: so do those that the application
+    /// keeps over reloads (see [`Tallies`](crate::scoreboard::Tallies)). Runs in the parent, so it must not block.
+    fn reset_counters(&mut self);
+
     /// Makes the protocol of one child, in the freshly forked child: from here on threads may be started.
     /// It serves what the latest [`load`](Self::load) that succeeded before the fork has read.
     ///
@@ -62,6 +68,9 @@ pub struct ChildContext {
     pub threads: usize,
     /// Requests that the whole child may have in flight at once.
     pub requests_in_flight_max: usize,
+    /// What all children tell of themselves, to be read: those that have had a line since this child was forked. What
+    /// is written there is for the MPM.
+    pub scoreboard: Scoreboard,
 }
 
 /// What a thread of a child is told about itself.
@@ -77,7 +86,7 @@ pub struct ThreadContext {
 pub trait Protocol: Send + Sync + 'static {
     /// What one thread owns: buffers that connections borrow, log lines of this turn.
     type Thread: 'static;
-    /// What one connection owns, apart from its socket.
+    /// What one connection owns, apart from its sockets.
     type Connection: 'static;
 
     /// Makes a thread's state, on that thread, before it serves.
@@ -92,7 +101,8 @@ pub trait Protocol: Send + Sync + 'static {
     /// Does what can be done without blocking and says what to wait for next.
     ///
     /// An MPM may call it at any time, also when nothing has changed. Before answering with a `Next` that waits,
-    /// it must have seen either a read that would block ([`Stream`] remembers), or have a reason not to read.
+    /// it must have seen either a read that would block ([`Stream`] remembers), or have a reason not to read; so with
+    /// its upstream, if it has one.
     fn advance(&self, thread: &mut Self::Thread, connection: &mut Self::Connection, turn: &mut Turn<'_>) -> Next;
 
     /// The thread is about to wait, or has served all that was ready: hand over what was gathered (log lines).
@@ -109,7 +119,7 @@ pub struct Accepted {
     pub at: Instant,
 }
 
-/// One call of [`Protocol::advance`]: the socket and the circumstances.
+/// One call of [`Protocol::advance`]: the sockets and the circumstances.
 pub struct Turn<'a> {
     /// Non-blocking, and it remembers whether it can be read or written.
     pub stream: &'a mut Stream,
@@ -122,6 +132,10 @@ pub struct Turn<'a> {
     /// an idle one too. So ask the peer to close, and let what is idle end soon, but not before a request that is on
     /// its way already has been answered. (When the parent has died, all that is open has one second.)
     pub draining: bool,
+    /// Boxed, because most connections never have one.
+    pub(crate) upstream: &'a mut Option<Box<Stream>>,
+    /// Where an upstream is to be watched, and as whose. `None`: the MPM asks for its edges when it waits.
+    pub(crate) poller: Option<(&'a Poller, Token)>,
     pub(crate) gate: &'a mut Gate,
     pub(crate) pass: &'a mut Pass,
     pub(crate) slot: &'a ThreadSlot,
@@ -139,6 +153,38 @@ impl Turn<'_> {
         if self.gate.leave(self.pass) {
             self.slot.count_request();
         }
+    }
+
+    /// Opens the connection's second socket, its *upstream*, to an address on which another pool of this server
+    /// listens. From here on the connection is advanced at every new readiness of that socket as well. It closes with
+    /// the connection. There is one at a time: the one before is closed, also if there will be no other.
+    ///
+    /// It counts as readable and writable, as a socket does that was just accepted: what has not been tried yet is
+    /// not waited for, so read from it (which would block) before waiting for it to say something. What is written to
+    /// it does not count as sent to clients.
+    ///
+    /// # Errors
+    /// Never waits: `WouldBlock` means that as many connections as it may hold (ListenBacklog) wait for the pool
+    /// already. `ConnectionRefused`, `NotFound`: nobody listens there. `Unsupported`: not the address of a Unix socket.
+    /// Anything else: descriptors or memory are out.
+    pub fn connect(&mut self, address: &ListenAddress) -> io::Result<()> {
+        self.disconnect();
+        let upstream = Stream::connect(address)?;
+        if let Some((poller, token)) = self.poller {
+            poller.watch_upstream(&upstream, token)?;
+        }
+        *self.upstream = Some(Box::new(upstream));
+        Ok(())
+    }
+
+    /// The second socket, if there is one.
+    pub fn upstream(&mut self) -> Option<&mut Stream> {
+        self.upstream.as_deref_mut()
+    }
+
+    /// Closes the second socket, if there is one.
+    pub fn disconnect(&mut self) {
+        *self.upstream = None;
     }
 }
 
@@ -182,7 +228,7 @@ impl Gate {
 }
 
 /// What a connection waits for. Whatever it is, the connection is advanced at the latest at the deadline; and while
-/// it waits it is advanced at every new readiness of its socket (see [`Stream`]) and whenever its waker is woken.
+/// it waits it is advanced at every new readiness of its sockets (see [`Stream`]) and whenever its waker is woken.
 /// What the variants differ in is what they mean to an MPM.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Next {

@@ -1,5 +1,6 @@
 //! What children tell about themselves: one line for each child, one for each of its threads, in memory that the
-//! parent and all children share. The only file with shared memory.
+//! parent and all children share. The only file that maps shared memory. Numbers that an application counts are kept in
+//! [`Tallies`].
 //!
 //! The parent distrusts every value in here (Apache's CVE-2019-0211 was a scoreboard that it trusted): lines hold
 //! numbers of fixed size only, a number is decoded before it is used, and no number read from here becomes an
@@ -9,10 +10,16 @@
 
 use std::io;
 use std::num::NonZeroUsize;
+use std::ops::Deref;
+use std::ptr::NonNull;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous};
+use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
+
+mod tallies;
+
+pub use tallies::Tallies;
 
 /// What a thread is doing, with Apache's letters and in Apache's order: up to `Ready` it is idle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -205,7 +212,7 @@ impl Scoreboard {
     /// As [`new`](Self::new).
     pub(crate) fn grow(&mut self, children: usize) -> io::Result<()> {
         let threads = children.checked_mul(self.threads_per_child).ok_or(io::ErrorKind::InvalidInput)?;
-        self.sheets.push(Sheet { children: lines(children)?, threads: lines(threads)? });
+        self.sheets.push(Sheet { children: Lines::new(children)?.forever(), threads: Lines::new(threads)?.forever() });
         Ok(())
     }
 
@@ -398,18 +405,60 @@ unsafe impl Line for ChildLine {}
 // SAFETY: atomic integers only.
 unsafe impl Line for ThreadLine {}
 
-/// Zeroed lines that this process shares with all that it will fork.
-fn lines<L: Line>(count: usize) -> io::Result<&'static [L]> {
-    let bytes = count.checked_mul(size_of::<L>()).and_then(NonZeroUsize::new);
-    let Some(bytes) = bytes.filter(|bytes| isize::try_from(bytes.get()).is_ok()) else {
-        return if count == 0 { Ok(&[]) } else { Err(io::ErrorKind::InvalidInput.into()) };
-    };
-    let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-    // SAFETY: without MAP_FIXED the kernel chooses an address that nothing else uses.
-    let address = unsafe { mmap_anonymous(None, bytes, protection, MapFlags::MAP_SHARED | MapFlags::MAP_NORESERVE)? };
-    // SAFETY: the mapping is `count` lines long, page-aligned, zeroed and never unmapped; `Line` promises that zero
-    // is a value and that writes by other processes are writes to atomics.
-    Ok(unsafe { std::slice::from_raw_parts(address.cast::<L>().as_ptr(), count) })
+/// Zeroed lines that this process shares with all that it forks while it has them. A process that drops them has them
+/// no longer; the others do.
+#[derive(Debug)]
+struct Lines<L: Line> {
+    start: NonNull<L>,
+    count: usize,
+}
+
+// SAFETY: a `Line` is `Sync`, and the memory belongs to no thread.
+unsafe impl<L: Line> Send for Lines<L> {}
+// SAFETY: as above.
+unsafe impl<L: Line> Sync for Lines<L> {}
+
+impl<L: Line> Lines<L> {
+    fn new(count: usize) -> io::Result<Self> {
+        let bytes = count.checked_mul(size_of::<L>()).and_then(NonZeroUsize::new);
+        let Some(bytes) = bytes.filter(|bytes| isize::try_from(bytes.get()).is_ok()) else {
+            let none = Self { start: NonNull::dangling(), count: 0 };
+            return if count == 0 { Ok(none) } else { Err(io::ErrorKind::InvalidInput.into()) };
+        };
+        let (protection, flags) = (ProtFlags::PROT_READ | ProtFlags::PROT_WRITE, MapFlags::MAP_SHARED);
+        // SAFETY: without MAP_FIXED the kernel chooses an address that nothing else uses.
+        let start = unsafe { mmap_anonymous(None, bytes, protection, flags | MapFlags::MAP_NORESERVE)? };
+        Ok(Self { start: start.cast(), count })
+    }
+
+    /// Keeps them for as long as the process.
+    fn forever(self) -> &'static [L] {
+        let lines = std::mem::ManuallyDrop::new(self);
+        // SAFETY: as in `deref`, and they are never unmapped.
+        unsafe { std::slice::from_raw_parts(lines.start.as_ptr(), lines.count) }
+    }
+}
+
+impl<L: Line> Deref for Lines<L> {
+    type Target = [L];
+
+    fn deref(&self) -> &[L] {
+        // SAFETY: the mapping is `count` lines long, page-aligned, and stays until `self` is dropped; `Line` promises
+        // that its zeroes are values and that writes by other processes are writes to atomics.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.count) }
+    }
+}
+
+impl<L: Line> Drop for Lines<L> {
+    fn drop(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        // SAFETY: `new` has mapped so many bytes here, and whoever borrows them borrows `self`.
+        if let Err(error) = unsafe { munmap(self.start.cast(), self.count * size_of::<L>()) } {
+            tracing::error!("cannot give shared memory back: {error}");
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! An accepted socket that remembers what it can do: the one type through which connections read and write.
+//! A socket that remembers what it can do, accepted from a client or connected to an upstream: the one type through
+//! which connections read and write.
 //!
 //! The kernel is asked for *edges* (mio's poller) or for those edges only that are still missing (the blocking
 //! MPMs), so the two answers "readable" and "writable" are kept here: an edge sets them, an operation that would
@@ -7,9 +8,13 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::net::{Shutdown, TcpStream};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
+
+use socket2::{Domain, SockAddr, SockRef, Type};
+
+use crate::settings::ListenAddress;
 
 /// A non-blocking TCP or Unix stream socket.
 #[derive(Debug)]
@@ -37,10 +42,28 @@ pub(crate) struct Edge {
 }
 
 impl Stream {
-    /// A socket that was just accepted: assumed to be readable and writable until the kernel says otherwise.
+    /// A socket that was just accepted or connected: assumed to be readable and writable until the kernel says otherwise.
     /// It must be non-blocking.
     pub(crate) fn new(socket: Socket) -> Self {
         Self { socket, readable: true, writable: true, peer_closed: false, bytes_written: 0 }
+    }
+
+    /// Connects to the Unix socket of another pool, without waiting: the kernel puts the connection into the backlog at
+    /// once or not at all. Like one that was just accepted it is assumed to be readable and writable.
+    ///
+    /// # Errors
+    /// What `connect(2)` says: `WouldBlock` is a full backlog, `ConnectionRefused` and `NotFound` mean that nobody
+    /// listens. `Unsupported`: not the address of a Unix socket.
+    pub(crate) fn connect(address: &ListenAddress) -> io::Result<Self> {
+        let ListenAddress::Unix(path) = address else {
+            let text = format!("cannot connect to {address}: upstreams are Unix sockets");
+            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
+        };
+        let address = SockAddr::unix(path)?;
+        // Born as it is to be: each request of a confined module comes by here, and two system calls less count.
+        let socket = socket2::Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
+        socket.connect(&address)?;
+        Ok(Self::new(Socket::Unix(OwnedFd::from(socket).into())))
     }
 
     /// Remembers what the kernel has said. Whether that is news: what is known already (a socket just accepted is
@@ -101,7 +124,7 @@ impl Stream {
     /// # Errors
     /// What `setsockopt(2)` says of SO_LINGER.
     pub fn reset_on_close(&self, reset: bool) -> io::Result<()> {
-        socket2::SockRef::from(self).set_linger(reset.then_some(Duration::ZERO))
+        SockRef::from(self).set_linger(reset.then_some(Duration::ZERO))
     }
 
     /// Bytes written since this was last asked, for the scoreboard.
@@ -185,6 +208,7 @@ impl AsRawFd for Stream {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::listener::Listener;
 
     fn pair() -> (Stream, UnixStream) {
         let (ours, theirs) = UnixStream::pair().unwrap();
@@ -202,6 +226,62 @@ mod tests {
         assert_eq!(stream.read(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
         assert!(stream.note(Edge { readable: true, ..Edge::default() }));
         assert_eq!(stream.read(&mut buffer).unwrap(), 3);
+    }
+
+    fn address(name: &str) -> ListenAddress {
+        ListenAddress::Unix(std::env::temp_dir().join(format!("mpm-stream-{}-{name}", std::process::id())))
+    }
+
+    fn file_of(address: &ListenAddress) -> &std::path::Path {
+        let ListenAddress::Unix(path) = address else { panic!("not a Unix socket") };
+        path
+    }
+
+    #[test]
+    fn a_connected_stream_can_be_written_to_before_anybody_accepts_it() {
+        let address = address("connected");
+        let listener = Listener::bind(&address, 8).unwrap();
+        let mut stream = Stream::connect(&address).unwrap();
+        assert_eq!(stream.missing(), Edge { readable: false, writable: false, peer_closed: true });
+        assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock, "it would not block");
+        stream.write_all(b"hello").unwrap();
+        let (mut theirs, _, _) = listener.accept().unwrap().expect("it waits in the backlog");
+        let mut heard = [0; 8];
+        assert_eq!(theirs.read(&mut heard).unwrap(), 5);
+        let flags = nix::fcntl::fcntl(&stream, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        assert_eq!(flags, nix::libc::FD_CLOEXEC);
+        listener.remove_file();
+    }
+
+    #[test]
+    fn a_full_backlog_is_an_answer_and_not_a_wait() {
+        let address = address("full");
+        let listener = Listener::bind(&address, 2).unwrap();
+        let mut held = Vec::new();
+        let refusal = loop {
+            match Stream::connect(&address) {
+                Ok(stream) if held.len() < 16 => held.push(stream),
+                Ok(_) => panic!("the backlog has no end"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(refusal.kind(), io::ErrorKind::WouldBlock);
+        assert!(listener.accept().unwrap().is_some());
+        assert!(Stream::connect(&address).is_ok(), "there is room again");
+        listener.remove_file();
+    }
+
+    #[test]
+    fn where_nobody_listens_the_reason_is_kept() {
+        let address = address("nobody");
+        let kind = |address: &ListenAddress| Stream::connect(address).unwrap_err().kind();
+        assert_eq!(kind(&address), io::ErrorKind::NotFound);
+        // As a server leaves it that was killed.
+        drop(Listener::bind(&address, 8).unwrap());
+        assert_eq!(kind(&address), io::ErrorKind::ConnectionRefused);
+        std::fs::remove_file(file_of(&address)).unwrap();
+        assert_eq!(kind(&ListenAddress::Unix("x".repeat(200).into())), io::ErrorKind::InvalidInput);
+        assert_eq!(kind(&ListenAddress::Tcp(([127, 0, 0, 1], 1).into())), io::ErrorKind::Unsupported);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod load;
 pub mod log;
 pub mod patience;
 pub mod processes;
@@ -22,6 +23,7 @@ pub mod upstream;
 
 pub use answer::Answer;
 pub use client::Client;
+pub use load::Load;
 pub use nix::sys::signal::Signal;
 pub use server::Server;
 pub use setup::{Mpm, Setup};

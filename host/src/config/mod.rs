@@ -24,7 +24,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use guesthouse_mpm::Settings;
-use guesthouse_mpm::settings::Pool;
+use guesthouse_mpm::settings::{Pool, Prefork};
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
@@ -34,7 +35,7 @@ use self::report::{Report, cause};
 use self::surroundings::{Surroundings, ThisMachine};
 use self::table::Table;
 
-/// Name of the pool whose children serve the clients.
+/// Name of the pool whose children serve the clients. Confined modules give theirs to their pools: none has this one.
 const SERVER_POOL: &str = "server";
 /// Name of the parent's pid file in `runtime_dir`.
 const PID_FILE: &str = "guesthouse.pid";
@@ -85,7 +86,7 @@ fn check(text: &str, path: &Path, surroundings: Surroundings<'_>) -> Result<(Con
     }
     let mut table = Table::document(document.get_ref(), &report);
     let (server, for_mpm) = server::read(table.table("server", "[server]"), surroundings);
-    let mpm = mpm::read_all(&mut table, for_mpm.mpm);
+    let (mpm, time_slice) = mpm::read_all(&mut table, for_mpm.mpm);
     let modules = module::read_all(table.tables("module", "[[module]]"), surroundings);
     let routes = route::read_all(table.tables("route", "[[route]]"), &modules);
     table.finish();
@@ -93,7 +94,7 @@ fn check(text: &str, path: &Path, surroundings: Surroundings<'_>) -> Result<(Con
     let pid_file = Some(server.runtime_dir.join(PID_FILE));
     let server_pool = Pool { name: SERVER_POOL.to_owned(), listen: for_mpm.listen, mpm };
     let mpm = Settings { pools: vec![server_pool], pid_file };
-    report.conclude(Config { server, mpm, modules: modules.read, routes })
+    report.conclude(Config { server, mpm, time_slice, modules: modules.read, routes })
 }
 
 fn warn_of_what_is_never_used(modules: &Modules, routes: &[Route], report: &Report<'_>) {
@@ -112,7 +113,10 @@ fn warn_of_what_is_never_used(modules: &Modules, routes: &[Route], report: &Repo
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     pub server: Server,
+    /// As read, the server's own pool alone: which modules need one of their own shows when the modules are read.
     pub mpm: guesthouse_mpm::Settings,
+    /// How long a guest computes before others have their turn, whatever the MPM.
+    pub time_slice: Duration,
     pub modules: Vec<Module>,
     /// In the order of the file.
     pub routes: Vec<Route>,
@@ -129,7 +133,7 @@ impl Config {
 /// `[server]`, apart from what `mpm` holds (`listen`, `mpm`, the pid file).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
-    /// Pid file and sockets.
+    /// Pid file and the sockets of confined modules; nobody else may write there.
     pub runtime_dir: PathBuf,
     /// Native code; nobody else may write there.
     pub cache_dir: PathBuf,
@@ -189,6 +193,10 @@ pub struct Module {
     pub lines: ModuleLines,
     /// In place of what the module says of itself.
     pub thread_safe: Option<bool>,
+    /// 0: an instance is never retired. `None`: what suits the module.
+    pub max_requests_per_instance: Option<u64>,
+    /// `None`: the operator wrote none.
+    pub pool: Option<ModulePool>,
     pub limits: Limits,
     pub env: BTreeMap<String, String>,
     pub dirs: Vec<Dir>,
@@ -196,13 +204,24 @@ pub struct Module {
 }
 
 /// Where the file speaks of a module, for mistakes that show only when the module is compiled; counted from 1.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ModuleLines {
     pub path: usize,
     /// `None`: the operator wrote none.
     pub thread_safe: Option<usize>,
+    /// Of `[module.pool]`; `None`: the operator wrote none.
+    pub pool: Option<usize>,
     /// Of `memory`; `None`: the operator wrote none.
     pub memory: Option<usize>,
+}
+
+/// `[module.pool]`: the children that a module which is not thread-safe is confined to, where it needs them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ModulePool {
+    /// Each connection carries one request.
+    pub prefork: Prefork,
+    /// How long a request waits for a child.
+    pub queue_timeout: Duration,
 }
 
 /// `[module.limits]`: what one request may take.
@@ -265,4 +284,8 @@ pub enum Target {
     Module(usize),
     /// A fixed answer.
     Text { status: u16, text: String },
+    /// What the server does, as Apache's mod_status tells it; to clients in these networks.
+    ServerStatus { allow: Vec<IpNet> },
+    /// The same for Prometheus.
+    Metrics { allow: Vec<IpNet> },
 }

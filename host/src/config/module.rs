@@ -9,11 +9,13 @@ use super::server::TIMEOUTS;
 use super::surroundings::Surroundings;
 use super::table::Table;
 use super::value::Value;
-use super::{Dir, Limits, Module, ModuleLines, names, outbound};
+use super::{Dir, Limits, Module, ModuleLines, SERVER_POOL, mpm, names, outbound};
 
 const MIB: u64 = 1 << 20;
 /// From one page of Wasm to all that 32 bits address.
 const MEMORY: RangeInclusive<u64> = 1 << 16..=1 << 32;
+/// Requests of one instance; 0: any number.
+const REQUESTS: RangeInclusive<u64> = 0..=1_000_000_000;
 /// Bodies; the upper end is there to stay clear of overflow.
 const BODY: RangeInclusive<u64> = 0..=1 << 60;
 
@@ -57,19 +59,37 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
             // Entered before the rest is read, so that a mistake there brings no second one where a route names it.
             modules.named.push(Named { name: name.clone(), line: *line, index: modules.read.len() });
         }
-        let path = table.required("path", "name the .wasm file", |value| Ok((surroundings.file(value)?, value.line)));
-        let thread_safe_line = table.line_of("thread_safe");
+        let mut lines = ModuleLines {
+            path: table.line_of("path").unwrap_or_default(),
+            thread_safe: table.line_of("thread_safe"),
+            pool: table.line_of("pool"),
+            memory: None,
+        };
+        let path = table.required("path", "name the .wasm file", |value| surroundings.file(value));
         let thread_safe = table.field("thread_safe", None, |value| value.boolean().map(Some)).value;
+        let max_requests_per_instance =
+            table.field("max_requests_per_instance", None, |value| value.number(&REQUESTS).map(Some)).value;
+        let pool = table.value("pool").and_then(|value| Table::of("[module.pool]", value).ok()).map(mpm::read_pool);
         let limits = table.table("limits", "[module.limits]");
-        let memory_line = limits.line_of("memory");
+        lines.memory = limits.line_of("memory");
         let limits = read_limits(limits);
         let env = read_env(&table.table("env", "[module.env]"));
         let dirs = read_dirs(table.tables("dir", "[[module.dir]]"), surroundings);
         let outbound = table.value("outbound").map(outbound::read).unwrap_or_default();
         table.finish();
-        if let (Ok((name, _)), Ok((path, path_line))) = (name, path) {
-            let lines = ModuleLines { path: path_line, thread_safe: thread_safe_line, memory: memory_line };
-            modules.read.push(Module { name, path, lines, thread_safe, limits, env, dirs, outbound });
+        if let (Ok((name, _)), Ok(path)) = (name, path) {
+            modules.read.push(Module {
+                name,
+                path,
+                lines,
+                thread_safe,
+                max_requests_per_instance,
+                pool,
+                limits,
+                env,
+                dirs,
+                outbound,
+            });
         }
     }
     modules
@@ -78,6 +98,11 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
 fn read_name(value: Value<'_>, modules: &Modules) -> Result<(String, usize), Wrong> {
     let name = value.text("a name such as \"hello\"")?;
     names::module(name).map_err(|why| value.wrong(why))?;
+    if name == SERVER_POOL {
+        return Err(
+            value.wrong(format_args!("{name:?} is what the server's own children are called: choose another name"))
+        );
+    }
     match modules.line_of(name) {
         None => Ok((name.to_owned(), value.line)),
         Some(line) => {

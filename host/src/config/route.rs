@@ -1,4 +1,8 @@
-//! `[[route]]`: which host and path belongs to which module or fixed answer.
+//! `[[route]]`: which host and path belongs to which module, fixed answer or handler of the server's own.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::module::Modules;
 use super::names::{self, Host};
@@ -9,6 +13,9 @@ use super::{HostPattern, Route, Target};
 
 /// Final statuses (RFC 9110 15).
 const STATUSES: std::ops::RangeInclusive<u64> = 200..=599;
+/// Values of `handler`, as Apache's SetHandler has the first.
+const SERVER_STATUS: &str = "server-status";
+const METRICS: &str = "metrics";
 
 /// What a route is for, and the line it stands on.
 struct Seen {
@@ -60,9 +67,9 @@ fn read_host(value: Value<'_>) -> Result<HostPattern, Wrong> {
         None => names::host(written).map(|host| {
             HostPattern::Exact(match host {
                 Host::Name(name) => name,
-                Host::Address(std::net::IpAddr::V4(address)) => address.to_string(),
+                Host::Address(IpAddr::V4(address)) => address.to_string(),
                 // As it stands in a Host field (RFC 9110 7.2).
-                Host::Address(std::net::IpAddr::V6(address)) => format!("[{address}]"),
+                Host::Address(IpAddr::V6(address)) => format!("[{address}]"),
             })
         }),
     };
@@ -104,16 +111,26 @@ fn read_path(value: Value<'_>) -> Result<String, Wrong> {
 }
 
 fn read_target(table: &mut Table<'_>, modules: &Modules) -> Result<Target, Wrong> {
-    let module = table.value("module");
-    let text = table.value("text");
-    let status = table.value("status");
-    match (module, text, status) {
-        (Some(module), None, None) => read_module(module, modules).map(Target::Module),
-        (None, Some(text), status) => read_answer(text, status),
-        (Some(_), Some(_), _) => Err(table.wrong("it has both module and text: remove one of them")),
-        (Some(_), None, Some(status)) => Err(status.wrong("a status goes with text only: the module sets its own")),
-        (None, None, _) => Err(table.wrong("who answers is missing: write module = \"NAME\" or text = \"...\"")),
+    let (module, text, handler) = (table.value("module"), table.value("text"), table.value("handler"));
+    let (status, allow) = (table.value("status"), table.value("allow"));
+    match (module, text, handler) {
+        (Some(module), None, None) => {
+            let rest = only_with("text", status).and(only_with("handler", allow));
+            rest.and(read_module(module, modules).map(Target::Module))
+        }
+        (None, Some(text), None) => only_with("handler", allow).and(read_answer(text, status)),
+        (None, None, Some(handler)) => only_with("text", status).and(read_handler(handler, allow)),
+        (None, None, None) => Err(table
+            .wrong("who answers is missing: write module = \"NAME\", text = \"...\" or handler = \"server-status\"")),
+        (module, text, handler) => {
+            let keys: Vec<_> = [module, text, handler].into_iter().flatten().map(|value| value.key).collect();
+            Err(table.wrong(format_args!("it has {}: keep one of them", keys.join(" and "))))
+        }
     }
+}
+
+fn only_with(key: &str, value: Option<Value<'_>>) -> Result<(), Wrong> {
+    value.map_or(Ok(()), |value| Err(value.wrong(format_args!("it goes with {key} only: remove it"))))
 }
 
 fn read_module(value: Value<'_>, modules: &Modules) -> Result<usize, Wrong> {
@@ -135,4 +152,58 @@ fn read_answer(text: Value<'_>, status: Option<Value<'_>>) -> Result<Target, Wro
     }
     let number = u16::try_from(number).expect("a status is at most 599");
     Ok(Target::Text { status: number, text: read.to_owned() })
+}
+
+fn read_handler(handler: Value<'_>, allow: Option<Value<'_>>) -> Result<Target, Wrong> {
+    let name = handler.text("\"server-status\" or \"metrics\"");
+    let allow = allow.map_or_else(|| Ok(this_machine()), read_allow);
+    match name? {
+        SERVER_STATUS => Ok(Target::ServerStatus { allow: allow? }),
+        METRICS => Ok(Target::Metrics { allow: allow? }),
+        other => {
+            let hint = nearest(other, &[SERVER_STATUS, METRICS]);
+            Err(handler.wrong(format_args!("there is no handler {other:?}: {hint}")))
+        }
+    }
+}
+
+/// The loopback addresses.
+fn this_machine() -> Vec<IpNet> {
+    let v4 = Ipv4Net::new_assert(Ipv4Addr::new(127, 0, 0, 0), 8);
+    vec![IpNet::V4(v4), IpNet::V6(Ipv6Net::from(Ipv6Addr::LOCALHOST))]
+}
+
+fn read_allow(value: Value<'_>) -> Result<Vec<IpNet>, Wrong> {
+    let elements = value.array("addresses and networks such as [\"127.0.0.1\", \"10.0.0.0/8\"]")?;
+    if elements.is_empty() {
+        return Err(value.wrong("nobody: name an address or a network, or remove the route"));
+    }
+    // Each is read, so that each mistake is told.
+    let networks: Vec<_> = elements.into_iter().map(read_network).collect();
+    networks.into_iter().collect()
+}
+
+/// A network, or an address as the network that has no other.
+fn read_network(value: Value<'_>) -> Result<IpNet, Wrong> {
+    const WHAT: &str = "an address such as \"127.0.0.1\" or \"::1\", or a network such as \"10.0.0.0/8\"";
+    let written = value.text(WHAT)?;
+    let network: IpNet = match written.parse::<IpAddr>() {
+        Ok(address) => address.into(),
+        Err(_) => written.parse().map_err(|_| value.wrong(format_args!("expected {WHAT}, found {written:?}")))?,
+    };
+    if network != network.trunc() {
+        let (whole, address) = (network.trunc(), network.addr());
+        return Err(value.wrong(format_args!(
+            "{written:?} is no network: write \"{whole}\" for the network, or \"{address}\" for the address"
+        )));
+    }
+    // A client is known by its IPv4 address if it has one, also where the socket is one of IPv6.
+    if let IpNet::V6(mapped) = network
+        && let Some(address) = mapped.addr().to_ipv4_mapped()
+        && let Some(prefix) = mapped.prefix_len().checked_sub(96)
+        && let Ok(plain) = Ipv4Net::new(address, prefix)
+    {
+        return Err(value.wrong(format_args!("{written:?} stands for addresses of IPv4: write \"{plain}\"")));
+    }
+    Ok(network)
 }

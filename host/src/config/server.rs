@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::ops::RangeInclusive;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use guesthouse_mpm::settings::ListenAddress;
@@ -12,11 +12,13 @@ use super::surroundings::{Kind, Surroundings};
 use super::table::{Field, Origin, Table};
 use super::value::Value;
 use super::{LogTarget, RequestLimits, Server, Timing};
+use crate::runtime_dir;
 
 /// Longer than any client is waited for; keeps a deadline computable.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
 
+const RUNTIME_DIR: &str = "run";
 const ACCESS_LOG: &str = "logs/access.log";
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
@@ -37,8 +39,7 @@ pub(super) struct ForMpm {
 pub(super) fn read(mut table: Table<'_>, surroundings: Surroundings<'_>) -> (Server, ForMpm) {
     let listen = table.field("listen", vec![ListenAddress::Tcp(LISTEN)], read_listen).value;
     let mpm = table.field("mpm", MpmName::Event, read_mpm).value;
-    let runtime_dir = surroundings.absolute("run");
-    let runtime_dir = table.field("runtime_dir", runtime_dir, |value| surroundings.directory_to_be(value)).value;
+    let runtime_dir = read_runtime_dir(&mut table, surroundings);
     let cache_dir = surroundings.absolute("cache");
     let cache_dir = table.field("cache_dir", cache_dir, |value| surroundings.directory_to_be(value)).value;
     let error_log = table.field("error_log", LogTarget::StandardError, |value| read_log(value, surroundings)).value;
@@ -96,6 +97,35 @@ fn read_address(value: Value<'_>) -> Result<SocketAddr, Wrong> {
         }
         Err(_) => value.wrong(format_args!("expected {WHAT}, found {text:?}")),
     })
+}
+
+fn read_runtime_dir(table: &mut Table<'_>, surroundings: Surroundings<'_>) -> PathBuf {
+    let path = surroundings.absolute(RUNTIME_DIR);
+    let field = table.field("runtime_dir", path.clone(), |value| {
+        let path = surroundings.directory_to_be(value)?;
+        runtime_dir_problem(&path, surroundings).map_err(|problem| value.wrong(problem))?;
+        Ok(path)
+    });
+    if field.origin == Origin::Default
+        && let Err(problem) = runtime_dir_problem(&path, surroundings)
+    {
+        table.wrong(format_args!("runtime_dir is {RUNTIME_DIR:?} by default: {problem}"));
+    }
+    field.value
+}
+
+/// Why nothing of the server's may stand in the directory at `path`, as far as looking can tell.
+fn runtime_dir_problem(path: &Path, surroundings: Surroundings<'_>) -> Result<(), String> {
+    let machine = surroundings.machine;
+    let unknown = |error| format!("cannot look at {}: {}", path.display(), cause(&error));
+    match machine.kind(path).map_err(unknown)? {
+        Kind::Nothing => Ok(()),
+        Kind::File | Kind::Other => Err(format!("{} is not a directory", path.display())),
+        Kind::Directory => match runtime_dir::open_to_others(path, machine.mode(path).map_err(unknown)?) {
+            Some(problem) => Err(problem),
+            None => Ok(()),
+        },
+    }
 }
 
 fn read_access_log(table: &mut Table<'_>, surroundings: Surroundings<'_>) -> Option<LogTarget> {

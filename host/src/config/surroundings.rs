@@ -1,7 +1,8 @@
-//! What reading the configuration needs to know of the machine: whether files exist. Behind a trait, so that the
+//! What reading the configuration needs to know of the machine: whether files exist, and who may write to them. Behind a trait, so that the
 //! readers are pure and tests need no files. Opens and creates nothing.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::report::{Wrong, cause};
@@ -24,6 +25,12 @@ pub(super) trait Machine {
     /// # Errors
     /// It cannot be found out: no permission to look, a loop of links.
     fn kind(&self, path: &Path) -> io::Result<Kind>;
+
+    /// Who may do what with what stands at `path`: the permission bits.
+    ///
+    /// # Errors
+    /// As [`kind`](Self::kind), and if nothing is there.
+    fn mode(&self, path: &Path) -> io::Result<u32>;
 }
 
 /// The machine that runs us.
@@ -40,6 +47,10 @@ impl Machine for ThisMachine {
             }
             Err(error) => Err(error),
         }
+    }
+
+    fn mode(&self, path: &Path) -> io::Result<u32> {
+        Ok(path.metadata()?.mode() & 0o7777)
     }
 }
 

@@ -18,8 +18,8 @@ use guesthouse_mpm::settings::{Event, ListenAddress, Mpm, Pool, Prefork, Worker}
 use super::surroundings::{Kind, Machine, Surroundings};
 use super::*;
 
-/// The file is `/etc/guesthouse.toml`. Directories are named "data", "logs" or "run", files end in ".wasm" or
-/// ".log", pipes in ".pipe", nobody may look at "secret", and nothing else exists.
+/// The file is `/etc/guesthouse.toml`. Directories are named "data", "logs" or "run"; into "tmp" and "shared" others
+/// may write. Files end in ".wasm" or ".log", pipes in ".pipe", nobody may look at "secret", and nothing else exists.
 struct MadeUp;
 
 impl Machine for MadeUp {
@@ -29,11 +29,19 @@ impl Machine for MadeUp {
         match name.rsplit_once('.').map_or(name, |(_, ending)| ending) {
             "secret" => Err(io::Error::from_raw_os_error(13)),
             _ if missing => Ok(Kind::Nothing),
-            "etc" | "data" | "logs" | "run" => Ok(Kind::Directory),
+            "etc" | "data" | "logs" | "run" | "tmp" | "shared" => Ok(Kind::Directory),
             "wasm" | "log" => Ok(Kind::File),
             "pipe" => Ok(Kind::Other),
             _ => Ok(Kind::Nothing),
         }
+    }
+
+    fn mode(&self, path: &Path) -> io::Result<u32> {
+        Ok(match path.file_name().and_then(|name| name.to_str()) {
+            Some("tmp") => 0o1777,
+            Some("shared") => 0o775,
+            _ => 0o755,
+        })
     }
 }
 
@@ -100,6 +108,7 @@ linger_timeout = "2s"
 [event]                         # also [prefork], [worker], each with Apache's directives
 start_servers = 1
 threads_per_child = 2
+time_slice = "1ms"
 
 [[module]]
 name = "hello"

@@ -9,23 +9,24 @@
 //! Framing is `host/http`'s, the sandbox `host/guest`'s; this file only decides whose turn it is.
 
 use std::net::IpAddr;
-use std::task::Context;
 use std::time::{Duration, Instant};
 
 use guesthouse_mpm::Next;
 use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue, Request};
 
+use super::answerer::Answerer;
 use super::wire::{Filled, Flushed, Wire};
 use super::{HALF_CLOSED_GRACE, Scope, State, Step};
 use crate::config::Timing;
-use crate::guest::{BodySender, Call, CallFacts, Fault, Progress, RequestBody, Scheme, body_channel};
+use crate::confined::FINISHING_MAX;
+use crate::guest::{BodySender, CallFacts, Fault, Progress, RequestBody, Scheme, body_channel};
 use crate::http::timing::ReadDeadline;
 use crate::http::{AnswerLength, BadAnswer, Received, Refusal, RequestHead};
 use crate::record::Record;
 use crate::request_id::RequestId;
 use crate::respond::{self, Fixed};
-use crate::site::TIME_SLICE;
+use crate::site::TURN_TIME;
 
 /// A guest is not asked for more while so many bytes wait for the client.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;
@@ -36,15 +37,13 @@ const TURN_BYTES_MAX: usize = 1 << 20;
 /// The status that access logs tell when the client was gone before the answer began (as nginx has it).
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
-/// A request in the hands of a guest.
+/// A request in the hands of a guest, wherever that runs.
 pub(super) struct Exchange {
-    call: Call,
+    answerer: Answerer,
     upload: Upload,
     module: usize,
     id: RequestId,
     record: Box<Record>,
-    /// The guest must have finished by then.
-    wall: Instant,
     /// When the client was first seen to have ended its sending side.
     client_ended: Option<Instant>,
     /// When the guest last got something of the body, or the request.
@@ -112,24 +111,22 @@ impl Exchange {
         *request.headers_mut() = headers;
         let authority = HeaderValue::try_from(authority).unwrap_or(HeaderValue::from_static(""));
         let facts = CallFacts { scheme: Scheme::Http, authority, request_id: id };
-        let call = scope.site.guests.call(module, request, facts);
-        let now = scope.turn.now;
-        let wall = now + scope.site.config.modules[module].limits.wall;
-        Self { call, upload, module, id, record, wall, client_ended: None, fed: now, close }
+        let answerer = Answerer::begin(module, request, facts, scope);
+        Self { answerer, upload, module, id, record, client_ended: None, fed: scope.turn.now, close }
     }
 
     /// Lets guest and client go on as far as they can without waiting.
     pub(super) fn step(mut self: Box<Self>, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
-        if scope.turn.now >= self.wall {
-            let fault = self.call.time_out();
+        if self.answerer.deadline().is_some_and(|at| scope.turn.now >= at) {
+            let fault = self.answerer.time_out(scope);
             return self.fail(&fault, wire, scope);
         }
         if self.gone_at(scope).is_some_and(|at| scope.turn.now >= at) {
             return self.client_is_gone(wire, scope);
         }
-        let mut allowance = Allowance::new(self.call.cpu());
+        let mut allowance = Allowance::new(self.answerer.cpu());
         loop {
-            if allowance.is_used_up(self.call.cpu()) {
+            if allowance.is_used_up(self.answerer.cpu()) {
                 return self.flush_and_yield(wire, scope);
             }
             if wire.output.len() > OUTPUT_BYTES_MAX {
@@ -139,7 +136,7 @@ impl Exchange {
                     Flushed::Broken => return self.client_is_gone(wire, scope),
                 }
             }
-            let said = match self.call.poll(&mut Context::from_waker(scope.turn.waker)) {
+            let said = match self.answerer.poll(scope) {
                 Progress::Head(head, length) => {
                     match &self.upload {
                         // A guest that still holds the body may read it yet, and after the head it is too late to say so.
@@ -199,14 +196,14 @@ impl Exchange {
                         Ok(Received::Data(data)) => {
                             let bytes = data.len();
                             self.fed = now;
-                            self.call.rouse();
+                            self.answerer.rouse();
                             body.send(data);
                             self.upload = Upload::Resting { body, deadline, since: now };
                             return Fed::Something(bytes);
                         }
                         Ok(Received::End(trailers)) => {
                             self.fed = now;
-                            self.call.rouse();
+                            self.answerer.rouse();
                             body.end(trailers);
                             return Fed::Something(0);
                         }
@@ -270,7 +267,8 @@ impl Exchange {
             Upload::Wanted { deadline, .. } => Some(deadline.at()),
             Upload::Done | Upload::Resting { .. } => None,
         };
-        [body, self.gone_at(scope)].into_iter().flatten().fold(self.wall, Instant::min)
+        let ends = [body, self.gone_at(scope), self.answerer.deadline()];
+        ends.into_iter().flatten().min().unwrap_or(scope.turn.now)
     }
 
     /// When a client that has ended its side counts as gone. What it sent before may still be unread, so its grace
@@ -289,6 +287,8 @@ impl Exchange {
 
     fn finish(mut self: Box<Self>, wire: &Wire, scope: &mut Scope<'_, '_>) -> Step {
         self.close_the_books(wire, scope);
+        self.answerer.finish(scope);
+        scope.turn.end_request();
         Step::Go(State::flush(scope))
     }
 
@@ -333,13 +333,19 @@ impl Exchange {
             self.record.status = CLIENT_CLOSED_REQUEST;
         }
         self.close_the_books(wire, scope);
-        Step::Go(State::Closed)
+        let until = scope.turn.now + FINISHING_MAX;
+        match self.answerer.abandon(scope) {
+            Some(call) => Step::Go(State::Finishing { call: Box::new(call), until }),
+            None => {
+                scope.turn.end_request();
+                Step::Go(State::Closed)
+            }
+        }
     }
 
-    /// The guest is done with: its place is free, its request is logged.
+    /// All that the client will get of the answer is said: the request is logged.
     fn close_the_books(&mut self, wire: &Wire, scope: &mut Scope<'_, '_>) {
-        self.record.guest_cpu = self.call.cpu();
-        scope.turn.end_request();
+        self.record.guest_cpu = self.answerer.cpu();
         scope.log(&self.record, wire);
     }
 }
@@ -347,7 +353,7 @@ impl Exchange {
 impl Allowance {
     /// For a turn that begins when the guest has used so much CPU time.
     fn new(cpu: Duration) -> Self {
-        Self { bytes: TURN_BYTES_MAX, cpu_until: cpu + 2 * TIME_SLICE }
+        Self { bytes: TURN_BYTES_MAX, cpu_until: cpu + 2 * TURN_TIME }
     }
 
     fn use_up(&mut self, bytes: usize) {
@@ -414,8 +420,8 @@ mod tests {
     fn a_turn_ends_when_its_bytes_or_its_time_are_used_up() {
         let cpu = Duration::from_secs(3);
         let mut allowance = Allowance::new(cpu);
-        assert!(!allowance.is_used_up(cpu + TIME_SLICE));
-        assert!(allowance.is_used_up(cpu + 2 * TIME_SLICE));
+        assert!(!allowance.is_used_up(cpu + TURN_TIME));
+        assert!(allowance.is_used_up(cpu + 2 * TURN_TIME));
         allowance.use_up(TURN_BYTES_MAX - 1);
         assert!(!allowance.is_used_up(cpu));
         allowance.use_up(64 * 1024);

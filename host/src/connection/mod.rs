@@ -16,10 +16,12 @@
 //! socket's calls are in [`wire`], a request that a guest answers is in [`exchange`]. Nothing here knows a pid, a
 //! poller, or Wasmtime.
 
+mod answerer;
 mod exchange;
 mod wire;
 
 use std::net::IpAddr;
+use std::task::Context;
 use std::time::{Duration, Instant};
 
 use guesthouse_mpm::{Next, Turn};
@@ -27,12 +29,13 @@ use guesthouse_mpm::{Next, Turn};
 use self::exchange::Exchange;
 use self::wire::{Filled, Flushed, Wire};
 use crate::config::Timing;
+use crate::guest::{Call, Progress};
 use crate::http::timing::ReadDeadline;
 use crate::http::{After, CloseReason, Received, Refusal, RequestHead, Scheme, Target};
 use crate::record::Record;
 use crate::respond;
 use crate::route::Responder;
-use crate::site::{Site, TIME_SLICE, Thread};
+use crate::site::{Site, TURN_TIME, Thread};
 
 /// A connection between two requests is closed so soon when the child drains: time enough for a request that is
 /// already on its way, which is then answered with `Connection: close`.
@@ -84,6 +87,12 @@ enum State {
     },
     /// A guest answers.
     Exchange(Box<Exchange>),
+    /// The client is gone, and a guest whose instance is to serve others finishes for nobody: to end it would end the
+    /// instance and all that it remembers.
+    Finishing {
+        call: Box<Call>,
+        until: Instant,
+    },
     /// The answer is whole; what of it the socket did not take yet is written, and what is left of the request's
     /// body is read.
     Flush {
@@ -178,6 +187,7 @@ impl State {
                 admission(request, module, record, until, wire, facts, scope)
             }
             State::Exchange(exchange) => exchange.step(wire, scope),
+            State::Finishing { call, until } => finish(call, until, scope),
             State::Flush { deadline } => flush(deadline, wire, scope),
             State::Linger { until, at_the_latest } => linger(until, at_the_latest, scope),
             State::Closed => Step::Go(State::Closed),
@@ -256,6 +266,9 @@ fn begin(
             Step::Go(State::Admission { request, module, record, until })
         }
         Ok(Some(Responder::Fixed(answer))) => answer_fixed(answer, record, wire, facts, scope),
+        Ok(Some(Responder::ServerStatus { .. } | Responder::Metrics { .. })) => {
+            answer_fixed(&respond::not_found(), record, wire, facts, scope)
+        }
         Ok(None) => answer_fixed(&respond::not_found(), record, wire, facts, scope),
         Err(bad) => {
             tracing::debug!("cannot route a request: {bad}");
@@ -325,6 +338,32 @@ fn refuse(refusal: &Refusal, mut record: Box<Record>, wire: &mut Wire, scope: &m
     Step::Go(State::flush(scope))
 }
 
+fn finish(mut call: Box<Call>, until: Instant, scope: &mut Scope<'_, '_>) -> Step {
+    let next = match call.poll(&mut Context::from_waker(scope.turn.waker)) {
+        _ if scope.turn.now >= until => return ended(scope),
+        Progress::Pending => Next::Wait(until),
+        Progress::Sliced => Next::Yield(until),
+        Progress::Done => {
+            call.finish(&mut scope.thread.shelf);
+            return ended(scope);
+        }
+        Progress::Failed(fault) => {
+            tracing::debug!(cause = fault.kind(), "a guest whose client was gone has failed: {fault}");
+            return ended(scope);
+        }
+        Progress::Head(..) | Progress::Data(_) | Progress::End(_) => {
+            unreachable!("what a discarded call says is thrown away")
+        }
+    };
+    Step::Wait(State::Finishing { call, until }, next)
+}
+
+/// The guest of a client that was gone has ended.
+fn ended(scope: &mut Scope<'_, '_>) -> Step {
+    scope.turn.end_request();
+    Step::Go(State::Closed)
+}
+
 fn flush(mut deadline: ReadDeadline, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
     let now = scope.turn.now;
     match wire.flush(scope) {
@@ -344,7 +383,7 @@ fn flush(mut deadline: ReadDeadline, wire: &mut Wire, scope: &mut Scope<'_, '_>)
         After::Reuse => {
             let head = State::head(now, scope.timing());
             // A client that sends requests without waiting for answers must not hold up others.
-            if now.elapsed() < TIME_SLICE {
+            if now.elapsed() < TURN_TIME {
                 return Step::Go(head);
             }
             Step::Wait(head, Next::Yield(now + scope.timing().header_timeout))

@@ -6,6 +6,7 @@ use std::fmt;
 use std::time::Duration;
 
 use http::StatusCode;
+use serde::{Deserialize, Serialize};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
@@ -14,7 +15,9 @@ use super::limits::{CallLimits, Refused};
 use super::link::CpuSpent;
 
 /// A call that did not end well. It ends one request; the instance is gone, and nothing else notices.
-#[derive(Debug)]
+///
+/// A confined child tells it to the server child that asked, so that it is logged and answered like any other.
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Fault {
     /// The guest hit a trap: `unreachable`, a memory access out of bounds, its stack overflowed, a panic...
     Trap {
@@ -48,6 +51,16 @@ pub enum Fault {
     ResponseTooLong(u64),
     /// All slots of the pool are taken: more calls at once than the child was set up for.
     NoRoom,
+    /// Every child of the module's pool is busy, and as many requests as it may have are waiting already.
+    PoolFull,
+    /// No child of the module's pool was free for so long.
+    QueueTimeout(Duration),
+    /// The module's pool cannot be reached.
+    NoPool(String),
+    /// The confined child ended before its answer did.
+    ChildGone,
+    /// The confined child said what makes no sense.
+    BadHop(String),
     /// The host failed, not the guest.
     Host(String),
 }
@@ -79,6 +92,11 @@ impl Fault {
             Fault::CpuLimit(_) => "cpu-limit",
             Fault::ResponseTooLong(_) => "response-limit",
             Fault::NoRoom => "no-room",
+            Fault::PoolFull => "pool-full",
+            Fault::QueueTimeout(_) => "queue-timeout",
+            Fault::NoPool(_) => "no-pool",
+            Fault::ChildGone => "child-gone",
+            Fault::BadHop(_) => "bad-hop",
             Fault::Host(_) => "host",
         }
     }
@@ -93,10 +111,13 @@ impl Fault {
             | Fault::ErrorCode(_)
             | Fault::BadAnswer(_)
             | Fault::BrokenOff => Blame::Guest,
-            Fault::OutOfMemory { .. } | Fault::WallLimit(_) | Fault::CpuLimit(_) | Fault::ResponseTooLong(_) => {
-                Blame::Limit
-            }
-            Fault::NoRoom | Fault::Host(_) => Blame::Host,
+            Fault::OutOfMemory { .. }
+            | Fault::WallLimit(_)
+            | Fault::CpuLimit(_)
+            | Fault::ResponseTooLong(_)
+            | Fault::PoolFull
+            | Fault::QueueTimeout(_) => Blame::Limit,
+            Fault::NoRoom | Fault::NoPool(_) | Fault::ChildGone | Fault::BadHop(_) | Fault::Host(_) => Blame::Host,
         }
     }
 
@@ -105,7 +126,10 @@ impl Fault {
     pub fn status(&self) -> StatusCode {
         match self {
             Fault::WallLimit(_) | Fault::CpuLimit(_) => StatusCode::GATEWAY_TIMEOUT,
-            Fault::NoRoom => StatusCode::SERVICE_UNAVAILABLE,
+            Fault::NoRoom | Fault::PoolFull | Fault::QueueTimeout(_) | Fault::NoPool(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
+            Fault::ChildGone | Fault::BadHop(_) => StatusCode::BAD_GATEWAY,
             Fault::Trap { .. }
             | Fault::Exited(_)
             | Fault::NoAnswer
@@ -118,6 +142,34 @@ impl Fault {
         }
     }
 
+    /// With texts of so many bytes at most.
+    #[must_use]
+    pub fn shortened(mut self, bytes_max: usize) -> Fault {
+        match &mut self {
+            Fault::Trap { message, backtrace } => {
+                shorten(message, bytes_max / 2);
+                shorten(backtrace, bytes_max / 2);
+            }
+            Fault::ErrorCode(text)
+            | Fault::BadAnswer(text)
+            | Fault::NoPool(text)
+            | Fault::BadHop(text)
+            | Fault::Host(text) => shorten(text, bytes_max),
+            Fault::Exited(_)
+            | Fault::NoAnswer
+            | Fault::BrokenOff
+            | Fault::OutOfMemory { .. }
+            | Fault::WallLimit(_)
+            | Fault::CpuLimit(_)
+            | Fault::ResponseTooLong(_)
+            | Fault::NoRoom
+            | Fault::PoolFull
+            | Fault::QueueTimeout(_)
+            | Fault::ChildGone => {}
+        }
+        self
+    }
+
     /// What the guest handed over in place of a response.
     pub(super) fn from_error_code(code: &ErrorCode) -> Fault {
         Fault::ErrorCode(match code {
@@ -125,6 +177,10 @@ impl Fault {
             other => format!("{other:?}"),
         })
     }
+}
+
+fn shorten(text: &mut String, bytes_max: usize) {
+    text.truncate(text.floor_char_boundary(bytes_max));
 }
 
 /// What the end of a guest means. `refused` is the growth of memory that it was denied, if any.
@@ -187,6 +243,18 @@ impl fmt::Display for Fault {
                 write!(f, "the response is longer than limits.response_body ({limit} bytes)")
             }
             Fault::NoRoom => f.write_str("no slot is free for another instance"),
+            Fault::PoolFull => f.write_str(
+                "the module's pool is full: every child is busy and listen_backlog requests are waiting; raise \
+                 max_request_workers in [module.pool] if the machine can bear it",
+            ),
+            Fault::QueueTimeout(limit) => write!(
+                f,
+                "no child of the module's pool was free within queue_timeout ({limit:?}): raise max_request_workers in \
+                 [module.pool] if the machine can bear it"
+            ),
+            Fault::NoPool(cause) => write!(f, "cannot reach the module's pool: {cause}"),
+            Fault::ChildGone => f.write_str("the confined child ended before its answer did"),
+            Fault::BadHop(reason) => write!(f, "the confined child broke the rules: {reason}"),
             Fault::Host(message) => write!(f, "the server failed to run the guest: {message}"),
         }
     }

@@ -30,8 +30,10 @@ pub(super) fn settings() -> config::Module {
     config::Module {
         name: "test".into(),
         path: "test.wat".into(),
-        lines: config::ModuleLines { path: 1, thread_safe: None, memory: None },
+        lines: config::ModuleLines { path: 1, ..config::ModuleLines::default() },
         thread_safe: None,
+        max_requests_per_instance: None,
+        pool: None,
         limits: config::Limits {
             memory: 1 << 20,
             wall: Duration::from_secs(10),

@@ -1,5 +1,5 @@
 //! A thread that serves one connection at a time, from `accept` until it closes: what prefork and worker share.
-//! The thread waits in `poll(2)` for whatever is missing: an edge of the socket, a wake, an order, a deadline.
+//! The thread waits in `poll(2)` for whatever is missing: an edge of a socket, a wake, an order, a deadline.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
@@ -67,15 +67,16 @@ impl<P: Protocol> Attendant<P> {
         self.crew.count_closed();
     }
 
-    fn converse(&mut self, mut stream: Stream, mut connection: P::Connection, overseer: &mut impl Overseer) {
+    fn converse(&mut self, stream: Stream, mut connection: P::Connection, overseer: &mut impl Overseer) {
+        let mut sockets = Sockets { stream, upstream: None };
         let mut pass = Pass::default();
         let mut next = Next::Read(Instant::now());
         while overseer.end().is_none_or(|end| Instant::now() < end) {
             let draining = self.crew.orders() != Orders::Serve;
             if matches!(next, Next::Idle(at) if draining || at <= Instant::now()) {
-                stream.probe();
+                sockets.stream.probe();
             }
-            next = self.advance(&mut stream, &mut connection, &mut pass, draining);
+            next = self.advance(&mut sockets, &mut connection, &mut pass, draining);
             let until = match next {
                 Next::Close => break,
                 // Nobody else is served here, so nobody is waited for; but orders are looked for.
@@ -86,7 +87,7 @@ impl<P: Protocol> Attendant<P> {
                 }
             };
             self.slot.set_status(if draining { Status::Graceful } else { status(next) });
-            wait(&self.bell, &mut stream, overseer, until);
+            wait(&self.bell, &mut sockets, overseer, until);
         }
         self.gate.leave(&mut pass);
         guard::close(connection);
@@ -94,37 +95,45 @@ impl<P: Protocol> Attendant<P> {
 
     fn advance(
         &mut self,
-        stream: &mut Stream,
+        sockets: &mut Sockets,
         connection: &mut P::Connection,
         pass: &mut Pass,
         draining: bool,
     ) -> Next {
+        let Sockets { stream, upstream } = sockets;
         let (now, gate) = (Instant::now(), &mut self.gate);
-        let turn = Turn { stream, waker: &self.waker, now, draining, gate, pass, slot: &self.slot };
+        let turn =
+            Turn { stream, waker: &self.waker, now, draining, upstream, poller: None, gate, pass, slot: &self.slot };
         let next = guard::advance(&self.crew.protocol, &mut self.thread, connection, turn);
         self.slot.add_bytes(stream.take_bytes_written());
         next
     }
 }
 
-/// Waits for an edge of the socket that is missing, a wake, an order or the deadline.
-fn wait(bell: &Bell, stream: &mut Stream, overseer: &mut impl Overseer, until: Instant) {
-    let missing = stream.missing();
-    // An entry that asks for nothing, in place of one that is not needed: the kernel would report a socket that
-    // has hung up even if it is asked for nothing.
+/// The sockets of a connection.
+struct Sockets {
+    stream: Stream,
+    upstream: Option<Box<Stream>>,
+}
+
+/// Waits for an edge of a socket that is missing, a wake, an order or the deadline.
+fn wait(bell: &Bell, sockets: &mut Sockets, overseer: &mut impl Overseer, until: Instant) {
+    let Sockets { stream, upstream } = sockets;
     let nothing = || PollFd::new(bell.as_fd(), PollFlags::empty());
-    let wanted = flags(missing);
-    let mut fds = [
-        if wanted.is_empty() { nothing() } else { PollFd::new(stream.as_fd(), wanted) },
-        // An entry of its own, because nix cannot decode an answer with this flag in it.
-        if missing.peer_closed { PollFd::new(stream.as_fd(), POLLRDHUP) } else { nothing() },
-        PollFd::new(bell.as_fd(), PollFlags::POLLIN),
-        overseer.fd().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN)),
-    ];
-    watch::wait(&mut fds, earliest(Some(until), overseer.end()));
-    let edge = edge(&fds[0], &fds[1], wanted);
+    let [socket, end] = entries(stream, nothing);
+    let [upstream_socket, upstream_end] =
+        upstream.as_deref().map_or_else(|| [nothing(), nothing()], |upstream| entries(upstream, nothing));
+    let own = PollFd::new(bell.as_fd(), PollFlags::POLLIN);
+    let orders = overseer.fd().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN));
+    let mut fds = [socket, end, own, orders, upstream_socket, upstream_end];
+    let asked = if upstream.is_some() { fds.len() } else { fds.len() - 2 };
+    watch::wait(&mut fds[..asked], earliest(Some(until), overseer.end()));
+    let (edge, upstream_edge) = (edge(&fds[0], &fds[1]), edge(&fds[4], &fds[5]));
     let (rung, ordered) = (has_spoken(&fds[2]), has_spoken(&fds[3]));
     stream.note(edge);
+    if let Some(upstream) = upstream {
+        upstream.note(upstream_edge);
+    }
     if rung {
         bell.silence();
     }
@@ -133,20 +142,28 @@ fn wait(bell: &Bell, stream: &mut Stream, overseer: &mut impl Overseer, until: I
     }
 }
 
-fn flags(missing: Edge) -> PollFlags {
-    let mut flags = PollFlags::empty();
-    flags.set(PollFlags::POLLIN, missing.readable);
-    flags.set(PollFlags::POLLOUT, missing.writable);
-    flags
+/// What asks the kernel for the edges that are missing; `nothing` takes the place of what is not needed, because the
+/// kernel would report a socket that has hung up even if it is asked for nothing.
+fn entries<'a>(stream: &'a Stream, nothing: impl Fn() -> PollFd<'a>) -> [PollFd<'a>; 2] {
+    let missing = stream.missing();
+    let mut wanted = PollFlags::empty();
+    wanted.set(PollFlags::POLLIN, missing.readable);
+    wanted.set(PollFlags::POLLOUT, missing.writable);
+    [
+        if wanted.is_empty() { nothing() } else { PollFd::new(stream.as_fd(), wanted) },
+        // An entry of its own, because nix cannot decode an answer with this flag in it.
+        if missing.peer_closed { PollFd::new(stream.as_fd(), POLLRDHUP) } else { nothing() },
+    ]
 }
 
-fn edge(socket: &PollFd<'_>, end: &PollFd<'_>, wanted: PollFlags) -> Edge {
+/// What the kernel has answered to [`entries`].
+fn edge(socket: &PollFd<'_>, end: &PollFd<'_>) -> Edge {
     let broken = PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL;
-    let socket = socket.revents().unwrap_or(wanted);
+    let said = socket.revents().unwrap_or_else(|| socket.events());
     Edge {
-        readable: socket.intersects(PollFlags::POLLIN | broken),
-        writable: socket.intersects(PollFlags::POLLOUT | broken),
-        peer_closed: socket.intersects(broken) || has_spoken(end),
+        readable: said.intersects(PollFlags::POLLIN | broken),
+        writable: said.intersects(PollFlags::POLLOUT | broken),
+        peer_closed: said.intersects(broken) || has_spoken(end),
     }
 }
 
@@ -169,11 +186,9 @@ mod tests {
     use std::time::Duration;
 
     fn polled(stream: &Stream) -> Edge {
-        let missing = stream.missing();
-        let wanted = flags(missing);
-        let mut fds = [PollFd::new(stream.as_fd(), wanted), PollFd::new(stream.as_fd(), POLLRDHUP)];
+        let mut fds = entries(stream, || panic!("all is missing or asked for"));
         watch::wait(&mut fds, Some(Instant::now() + Duration::from_secs(5)));
-        edge(&fds[0], &fds[1], wanted)
+        edge(&fds[0], &fds[1])
     }
 
     #[test]
@@ -209,12 +224,32 @@ mod tests {
     fn a_ring_that_comes_late_is_heard_once() {
         let (ours, _theirs) = UnixStream::pair().unwrap();
         ours.set_nonblocking(true).unwrap();
-        let mut stream = Stream::new(Socket::Unix(ours));
+        let mut sockets = Sockets { stream: Stream::new(Socket::Unix(ours)), upstream: None };
         let bell = Bell::new().unwrap();
         bell.ring_late();
-        wait(&bell, &mut stream, &mut Nobody, Instant::now() + Duration::from_secs(60));
+        wait(&bell, &mut sockets, &mut Nobody, Instant::now() + Duration::from_secs(60));
         let deadline = Instant::now() + Duration::from_millis(20);
-        wait(&bell, &mut stream, &mut Nobody, deadline);
+        wait(&bell, &mut sockets, &mut Nobody, deadline);
         assert!(Instant::now() >= deadline, "nobody has rung again");
+    }
+
+    #[test]
+    fn the_end_of_an_upstream_ends_one_wait_and_not_the_next() {
+        let pair = || {
+            let (ours, theirs) = UnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            (Stream::new(Socket::Unix(ours)), theirs)
+        };
+        let ((stream, _client), (mut upstream, theirs)) = (pair(), pair());
+        assert!(upstream.read(&mut [0; 8]).is_err());
+        let mut sockets = Sockets { stream, upstream: Some(Box::new(upstream)) };
+        let bell = Bell::new().unwrap();
+        drop(theirs);
+        let far = Instant::now() + Duration::from_secs(60);
+        wait(&bell, &mut sockets, &mut Nobody, far);
+        assert!(Instant::now() < far && sockets.upstream.as_deref().is_some_and(Stream::peer_closed));
+        let deadline = Instant::now() + Duration::from_millis(20);
+        wait(&bell, &mut sockets, &mut Nobody, deadline);
+        assert!(Instant::now() >= deadline, "there is nothing new");
     }
 }

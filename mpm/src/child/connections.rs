@@ -91,7 +91,8 @@ impl<T> Connections<T> {
     pub(super) fn insert(&mut self, now: Instant, make: impl FnOnce(Token) -> T) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place { generation: 0, seat: None });
-            u32::try_from(self.places.len() - 1).expect("a process has fewer than 2^32 descriptors")
+            let index = u32::try_from(self.places.len() - 1).ok().filter(|index| *index <= Token::INDEX_MAX);
+            index.expect("a process has fewer than 2^31 descriptors")
         });
         let place = &mut self.places[index as usize];
         let token = Token { index, generation: place.generation };

@@ -97,6 +97,7 @@ struct EventThread<P: Protocol> {
 /// A connection and what the thread keeps with it.
 struct Open<C> {
     stream: Stream,
+    upstream: Option<Box<Stream>>,
     connection: C,
     waker: Waker,
     pass: Pass,
@@ -204,6 +205,14 @@ impl<P: Protocol> EventThread<P> {
                         self.connections.schedule(token);
                     }
                 }
+                // Never of one that is closed: that ends its registration, and nobody is advanced between the wait
+                // that brought the event and this. So no upstream is told of the end of the one before it.
+                Event::Upstream(token, edge) => {
+                    let upstream = self.connections.get_mut(token).and_then(|open| open.upstream.as_deref_mut());
+                    if upstream.is_some_and(|upstream| upstream.note(edge)) {
+                        self.connections.schedule(token);
+                    }
+                }
             }
         }
         self.connections.schedule_expired(now, |open| open.stream.probe());
@@ -248,6 +257,8 @@ impl<P: Protocol> EventThread<P> {
             waker: &open.waker,
             now,
             draining,
+            upstream: &mut open.upstream,
+            poller: Some((&self.poller, token)),
             gate: &mut self.gate,
             pass: &mut open.pass,
             slot: &self.slot,
@@ -264,10 +275,12 @@ impl<P: Protocol> EventThread<P> {
     }
 
     fn close(&mut self, token: Token, now: Instant) {
-        let Some(Open { stream, connection, waker, mut pass }) = self.connections.remove(token) else { return };
+        let Some(Open { stream, upstream, connection, waker, mut pass }) = self.connections.remove(token) else {
+            return;
+        };
         self.gate.leave(&mut pass);
         guard::close(connection);
-        drop((stream, waker));
+        drop((stream, upstream, waker));
         self.crew.count_closed();
         self.intake.end_pause(now);
     }
@@ -315,7 +328,7 @@ impl<P: Protocol> EventThread<P> {
         let inbox = &self.inbox;
         let token = self.connections.insert(now, |token| {
             let waker = inbox.waker(token);
-            Open { stream, connection, waker, pass: Pass::default() }
+            Open { stream, upstream: None, connection, waker, pass: Pass::default() }
         });
         let open = self.connections.get_mut(token).expect("just inserted");
         if let Err(error) = self.poller.watch(&open.stream, token) {

@@ -89,7 +89,15 @@ pub(crate) fn run<A: Application>(application: &A, role: Role) -> ChildExit {
         Mpm::Prefork(_) | Mpm::Worker(_) => threads,
         Mpm::Event(event) => threads * bounds(event).requests_in_flight_max,
     };
-    let context = ChildContext { slot, generation, pool, pool_name: name, threads, requests_in_flight_max };
+    let context = ChildContext {
+        slot,
+        generation,
+        pool,
+        pool_name: name,
+        threads,
+        requests_in_flight_max,
+        scoreboard: scoreboard.clone(),
+    };
     let protocol = match application.start(&context) {
         Ok(protocol) => protocol,
         Err(error) => return cannot_start(&watch, &error),

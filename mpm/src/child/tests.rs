@@ -1,6 +1,8 @@
 //! Children of all three MPMs, run on a thread of the test instead of in a process of their own: real sockets, a real
 //! control line, and a protocol made for testing. What needs processes is tested from outside, in `tests/`.
 
+mod upstream;
+
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::process::Command as Process;
@@ -42,6 +44,8 @@ enum Task {
     Sleep(mpsc::Receiver<()>),
     /// Holds a place for a request until the next line.
     Hold,
+    /// Says what its upstream says, when that has said a line.
+    Hear(Vec<u8>),
 }
 
 impl Protocol for Talker {
@@ -80,6 +84,12 @@ impl Protocol for Talker {
                     }
                     say(turn, "holding");
                 }
+                Task::Hear(heard) => {
+                    if let Some(unfinished) = hear(turn, heard) {
+                        talk.task = Task::Hear(unfinished);
+                        return Next::Wait(turn.now + LONG);
+                    }
+                }
             }
             let Some(line) = talk.line() else {
                 let mut buffer = [0; 512];
@@ -117,7 +127,23 @@ impl Protocol for Talker {
                         waker.wake();
                     });
                 }
-                other => say(turn, other),
+                "hear" => talk.task = Task::Hear(Vec::new()),
+                other => match other.split_once(' ') {
+                    Some(("connect", path)) => {
+                        let connected = turn.connect(&ListenAddress::Unix(path.into()));
+                        let word = connected.map_or_else(|error| error.kind().to_string(), |()| "connected".to_owned());
+                        say(turn, &word);
+                    }
+                    Some(("pass", word)) => {
+                        turn.upstream().unwrap().write_all(word.as_bytes()).unwrap();
+                        say(turn, "passed");
+                    }
+                    _ if other == "disconnect" => {
+                        turn.disconnect();
+                        say(turn, "disconnected");
+                    }
+                    _ => say(turn, other),
+                },
             }
         }
     }
@@ -150,6 +176,29 @@ impl Talk {
     }
 }
 
+/// Says a line that the upstream has said, or how the upstream has ended; `Some`: it has not said a whole one yet.
+fn hear(turn: &mut Turn<'_>, mut heard: Vec<u8>) -> Option<Vec<u8>> {
+    let Some(upstream) = turn.upstream() else {
+        say(turn, "nobody");
+        return None;
+    };
+    let mut letter = [0];
+    loop {
+        let end = match upstream.read(&mut letter) {
+            Ok(0) => "the end".to_owned(),
+            Ok(_) if letter == *b"\n" => String::from_utf8(heard).unwrap(),
+            Ok(_) => {
+                heard.push(letter[0]);
+                continue;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Some(heard),
+            Err(error) => error.kind().to_string(),
+        };
+        say(turn, &end);
+        return None;
+    }
+}
+
 fn say(turn: &mut Turn<'_>, line: &str) {
     turn.stream.write_all(format!("{line}\n").as_bytes()).unwrap();
 }
@@ -169,6 +218,8 @@ impl Application for Speaker {
     }
 
     fn abandon(&mut self) {}
+
+    fn reset_counters(&mut self) {}
 
     fn start(&self, _: &ChildContext) -> Result<Talker, StartError> {
         self.0.map(|()| Talker).map_err(|reason| StartError(reason.to_owned()))

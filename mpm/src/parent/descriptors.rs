@@ -28,7 +28,7 @@ impl Need {
                 (event.max_connections.div_ceil(children), event.max_requests_in_flight.div_ceil(children))
             }
         };
-        // A request in flight may have something open itself: a file, an outbound connection.
+        // A request in flight may have something open itself: an upstream, a file, an outbound connection.
         Self { connections, other: COMMON + PER_THREAD * threads + requests }
     }
 

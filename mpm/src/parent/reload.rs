@@ -131,6 +131,7 @@ impl<A: Application> Parent<'_, A> {
                 child.terminate(now);
             }
             self.scoreboard.reset_counters();
+            self.application.reset_counters();
         }
         self.reload = Reload::Idle;
         self.let_go_of_older();

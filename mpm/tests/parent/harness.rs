@@ -1,4 +1,5 @@
-//! A server of the `staged` example in its own processes, told what to do by a script, and clients that are greeted.
+//! A server of the `staged` example in its own processes, told what to do by a script, and clients that are greeted;
+//! or one of the `relay` example.
 //! Every wait is for something that can be seen and is bounded.
 
 use std::ffi::OsStr;
@@ -17,7 +18,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 /// Far more than anything here takes.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(20);
 pub const MPMS: [&str; 3] = ["prefork", "worker", "event"];
 
 pub struct Server {
@@ -32,6 +33,10 @@ pub struct Greeting {
     pub word: String,
     pub pid: i32,
     pub generation: u32,
+    /// Connections that were answered since the start or the last restart.
+    pub count: u64,
+    /// Children that the scoreboard shows.
+    pub children: usize,
 }
 
 impl Server {
@@ -42,15 +47,27 @@ impl Server {
 
     /// Starts a server by way of a command that executes what is appended to it.
     pub fn start_by(command: &[&str], script: &str) -> Self {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let folder = std::env::temp_dir().join(format!("mpm-parent-{}-{number}", std::process::id()));
-        fs::create_dir_all(&folder).unwrap();
+        let folder = new_folder();
         write_script(&folder, script);
         let staged = example("staged");
         let words: Vec<&OsStr> = command.iter().map(OsStr::new).chain([staged.as_os_str()]).collect();
-        let mut process =
-            Command::new(words[0]).args(&words[1..]).arg(folder.join("script")).stderr(Stdio::piped()).spawn().unwrap();
+        Self::spawn(Command::new(words[0]).args(&words[1..]).arg(folder.join("script")), folder)
+    }
+
+    /// Starts a server that relays to a pool of so many children, for which so many connections may wait, and waits
+    /// until it is ready.
+    pub fn relaying(mpm: &str, children: u32, backlog: u32) -> (Self, SocketAddr) {
+        let folder = new_folder();
+        let mut relay = Command::new(example("relay"));
+        relay.args([mpm, "127.0.0.1:0"]).arg(folder.join("echo")).args([children.to_string(), backlog.to_string()]);
+        let server = Self::spawn(&mut relay, folder);
+        let address = server.address();
+        server.wait_for(" ready");
+        (server, address)
+    }
+
+    fn spawn(command: &mut Command, folder: PathBuf) -> Self {
+        let mut process = command.stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(process.stderr.take().unwrap());
         let (sender, log) = mpsc::channel();
         thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
@@ -110,6 +127,14 @@ impl Drop for Server {
     }
 }
 
+fn new_folder() -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let folder = std::env::temp_dir().join(format!("mpm-parent-{}-{number}", std::process::id()));
+    fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
 fn write_script(folder: &Path, script: &str) {
     fs::write(folder.join("script"), script.replace("FOLDER", folder.to_str().unwrap())).unwrap();
 }
@@ -153,7 +178,13 @@ fn read_greeting(stream: impl Read) -> Greeting {
     BufReader::new(stream).read_line(&mut line).unwrap();
     let mut words = line.split_whitespace();
     let mut word = || words.next().unwrap_or_else(|| panic!("not a greeting: {line:?}"));
-    Greeting { word: word().to_owned(), pid: word().parse().unwrap(), generation: word().parse().unwrap() }
+    Greeting {
+        word: word().to_owned(),
+        pid: word().parse().unwrap(),
+        generation: word().parse().unwrap(),
+        count: word().parse().unwrap(),
+        children: word().parse().unwrap(),
+    }
 }
 
 pub fn greeting(address: SocketAddr) -> Greeting {

@@ -1,8 +1,10 @@
 //! What the parent does at starts, reloads, deaths and stops, seen from outside: the `staged` example does what a
-//! file tells it, and the tests speak signals, sockets and log lines. Several pools side by side are tested in `pools`.
+//! file tells it, and the tests speak signals, sockets and log lines. Several pools side by side are tested in `pools`,
+//! one that speaks to another in `relay`.
 
 mod harness;
 mod pools;
+mod relay;
 
 use std::fs;
 use std::io::Read;
@@ -141,6 +143,33 @@ fn a_restart_ends_the_old_generation_at_once() {
         let broken_off = held.read(&mut [0; 8]);
         assert!(matches!(broken_off, Ok(0) | Err(_)), "{mpm}: {broken_off:?}");
         assert_eq!(greeting(address).word, "new");
+    }
+}
+
+#[test]
+fn what_children_count_together_outlives_them_until_a_restart() {
+    for mpm in MPMS {
+        let (server, address) = Server::ready(&format!("mpm {mpm}\nsay hello"));
+        for count in 1..=4 {
+            let greeting = greeting(address);
+            assert_eq!(greeting.count, count, "{mpm}");
+            kill(Pid::from_raw(greeting.pid), Signal::SIGKILL).unwrap();
+            server.wait_for("was killed by SIGKILL");
+        }
+        server.signal(Signal::SIGUSR1);
+        server.wait_for("generation 1 is ready");
+        assert_eq!(greeting(address).count, 5, "{mpm}");
+        server.signal(Signal::SIGHUP);
+        server.wait_for("generation 2 is ready");
+        assert_eq!(greeting(address).count, 1, "{mpm}");
+    }
+}
+
+#[test]
+fn a_child_sees_the_others_on_the_scoreboard() {
+    for mpm in MPMS {
+        let (_server, address) = Server::ready(&format!("mpm {mpm}\nchildren 3\nsay hello"));
+        wait_until("all three are shown", || (greeting(address).children == 3).then_some(()));
     }
 }
 

@@ -1,13 +1,7 @@
 //! The operator's signals, while clients are at work.
 
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::thread::JoinHandle;
-use std::time::Duration;
-
 use guesthouse_tests::patience::until;
-use guesthouse_tests::{Client, Mpm, Server, Setup, Signal, under_every_mpm};
+use guesthouse_tests::{Client, Load, Mpm, Server, Setup, Signal, under_every_mpm};
 
 under_every_mpm! {
     term_ends_the_server,
@@ -47,7 +41,7 @@ fn term_ends_the_server_also_while_guests_compute(mpm: Mpm) {
 
 fn usr1_under_load_loses_no_request(mpm: Mpm) {
     let server = Setup::new(mpm).start();
-    let load = Load::start(&server);
+    let load = Load::start(&server, "/hello");
     for generation in 1..=3 {
         reload(&server, Signal::SIGUSR1);
         load.wait_for_answers(50 * generation);
@@ -93,7 +87,7 @@ fn serves_what_the_file_says_after(mpm: Mpm, signal: Signal) {
 
 fn hup_under_load_refuses_no_connection(mpm: Mpm) {
     let server = Setup::new(mpm).start();
-    let load = Load::start(&server);
+    let load = Load::start(&server, "/hello");
     reload(&server, Signal::SIGHUP);
     load.wait_for_answers(50);
     let lost = load.stop();
@@ -158,73 +152,4 @@ fn reload(server: &Server, signal: Signal) {
         let now = server.children();
         (!now.is_empty() && now.iter().all(|child| !before.contains(child))).then_some(())
     });
-}
-
-/// Clients that ask over and over, half of them on kept connections.
-struct Load {
-    end: Arc<AtomicBool>,
-    answers: Arc<AtomicUsize>,
-    clients: Vec<JoinHandle<Vec<String>>>,
-}
-
-impl Load {
-    /// No more than the smallest server has processes.
-    const CLIENTS: usize = 2;
-
-    fn start(server: &Server) -> Self {
-        let end = Arc::new(AtomicBool::new(false));
-        let answers = Arc::new(AtomicUsize::new(0));
-        let clients = (0..Self::CLIENTS).map(|index| {
-            let (address, end, answers) = (server.address(), Arc::clone(&end), Arc::clone(&answers));
-            std::thread::spawn(move || {
-                let mut lost = Vec::new();
-                let mut kept = None;
-                while !end.load(Ordering::Relaxed) {
-                    match ask(address, kept.take()) {
-                        Ok(client) => kept = client.filter(|_| index % 2 == 0),
-                        Err(error) => lost.push(error),
-                    }
-                    answers.fetch_add(1, Ordering::Relaxed);
-                    std::thread::sleep(Duration::from_millis(2));
-                }
-                lost
-            })
-        });
-        let clients = clients.collect();
-        Self { end, answers, clients }
-    }
-
-    fn wait_for_answers(&self, count: usize) {
-        until("the clients have their answers", || (self.answers.load(Ordering::Relaxed) >= count).then_some(()));
-    }
-
-    /// What was lost.
-    fn stop(self) -> Vec<String> {
-        self.end.store(true, Ordering::Relaxed);
-        self.clients.into_iter().flat_map(|client| client.join().expect("the client does not panic")).collect()
-    }
-}
-
-/// One request, on the kept connection if there is one; gives the connection back if it may be kept. A kept connection
-/// that was closed before any byte of the answer means: ask again on a new one (RFC 9112 section 9.3.1).
-fn ask(address: SocketAddr, kept: Option<Client>) -> Result<Option<Client>, String> {
-    if let Some(mut client) = kept
-        && client.try_send(REQUEST).is_ok()
-        && client.try_wait_for_bytes().is_ok()
-    {
-        return take_answer(client);
-    }
-    let mut client = Client::try_connect(address).map_err(|error| format!("connecting: {error}"))?;
-    client.try_send(REQUEST).map_err(|error| format!("sending: {error}"))?;
-    take_answer(client)
-}
-
-const REQUEST: &str = "GET /hello HTTP/1.1\r\nHost: h\r\n\r\n";
-
-fn take_answer(mut client: Client) -> Result<Option<Client>, String> {
-    let answer = client.try_receive().map_err(|error| format!("receiving: {error}"))?;
-    match answer.status {
-        200 => Ok(Some(client).filter(|_| !answer.says_close())),
-        status => Err(format!("status {status}")),
-    }
 }

@@ -29,6 +29,10 @@ fn modules_have_a_name_and_a_file() {
         &["guesthouse.toml:3: name: \"a b\" is no module name: write 1 to 64 letters, digits, '-', '_' and '.', a \
              letter or digit first"],
     );
+    assert_mistakes(
+        "[[module]]\npath = \"a.wasm\"\nname = \"server\"\n",
+        &["guesthouse.toml:3: name: \"server\" is what the server's own children are called: choose another name"],
+    );
 }
 
 #[test]
@@ -47,6 +51,108 @@ fn a_module_may_be_said_to_be_thread_safe_or_not() {
             ("threadsafe = true", "unknown key \"threadsafe\" in [[module]]: did you mean thread_safe?"),
         ],
     );
+}
+
+#[test]
+fn how_often_an_instance_serves_is_the_operators_choice() {
+    let read = |line: &str| {
+        let text = format!("[[module]]\nname = \"a\"\npath = \"a.wasm\"\n{line}\n");
+        config(&text).modules[0].max_requests_per_instance
+    };
+    assert_eq!(read(""), None);
+    assert_eq!(read("max_requests_per_instance = 0"), Some(0));
+    assert_eq!(read("max_requests_per_instance = 1_000_000_000"), Some(1_000_000_000));
+    assert_each_in_module(
+        "",
+        &[
+            (
+                "max_requests_per_instance = 1_000_000_001",
+                "max_requests_per_instance: expected a whole number from 0 to 1000000000, found the number 1000000001",
+            ),
+            (
+                "max_requests_per_instance = true",
+                "max_requests_per_instance: expected a whole number from 0 to 1000000000, found true",
+            ),
+        ],
+    );
+}
+
+/// The pool of a module with these lines in `[module.pool]`, the first of which is line 5, and the warnings.
+fn pool(lines: &str) -> (ModulePool, Vec<String>) {
+    let text = format!(
+        "[[module]]\nname = \"a\"\npath = \"a.wasm\"\n[module.pool]\n{lines}\n[[route]]\npath = \"/\"\nmodule = \"a\"\n"
+    );
+    (config(&text).modules[0].pool.clone().unwrap(), warnings(&text))
+}
+
+#[test]
+fn a_pool_has_the_directives_of_prefork_and_defaults_of_its_own() {
+    assert_eq!(config("[[module]]\nname = \"a\"\npath = \"a.wasm\"\n").modules[0].pool, None);
+    let (default, warnings) = pool("");
+    assert_eq!((&default, warnings), (&ModulePool::default(), vec![]));
+    let Prefork { common, on_demand, start_servers, min_spare_servers, max_spare_servers, .. } = default.prefork;
+    assert_eq!((start_servers, min_spare_servers, max_spare_servers, on_demand), (1, 1, 4, false));
+    assert_eq!((default.prefork.max_request_workers, default.prefork.server_limit), (16, 16));
+    assert_eq!((common.listen_backlog, common.max_connections_per_child), (64, 0));
+    assert_eq!(default.queue_timeout, Duration::from_secs(5));
+
+    let (own, warnings) = pool(
+        "start_servers = 2\nmin_spare_servers = 3\nmax_spare_servers = 6\nmax_request_workers = 8\n\
+         max_connections_per_child = 100\nlisten_backlog = 5\nqueue_timeout = \"250ms\"",
+    );
+    let Prefork { common, start_servers, min_spare_servers, max_spare_servers, .. } = own.prefork;
+    assert_eq!((start_servers, min_spare_servers, max_spare_servers, warnings), (2, 3, 6, vec![]));
+    assert_eq!((own.prefork.max_request_workers, own.prefork.server_limit), (8, 8));
+    assert_eq!((common.listen_backlog, common.max_connections_per_child), (5, 100));
+    assert_eq!(own.queue_timeout, Duration::from_millis(250));
+}
+
+#[test]
+fn a_pool_without_spares_starts_its_children_on_demand() {
+    let (pool, warnings) = pool("min_spare_servers = 0\nstart_servers = 0\nmax_spare_servers = 0");
+    let Prefork { on_demand, start_servers, max_spare_servers, .. } = pool.prefork;
+    assert_eq!((on_demand, start_servers, max_spare_servers, warnings), (true, 0, 0, vec![]));
+}
+
+#[test]
+fn directives_of_a_pool_that_do_not_fit_are_corrected_as_those_of_prefork() {
+    let (corrected, said) = pool("min_spare_servers = 5\nstart_servers = 0\nmax_request_workers = 0");
+    let Prefork { start_servers, max_spare_servers, max_request_workers, server_limit, .. } = corrected.prefork;
+    assert_eq!((start_servers, max_spare_servers, max_request_workers, server_limit), (1, 6, 1, 1));
+    assert_eq!(
+        said,
+        [
+            "guesthouse.toml:5: max_spare_servers is 4 but min_spare_servers is 5: max_spare_servers 6 is used",
+            "guesthouse.toml:6: start_servers is 0 but must be at least 1: 1 is used",
+            "guesthouse.toml:7: max_request_workers is 0 but must be at least 1: 1 is used",
+        ]
+    );
+}
+
+#[test]
+fn a_pool_has_bounds_and_no_keys_that_mean_nothing_there() {
+    const KNOWN: &str = "known are listen_backlog, max_connections_per_child, max_request_workers, start_servers, \
+                         min_spare_servers, max_spare_servers, queue_timeout";
+    assert_each_in_module(
+        "[module.pool]",
+        &[
+            (
+                "max_request_workers = 10001",
+                "max_request_workers: expected a whole number from 0 to 10000, found the number 10001",
+            ),
+            ("listen_backlog = 0", "listen_backlog: expected a whole number from 1 to 2147483647, found the number 0"),
+            (
+                "queue_timeout = \"0s\"",
+                "queue_timeout: expected a time from \"1ms\" to \"1day\", found the text \"0s\"",
+            ),
+            ("server_limit = 5", &format!("unknown key \"server_limit\" in [module.pool]: {KNOWN}")),
+            (
+                "graceful_shutdown_timeout = \"1s\"",
+                &format!("unknown key \"graceful_shutdown_timeout\" in [module.pool]: {KNOWN}"),
+            ),
+        ],
+    );
+    assert_each_in_module("", &[("pool = 5", "pool: expected a table [pool], found the number 5")]);
 }
 
 #[test]

@@ -33,11 +33,18 @@ fn line() -> impl Strategy<Value = String> {
         Just("max_connections"),
         Just("write"),
         Just("private"),
+        Just("handler"),
+        Just("allow"),
+        Just("pool"),
+        Just("min_spare_servers"),
+        Just("max_requests_per_instance"),
+        Just("time_slice"),
     ];
     let text = prop_oneof![
         "[ -~]{0,12}",
         "[0-9]{1,25}[a-zA-Z]{0,3}( [0-9]{1,12}ms)?",
         "[*\\[\\]:.a-z0-9/]{0,20}",
+        "(metrics|server-status|[0-9.]{1,12}/[0-9]{1,3}|::ffff:[0-9.]{7}/[0-9]{1,3})",
         "\\PC{0,8}"
     ];
     let text = text.prop_map(|text| toml::Value::String(text).to_string());
@@ -58,6 +65,7 @@ fn line() -> impl Strategy<Value = String> {
         Just("[[route]]"),
         Just("[module.limits]"),
         Just("[module.env]"),
+        Just("[module.pool]"),
         Just("[[module.dir]]"),
         Just("[other]"),
     ];

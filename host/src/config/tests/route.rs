@@ -4,21 +4,35 @@ use super::*;
 
 #[test]
 fn a_route_has_one_that_answers() {
+    const NOBODY: &str = "guesthouse.toml:1: [[route]]: who answers is missing: write module = \"NAME\", \
+                          text = \"...\" or handler = \"server-status\"";
+    const NO_MODULE: &str = "guesthouse.toml:3: module: there is no module \"a\": write a [[module]] of that name";
     for (rest, mistakes) in [
-        ("", &["guesthouse.toml:1: [[route]]: who answers is missing: write module = \"NAME\" or text = \"...\""][..]),
+        ("", &[NOBODY][..]),
+        ("status = 200", &[NOBODY]),
+        ("allow = [\"::1\"]", &[NOBODY]),
+        ("text = \"\"\nmodule = \"a\"", &["guesthouse.toml:1: [[route]]: it has module and text: keep one of them"]),
         (
-            "status = 200",
-            &["guesthouse.toml:1: [[route]]: who answers is missing: write module = \"NAME\" or text = \"...\""],
+            "text = \"\"\nmodule = \"a\"\nhandler = \"metrics\"",
+            &["guesthouse.toml:1: [[route]]: it has module and text and handler: keep one of them"],
         ),
         (
-            "text = \"\"\nmodule = \"a\"",
-            &["guesthouse.toml:1: [[route]]: it has both module and text: remove one of them"],
+            "module = \"a\"\nstatus = 200\nallow = []",
+            &[
+                NO_MODULE,
+                "guesthouse.toml:4: status: it goes with text only: remove it",
+                "guesthouse.toml:5: allow: it goes with handler only: remove it",
+            ],
         ),
         (
-            "module = \"a\"\nstatus = 200",
-            &["guesthouse.toml:4: status: a status goes with text only: the module sets its own"],
+            "text = \"x\"\nallow = []\nstatus = 0",
+            &[
+                "guesthouse.toml:4: allow: it goes with handler only: remove it",
+                "guesthouse.toml:5: status: expected a whole number from 200 to 599, found the number 0",
+            ],
         ),
-        ("module = \"a\"", &["guesthouse.toml:3: module: there is no module \"a\": write a [[module]] of that name"]),
+        ("handler = \"metrics\"\nstatus = 200", &["guesthouse.toml:4: status: it goes with text only: remove it"]),
+        ("module = \"a\"", &[NO_MODULE]),
         (
             "text = \"x\"\nstatus = 100",
             &["guesthouse.toml:4: status: expected a whole number from 200 to 599, found the number 100"],
@@ -40,6 +54,65 @@ fn a_route_has_one_that_answers() {
     assert_mistakes(
         "[[module]]\nname = \"a\"\npath = \"a.wasm\"\n[[route]]\npath = \"/\"\nmodule = \"zzz\"\n",
         &["guesthouse.toml:6: module: there is no module \"zzz\": known are a"],
+    );
+}
+
+#[test]
+fn the_servers_own_handlers_are_for_this_machine_unless_said() {
+    let target = |lines: &str| config(&format!("[[route]]\npath = \"/\"\n{lines}\n")).routes.remove(0).target;
+    let networks = |written: &[&str]| written.iter().map(|network| network.parse().unwrap()).collect();
+    let loopback = networks(&["127.0.0.0/8", "::1/128"]);
+    assert_eq!(target("handler = \"server-status\""), Target::ServerStatus { allow: loopback });
+    assert_eq!(
+        target("handler = \"metrics\"\nallow = [\"127.0.0.0/8\", \"::1\", \"10.1.2.3\", \"fd00::/8\", \"0.0.0.0/0\"]"),
+        Target::Metrics { allow: networks(&["127.0.0.0/8", "::1/128", "10.1.2.3/32", "fd00::/8", "0.0.0.0/0"]) }
+    );
+}
+
+#[test]
+fn a_handler_that_is_none_is_told_the_nearest() {
+    for (written, mistake) in [
+        ("\"server-staus\"", "there is no handler \"server-staus\": did you mean server-status?"),
+        ("\"metric\"", "there is no handler \"metric\": did you mean metrics?"),
+        ("\"zzz\"", "there is no handler \"zzz\": known are server-status, metrics"),
+        ("true", "expected \"server-status\" or \"metrics\", found true"),
+    ] {
+        assert_each_in_route(&[(&format!("handler = {written}\npath = \"/\""), &format!("handler: {mistake}"))]);
+    }
+}
+
+#[test]
+fn those_whom_a_handler_answers_are_checked() {
+    const WHAT: &str = "expected an address such as \"127.0.0.1\" or \"::1\", or a network such as \"10.0.0.0/8\"";
+    for (written, mistake) in [
+        ("[]", "nobody: name an address or a network, or remove the route"),
+        ("\"::1\"", "expected addresses and networks such as [\"127.0.0.1\", \"10.0.0.0/8\"], found the text \"::1\""),
+        ("[1]", &format!("{WHAT}, found the number 1")),
+        ("[\"localhost\"]", &format!("{WHAT}, found \"localhost\"")),
+        ("[\"[::1]\"]", &format!("{WHAT}, found \"[::1]\"")),
+        ("[\"10.0.0.0/33\"]", &format!("{WHAT}, found \"10.0.0.0/33\"")),
+        ("[\"10.0.0.0/255.0.0.0\"]", &format!("{WHAT}, found \"10.0.0.0/255.0.0.0\"")),
+        (
+            "[\"10.0.0.1/8\"]",
+            "\"10.0.0.1/8\" is no network: write \"10.0.0.0/8\" for the network, or \"10.0.0.1\" for the address",
+        ),
+        (
+            "[\"fd00::1/64\"]",
+            "\"fd00::1/64\" is no network: write \"fd00::/64\" for the network, or \"fd00::1\" for the address",
+        ),
+        ("[\"::ffff:10.0.0.1\"]", "\"::ffff:10.0.0.1\" stands for addresses of IPv4: write \"10.0.0.1/32\""),
+        ("[\"::ffff:10.0.0.0/104\"]", "\"::ffff:10.0.0.0/104\" stands for addresses of IPv4: write \"10.0.0.0/8\""),
+    ] {
+        let text = format!("allow = {written}\nhandler = \"server-status\"\npath = \"/\"");
+        assert_each_in_route(&[(&text, &format!("allow: {mistake}"))]);
+    }
+    assert_mistakes(
+        "[[route]]\npath = \"/\"\nhandler = \"status\"\nallow = [\n\"a\",\n\"::1\",\n\"b\",\n]\n",
+        &[
+            "guesthouse.toml:3: handler: there is no handler \"status\": known are server-status, metrics",
+            &format!("guesthouse.toml:5: allow: {WHAT}, found \"a\""),
+            &format!("guesthouse.toml:7: allow: {WHAT}, found \"b\""),
+        ],
     );
 }
 

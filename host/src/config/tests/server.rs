@@ -54,6 +54,45 @@ fn directories_and_logs_are_looked_for() {
 }
 
 #[test]
+fn a_runtime_directory_that_others_may_write_to_is_told_what_to_do() {
+    const SHARED: &str = "others may write to /etc/shared (mode 0775): run `chmod go-w /etc/shared`, or name another \
+                          runtime_dir";
+    const TMP: &str = "/tmp is for everybody (mode 1777): name a directory of the server's own as runtime_dir, such as \
+                       /tmp/guesthouse";
+    assert_each(
+        "[server]",
+        &[
+            ("runtime_dir = \"shared\"", &format!("runtime_dir: {SHARED}")),
+            ("runtime_dir = \"/tmp\"", &format!("runtime_dir: {TMP}")),
+            ("runtime_dir = \"secret\"", "runtime_dir: cannot look at /etc/secret: permission denied"),
+        ],
+    );
+    let dir = |written: &str| config(&format!("[server]\nruntime_dir = \"{written}\"\n")).server.runtime_dir;
+    assert_eq!(dir("/run"), Path::new("/run"));
+    assert_eq!(dir("/tmp/guesthouse"), Path::new("/tmp/guesthouse"));
+}
+
+#[test]
+fn the_default_runtime_directory_is_looked_at_too() {
+    struct Open;
+    impl Machine for Open {
+        fn kind(&self, _: &Path) -> io::Result<Kind> {
+            Ok(Kind::Directory)
+        }
+        fn mode(&self, _: &Path) -> io::Result<u32> {
+            Ok(0o2775)
+        }
+    }
+    let surroundings = Surroundings { folder: Path::new("/etc"), machine: &Open };
+    let errors = check("[server]\naccess_log = \"off\"\n", Path::new("guesthouse.toml"), surroundings).unwrap_err();
+    assert_eq!(
+        errors.to_string(),
+        "guesthouse.toml:1: [server]: runtime_dir is \"run\" by default: others may write to /etc/run (mode 2775): run \
+         `chmod go-w /etc/run`, or name another runtime_dir"
+    );
+}
+
+#[test]
 fn the_default_access_log_needs_its_directory_too() {
     let surroundings = Surroundings { folder: Path::new("/missing"), machine: &MadeUp };
     let errors = check("\n[server]\n", Path::new("guesthouse.toml"), surroundings).unwrap_err();
@@ -145,6 +184,32 @@ fn the_table_of_the_chosen_mpm_is_used_and_the_others_are_checked() {
             ],
         );
     }
+}
+
+#[test]
+fn the_time_slice_stands_in_event_and_goes_for_every_mpm() {
+    for mpm in ["prefork", "worker", "event"] {
+        let with = |lines: &str| config(&format!("[server]\nmpm = \"{mpm}\"\n[event]\n{lines}\n")).time_slice;
+        assert_eq!(with(""), Duration::from_millis(1), "{mpm}");
+        assert_eq!(with("time_slice = \"100us\""), Duration::from_micros(100), "{mpm}");
+        assert_eq!(with("time_slice = \"1s\""), Duration::from_secs(1), "{mpm}");
+    }
+    assert_each(
+        "[event]",
+        &[
+            ("time_slice = \"99us\"", "time_slice: expected a time from \"100us\" to \"1s\", found the text \"99us\""),
+            ("time_slice = \"2s\"", "time_slice: expected a time from \"100us\" to \"1s\", found the text \"2s\""),
+        ],
+    );
+    assert_each(
+        "[worker]",
+        &[(
+            "time_slice = \"1ms\"",
+            "unknown key \"time_slice\" in [worker]: known are \
+        listen_backlog, max_connections_per_child, graceful_shutdown_timeout, start_servers, min_spare_threads, \
+        max_spare_threads, server_limit, thread_limit, threads_per_child, max_request_workers",
+        )],
+    );
 }
 
 #[test]

@@ -14,7 +14,7 @@ fn an_unknown_key_is_told_the_nearest_name_or_all() {
                 "zzz = 5",
                 "unknown key \"zzz\" in [event]: known are listen_backlog, max_connections_per_child, \
                  graceful_shutdown_timeout, start_servers, threads_per_child, server_limit, thread_limit, \
-                 max_connections, max_requests_in_flight",
+                 max_connections, max_requests_in_flight, time_slice",
             ),
         ],
     );

@@ -36,11 +36,14 @@ fn the_example_is_read_as_it_is_meant() {
             }],
             pid_file: Some(PathBuf::from("/etc/run/guesthouse.pid")),
         },
+        time_slice: Duration::from_millis(1),
         modules: vec![Module {
             name: String::from("hello"),
             path: PathBuf::from("/etc/hello.wasm"),
-            lines: ModuleLines { path: 22, thread_safe: None, memory: Some(25) },
+            lines: ModuleLines { path: 23, thread_safe: None, pool: None, memory: Some(26) },
             thread_safe: None,
+            max_requests_per_instance: None,
+            pool: None,
             limits: Limits {
                 memory: 64 << 20,
                 wall: seconds(30),
@@ -90,10 +93,10 @@ fn the_example_holds_the_defaults() {
         text = "ok\n"
     "#;
     let (mut without, mut example) = (config(without), config(EXAMPLE));
-    assert_eq!(without.modules[0].lines, ModuleLines { path: 8, thread_safe: None, memory: None });
+    assert_eq!(without.modules[0].lines, ModuleLines { path: 8, ..ModuleLines::default() });
     // All that may differ is where it stands.
     for config in [&mut without, &mut example] {
-        config.modules[0].lines = ModuleLines { path: 0, thread_safe: None, memory: None };
+        config.modules[0].lines = ModuleLines::default();
     }
     assert_eq!(without, example);
 }
@@ -108,6 +111,16 @@ fn a_configuration_comes_back_from_json_as_it_was() {
         path = "/"
         text = "ü \u0007"
         status = 503
+        [[route]]
+        path = "/server-status"
+        handler = "server-status"
+        allow = ["10.0.0.0/8", "::1"]
+        [[module]]
+        name = "counter"
+        path = "counter.wasm"
+        thread_safe = false
+        max_requests_per_instance = 1000
+        pool = { min_spare_servers = 0, queue_timeout = "1ms" }
         "#
     );
     for mpm in ["prefork", "worker", "event"] {

@@ -56,6 +56,7 @@ impl Guest for Probe {
             "/stderr" => world::print(exchange, std::io::stderr()),
             "/fetch" => world::fetch(exchange),
             "/count" => world::count(exchange),
+            "/instance" => world::instance(exchange),
             "/canary" => world::canary(exchange),
 
             path => {

@@ -1,14 +1,14 @@
 //! Paths that look around: environment, files, output, other servers, and what an earlier request may have left.
 
 use std::io::Write;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 
 use wasip2::cli::environment;
 use wasip2::http::outgoing_handler;
 use wasip2::http::types::{Fields, IncomingBody, OutgoingRequest, Scheme};
 
-use crate::exchange::Exchange;
+use crate::exchange::{self, Exchange};
 
 /// `/env?name=`: the variable's value, 404 without one. Without a name: all of them, one a line.
 pub fn environment_variable(exchange: Exchange) {
@@ -78,6 +78,23 @@ pub fn count(exchange: Exchange) {
     static SERVED: AtomicU32 = AtomicU32::new(0);
     let served = SERVED.fetch_add(1, Ordering::Relaxed) + 1;
     exchange.text(200, &format!("{served}\n"));
+}
+
+/// `/instance?ms=`: a number that this instance alone has, how many requests it has served, and "alone", or "entered" if
+/// another request was still inside. Stays inside for so long.
+pub fn instance(exchange: Exchange) {
+    static NAME: OnceLock<u64> = OnceLock::new();
+    static SERVED: AtomicU32 = AtomicU32::new(0);
+    static INSIDE: AtomicBool = AtomicBool::new(false);
+    let name = *NAME.get_or_init(wasip2::random::random::get_random_u64);
+    let served = SERVED.fetch_add(1, Ordering::Relaxed) + 1;
+    let company = if INSIDE.swap(true, Ordering::Relaxed) { "entered" } else { "alone" };
+    let stay = exchange.millis(0);
+    if !stay.is_zero() {
+        exchange::sleep(stay);
+    }
+    INSIDE.store(false, Ordering::Relaxed);
+    exchange.text(200, &format!("{name:016x} {served} {company}\n"));
 }
 
 /// `/canary?leave=WORD`: leaves a word in a static and all over a megabyte of the heap. `/canary?seek=DROW`: says

@@ -1,0 +1,356 @@
+//! A child of a module's pool: takes requests from server children, one at a time, and answers them with the module's
+//! resident instance. Driven by prefork, like any other [`Protocol`].
+//!
+//! ```text
+//! Hearing ──request──► Answering ──done or failed──► Telling ──► Closed
+//!                          │ the other end is gone                  ▲
+//!                          └────────────► Finishing ────────────────┘
+//! ```
+//! A guest whose client is gone is given a moment to finish, because ending it ends the instance and all that it
+//! remembers.
+
+use std::path::Path;
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use guesthouse_mpm::{Accepted, ChildContext, Next, Protocol, StartError, ThreadContext, Turn};
+use http::Request;
+
+use super::frame::{Ask, Asked, BadFrame, Told, ask_bytes_max};
+use super::lane::{Filled, Flushed, Lane};
+use crate::guest::{BodySender, Call, Capacity, Fault, Guests, ModuleSource, Progress, RequestBody, Shelf, body_channel};
+use crate::http::Limits;
+
+/// The only module of a cell, as an index into its [`Guests`].
+const MODULE: usize = 0;
+
+/// A server child sends a request at once, so one that has not come by then never will.
+const HEARING_MAX: Duration = Duration::from_secs(10);
+
+/// How long a guest may go on whose client is gone.
+pub(crate) const FINISHING_MAX: Duration = Duration::from_secs(1);
+
+/// A guest is not asked for more while so many bytes wait for the server child.
+const UNSENT_BYTES_MAX: usize = 128 << 10;
+
+/// Bytes that one read takes at most.
+const READ_BYTES_MAX: usize = 64 << 10;
+
+/// A confined child's view of its module.
+pub struct Cell {
+    guests: Guests,
+    /// Bytes of a frame from a server child.
+    ask_bytes_max: usize,
+}
+
+/// What the child's only thread owns.
+pub struct Desk {
+    /// Where the resident instance is between two requests.
+    shelf: Shelf,
+    scratch: Box<[u8]>,
+}
+
+/// One connection from a server child: one request.
+pub struct Conversation {
+    lane: Lane,
+    state: State,
+}
+
+enum State {
+    Hearing {
+        until: Instant,
+    },
+    Answering(Answering),
+    /// All is said, and not all of it is sent.
+    Telling {
+        until: Instant,
+    },
+    Finishing {
+        call: Call,
+        until: Instant,
+    },
+    Closed,
+}
+
+struct Answering {
+    call: Call,
+    body: Body,
+    /// The guest must have finished by then.
+    until: Instant,
+}
+
+/// The request's body on its way to the guest.
+enum Body {
+    /// There is none, or the guest has got all of it, or does not want it.
+    Done,
+    /// The guest is busy with what it has.
+    Resting(BodySender),
+    /// The next piece is on its way.
+    Wanted(BodySender),
+}
+
+/// What a step came to.
+enum Step {
+    Go(State),
+    Wait(State, Next),
+}
+
+/// What waiting for the server child came to.
+enum Fed {
+    /// The guest has got something new: ask it again.
+    Something,
+    Nothing,
+    Gone,
+    Bad(BadFrame),
+}
+
+impl Cell {
+    /// Loads the module. Threads are started here: to be called in a child only.
+    ///
+    /// # Errors
+    /// The engine or the module cannot be used, and why.
+    pub fn start(
+        module: ModuleSource<'_>,
+        time_slice: Duration,
+        limits: &Limits,
+        child: &ChildContext,
+    ) -> Result<Cell, StartError> {
+        let capacity = Capacity { calls_max: child.requests_in_flight_max, threads: child.threads, time_slice };
+        let guests = Guests::start(&[module], capacity).map_err(|error| StartError(error.to_string()))?;
+        Ok(Cell { guests, ask_bytes_max: ask_bytes_max(limits) })
+    }
+}
+
+impl Protocol for Cell {
+    type Thread = Desk;
+    type Connection = Conversation;
+
+    fn thread(&self, _context: ThreadContext) -> Result<Desk, StartError> {
+        Ok(Desk { shelf: self.guests.shelf(), scratch: vec![0; READ_BYTES_MAX].into_boxed_slice() })
+    }
+
+    fn accept(&self, _desk: &mut Desk, accepted: &Accepted) -> Conversation {
+        Conversation { lane: Lane::default(), state: State::Hearing { until: accepted.at + HEARING_MAX } }
+    }
+
+    fn advance(&self, desk: &mut Desk, conversation: &mut Conversation, turn: &mut Turn<'_>) -> Next {
+        let Conversation { lane, state } = conversation;
+        loop {
+            let step = match std::mem::replace(state, State::Closed) {
+                State::Hearing { until } => self.hear(until, lane, desk, turn),
+                State::Answering(answering) => answering.step(self, lane, desk, turn),
+                State::Telling { until } => tell(until, lane, turn),
+                State::Finishing { call, until } => finish(call, until, desk, turn),
+                State::Closed => return Next::Close,
+            };
+            match step {
+                Step::Go(next) => *state = next,
+                Step::Wait(waiting, next) => {
+                    *state = waiting;
+                    return next;
+                }
+            }
+        }
+    }
+
+    fn turn_end(&self, _desk: &mut Desk) {}
+}
+
+impl Cell {
+    fn hear(&self, until: Instant, lane: &mut Lane, desk: &mut Desk, turn: &mut Turn<'_>) -> Step {
+        loop {
+            match lane.hear(self.ask_bytes_max) {
+                Ok(Some(Ask::Request(asked))) => return Step::Go(self.begin(*asked, lane, desk, turn)),
+                Ok(None) => {}
+                Ok(Some(Ask::Data(_) | Ask::End(_))) => return nonsense("a body before its request"),
+                Err(bad) => return nonsense(&bad.to_string()),
+            }
+            match lane.fill(turn.stream, &mut desk.scratch) {
+                Filled::Something => {}
+                Filled::Nothing if turn.now < until => return Step::Wait(State::Hearing { until }, Next::Read(until)),
+                // It gave up while it waited in the queue.
+                Filled::Nothing | Filled::End => return Step::Go(State::Closed),
+            }
+        }
+    }
+
+    fn begin(&self, asked: Asked, lane: &mut Lane, desk: &mut Desk, turn: &mut Turn<'_>) -> State {
+        let Asked { request, has_body, facts } = asked;
+        // A child serves one connection at a time: there is always a place.
+        turn.begin_request();
+        let (body, guests_end) = if has_body {
+            let (sender, body) = body_channel();
+            (Body::Resting(sender), body)
+        } else {
+            (Body::Done, RequestBody::empty())
+        };
+        let (parts, ()) = request.into_parts();
+        let call = self.guests.call(&mut desk.shelf, MODULE, Request::from_parts(parts, guests_end), facts);
+        lane.say(Told::Begun { reused: call.is_reused() });
+        let until = turn.now + call.wall();
+        State::Answering(Answering { call, body, until })
+    }
+}
+
+impl Answering {
+    fn step(mut self, cell: &Cell, lane: &mut Lane, desk: &mut Desk, turn: &mut Turn<'_>) -> Step {
+        if turn.now >= self.until {
+            let fault = self.call.time_out();
+            return self.fail(fault, lane, turn);
+        }
+        if turn.stream.peer_closed() {
+            return self.is_alone(turn);
+        }
+        loop {
+            if lane.unsent() > UNSENT_BYTES_MAX {
+                match lane.flush(turn.stream) {
+                    Flushed::All => {}
+                    Flushed::Blocked => {
+                        let until = self.until;
+                        return Step::Wait(State::Answering(self), Next::Write(until));
+                    }
+                    Flushed::Broken => return self.is_alone(turn),
+                }
+            }
+            match self.call.poll(&mut Context::from_waker(turn.waker)) {
+                Progress::Head(parts, length) => {
+                    if matches!(&self.body, Body::Resting(body) | Body::Wanted(body) if body.is_abandoned()) {
+                        self.body = Body::Done;
+                        lane.say(Told::Unwanted);
+                    }
+                    lane.say(Told::Head(parts, length));
+                }
+                Progress::Data(data) => lane.say(Told::Data(data)),
+                Progress::End(trailers) => lane.say(Told::End(trailers)),
+                Progress::Pending => match self.feed(cell, lane, desk, turn) {
+                    Fed::Something => {}
+                    Fed::Nothing => return self.wait(Next::Wait, lane, turn),
+                    Fed::Gone => return self.is_alone(turn),
+                    Fed::Bad(bad) => return nonsense(&bad.to_string()),
+                },
+                Progress::Sliced => return self.wait(Next::Yield, lane, turn),
+                Progress::Done => {
+                    lane.say(Told::Done { cpu: self.call.cpu() });
+                    self.call.finish(&mut desk.shelf);
+                    turn.end_request();
+                    return Step::Go(State::Telling { until: self.until });
+                }
+                Progress::Failed(fault) => return self.fail(fault, lane, turn),
+            }
+        }
+    }
+
+    /// Passes on what has come of the body, if the guest waits for it.
+    fn feed(&mut self, cell: &Cell, lane: &mut Lane, desk: &mut Desk, turn: &mut Turn<'_>) -> Fed {
+        loop {
+            match std::mem::replace(&mut self.body, Body::Done) {
+                Body::Done => return Fed::Nothing,
+                Body::Resting(body) | Body::Wanted(body) if body.is_abandoned() => {
+                    lane.say(Told::Unwanted);
+                    return Fed::Nothing;
+                }
+                Body::Resting(body) => {
+                    if !body.wanted() {
+                        self.body = Body::Resting(body);
+                        return Fed::Nothing;
+                    }
+                    lane.say(Told::Wanted);
+                    self.body = Body::Wanted(body);
+                }
+                Body::Wanted(mut body) => match lane.hear(cell.ask_bytes_max) {
+                    Ok(Some(Ask::Data(data))) => {
+                        self.call.rouse();
+                        body.send(data);
+                        self.body = Body::Resting(body);
+                        return Fed::Something;
+                    }
+                    Ok(Some(Ask::End(trailers))) => {
+                        self.call.rouse();
+                        body.end(trailers);
+                        return Fed::Something;
+                    }
+                    Ok(Some(Ask::Request(_))) => return Fed::Bad(BadFrame::OutOfPlace),
+                    Err(bad) => return Fed::Bad(bad),
+                    Ok(None) => {
+                        // The word that more is wanted must be out before anything can come.
+                        if lane.flush(turn.stream) == Flushed::Broken {
+                            return Fed::Gone;
+                        }
+                        let filled = lane.fill(turn.stream, &mut desk.scratch);
+                        self.body = Body::Wanted(body);
+                        match filled {
+                            Filled::Something => {}
+                            Filled::Nothing => return Fed::Nothing,
+                            Filled::End => return Fed::Gone,
+                        }
+                    }
+                },
+            }
+        }
+    }
+
+    /// Sends what was said so far, and waits until the wall limit at the latest.
+    fn wait(self, next: fn(Instant) -> Next, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
+        match lane.flush(turn.stream) {
+            Flushed::All | Flushed::Blocked => {
+                let until = self.until;
+                Step::Wait(State::Answering(self), next(until))
+            }
+            Flushed::Broken => self.is_alone(turn),
+        }
+    }
+
+    fn fail(self, fault: Fault, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
+        lane.say(Told::Failed { fault, cpu: self.call.cpu() });
+        turn.end_request();
+        // The server child waits no longer than for the wall limit and a little more.
+        Step::Go(State::Telling { until: turn.now + FINISHING_MAX })
+    }
+
+    /// Nobody waits for the answer any more.
+    fn is_alone(self, turn: &Turn<'_>) -> Step {
+        let Answering { mut call, body, until } = self;
+        drop(body);
+        if !call.outlives() {
+            return Step::Go(State::Closed);
+        }
+        call.discard();
+        Step::Go(State::Finishing { call, until: until.min(turn.now + FINISHING_MAX) })
+    }
+}
+
+/// Lets a guest finish for nobody, so that its instance can serve again.
+fn finish(mut call: Call, until: Instant, desk: &mut Desk, turn: &mut Turn<'_>) -> Step {
+    if turn.now >= until {
+        return Step::Go(State::Closed);
+    }
+    match call.poll(&mut Context::from_waker(turn.waker)) {
+        Progress::Pending => Step::Wait(State::Finishing { call, until }, Next::Wait(until)),
+        Progress::Sliced => Step::Wait(State::Finishing { call, until }, Next::Yield(until)),
+        Progress::Done => {
+            call.finish(&mut desk.shelf);
+            turn.end_request();
+            Step::Go(State::Closed)
+        }
+        Progress::Failed(fault) => {
+            tracing::debug!(cause = fault.kind(), "a guest whose client was gone has failed: {fault}");
+            Step::Go(State::Closed)
+        }
+        Progress::Head(..) | Progress::Data(_) | Progress::End(_) => {
+            unreachable!("what a discarded call says is thrown away")
+        }
+    }
+}
+
+fn tell(until: Instant, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
+    match lane.flush(turn.stream) {
+        Flushed::Blocked if turn.now < until => Step::Wait(State::Telling { until }, Next::Write(until)),
+        Flushed::All | Flushed::Blocked | Flushed::Broken => Step::Go(State::Closed),
+    }
+}
+
+/// A server child never says such things; whoever does is not listened to.
+fn nonsense(what: &str) -> Step {
+    tracing::error!("closed a connection to a confined child that broke the rules: {what}");
+    Step::Go(State::Closed)
+}

@@ -1,0 +1,254 @@
+//! A request of a confined module, as the server child sees it: what a [`Call`](crate::guest::Call) is for a module that
+//! runs here, with the same [`Progress`].
+//!
+//! ```text
+//! stage    Queued ──Begun──► Begun ──Done or Failed──► Over
+//! answer   Awaited ──Head──► Open ──End──► Complete
+//! ```
+//!
+//! The confined child is not believed: whatever it sends or leaves unsaid, the request has a deadline here, a frame has
+//! a size, and a frame that has no place ends the request.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use guesthouse_mpm::Turn;
+use guesthouse_mpm::settings::ListenAddress;
+use http::Request;
+use http_body::Body;
+
+use super::frame::{ANSWER_BYTES_MAX, Ask, Asked, Told};
+use super::lane::{Filled, Flushed, Lane};
+use crate::guest::{CallFacts, Fault, Progress, RequestBody};
+
+/// The request's body is not taken while so many bytes wait to be sent.
+const UNSENT_BYTES_MAX: usize = 64 << 10;
+
+/// What a confined child has beyond `limits.wall` to say by itself that the time is over.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// How long things may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// Until a child has taken the request: `queue_timeout`.
+    pub queue: Duration,
+    /// From then on: `limits.wall`.
+    pub wall: Duration,
+}
+
+/// See the file's head.
+pub struct Hop {
+    lane: Lane,
+    /// The pool did not take the request.
+    refused: Option<Fault>,
+    stage: Stage,
+    answer: Answer,
+    /// What is left of the request's body; `None`: nothing, or nobody wants it.
+    body: Option<RequestBody>,
+    /// The guest waits for the next piece of it.
+    is_wanted: bool,
+    patience: Patience,
+    is_reused: bool,
+    cpu: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// No child has taken the request yet.
+    Queued { until: Instant },
+    /// A child has.
+    Begun { until: Instant },
+    /// Nothing more will be said.
+    Over,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Answer {
+    Awaited,
+    Open,
+    Complete,
+}
+
+impl Hop {
+    /// Takes a place in the queue of the pool at `address`. Nothing is said before the first [`Hop::poll`], which also
+    /// tells if the queue is full or the pool cannot be reached.
+    pub fn begin(
+        turn: &mut Turn<'_>,
+        address: &ListenAddress,
+        request: Request<RequestBody>,
+        facts: CallFacts,
+        patience: Patience,
+    ) -> Hop {
+        let refused = turn.connect(address).err().map(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Fault::PoolFull,
+            _ => Fault::NoPool(format!("{address}: {error}")),
+        });
+        let (parts, body) = request.into_parts();
+        let body = (!body.is_end_stream()).then_some(body);
+        let mut lane = Lane::default();
+        let request = Request::from_parts(parts, ());
+        lane.say(Ask::Request(Box::new(Asked { request, has_body: body.is_some(), facts })));
+        Hop {
+            lane,
+            refused,
+            stage: Stage::Queued { until: turn.now + patience.queue },
+            answer: Answer::Awaited,
+            body,
+            is_wanted: false,
+            patience,
+            is_reused: false,
+            cpu: Duration::ZERO,
+        }
+    }
+
+    /// Takes what the confined child has said, and sends it what it waits for. `scratch` is where a read puts its bytes
+    /// first. Never answers with [`Progress::Sliced`].
+    pub fn poll(&mut self, turn: &mut Turn<'_>, scratch: &mut [u8]) -> Progress {
+        if let Some(fault) = self.refused.take() {
+            return self.fail(fault, turn);
+        }
+        let now = turn.now;
+        loop {
+            match self.lane.hear(ANSWER_BYTES_MAX) {
+                Ok(Some(told)) => {
+                    if let Some(progress) = self.heard(told, now, turn) {
+                        return progress;
+                    }
+                    continue;
+                }
+                Ok(None) => {}
+                Err(bad) => return self.fail(Fault::BadHop(bad.to_string()), turn),
+            }
+            if self.stage == Stage::Over {
+                return Progress::Done;
+            }
+            self.pass_on_the_body();
+            let Some(stream) = turn.upstream() else { return self.fail(Fault::ChildGone, turn) };
+            match self.lane.flush(stream) {
+                Flushed::All | Flushed::Blocked => {}
+                // What it said before it closed is still to be read, and the end of that tells the rest.
+                Flushed::Broken => self.lane.fall_silent(),
+            }
+            match self.lane.fill(stream, scratch) {
+                Filled::Something => {}
+                Filled::Nothing => return Progress::Pending,
+                Filled::End => return self.fail(Fault::ChildGone, turn),
+            }
+        }
+    }
+
+    /// CPU time that the guest has used, as far as it is known.
+    #[must_use]
+    pub fn cpu(&self) -> Duration {
+        self.cpu
+    }
+
+    /// Whether an instance serves that had served before; `None`: none has been found yet.
+    #[must_use]
+    pub fn is_reused(&self) -> Option<bool> {
+        match self.stage {
+            Stage::Queued { .. } => None,
+            Stage::Begun { .. } | Stage::Over => Some(self.is_reused),
+        }
+    }
+
+    /// When to call [`Hop::time_out`]; `None`: all is said.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::Queued { until } | Stage::Begun { until } => Some(until),
+            Stage::Over => None,
+        }
+    }
+
+    /// Ends a request whose deadline has passed.
+    pub fn time_out(&mut self, turn: &mut Turn<'_>) -> Fault {
+        let fault = match self.stage {
+            Stage::Queued { .. } => Fault::QueueTimeout(self.patience.queue),
+            Stage::Begun { .. } | Stage::Over => Fault::WallLimit(self.patience.wall),
+        };
+        self.end(turn);
+        fault
+    }
+
+    /// Leaves the pool: the child that is busy with the request notices.
+    pub fn end(&mut self, turn: &mut Turn<'_>) {
+        self.stage = Stage::Over;
+        self.body = None;
+        turn.disconnect();
+    }
+
+    /// What a frame means, if it has a place here.
+    fn heard(&mut self, told: Told, now: Instant, turn: &mut Turn<'_>) -> Option<Progress> {
+        match (told, self.stage, self.answer) {
+            (Told::Begun { reused }, Stage::Queued { .. }, Answer::Awaited) => {
+                self.is_reused = reused;
+                self.stage = Stage::Begun { until: now + self.patience.wall + GRACE };
+                None
+            }
+            (Told::Wanted, Stage::Begun { .. }, _) if self.body.is_some() && !self.is_wanted => {
+                self.is_wanted = true;
+                None
+            }
+            (Told::Unwanted, Stage::Begun { .. }, _) => {
+                self.body = None;
+                None
+            }
+            (Told::Head(parts, length), Stage::Begun { .. }, Answer::Awaited) => {
+                self.answer = Answer::Open;
+                Some(Progress::Head(parts, length))
+            }
+            (Told::Data(data), Stage::Begun { .. }, Answer::Open) => Some(Progress::Data(data)),
+            (Told::End(trailers), Stage::Begun { .. }, Answer::Open) => {
+                self.answer = Answer::Complete;
+                Some(Progress::End(trailers))
+            }
+            (Told::Done { cpu }, Stage::Begun { .. }, Answer::Complete) => {
+                self.cpu = cpu;
+                self.end(turn);
+                Some(Progress::Done)
+            }
+            (Told::Failed { fault, cpu }, Stage::Begun { .. }, _) => {
+                self.cpu = cpu;
+                Some(self.fail(fault, turn))
+            }
+            (unexpected, stage, answer) => {
+                let what = format!("{} while {stage:?}, {answer:?}", unexpected.name());
+                Some(self.fail(Fault::BadHop(what), turn))
+            }
+        }
+    }
+
+    /// Sends what there is of the body, if the guest waits for it.
+    fn pass_on_the_body(&mut self) {
+        if !self.is_wanted || self.lane.unsent() > UNSENT_BYTES_MAX {
+            return;
+        }
+        let Some(body) = &mut self.body else { return };
+        // Who feeds the body polls this hop next anyway, so nobody needs to be woken.
+        match Pin::new(body).poll_frame(&mut Context::from_waker(Waker::noop())) {
+            Poll::Pending => return,
+            Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
+                Ok(data) => self.lane.say(Ask::Data(data)),
+                Err(frame) => {
+                    self.lane.say(Ask::End(frame.into_trailers().ok()));
+                    self.body = None;
+                }
+            },
+            Poll::Ready(None) => {
+                self.lane.say(Ask::End(None));
+                self.body = None;
+            }
+            // The client's fault; who feeds the body ends this hop.
+            Poll::Ready(Some(Err(_))) => self.body = None,
+        }
+        self.is_wanted = false;
+    }
+
+    fn fail(&mut self, fault: Fault, turn: &mut Turn<'_>) -> Progress {
+        self.end(turn);
+        Progress::Failed(fault)
+    }
+}

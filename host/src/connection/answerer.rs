@@ -1,0 +1,104 @@
+//! Who answers a request: a guest in this child, or one in a child of its module's pool. An exchange need not know which.
+
+use std::task::Context;
+use std::time::{Duration, Instant};
+
+use http::Request;
+
+use super::Scope;
+use crate::confined::{Hop, Patience};
+use crate::guest::{Call, CallFacts, Fault, Progress, RequestBody};
+use crate::site::Place;
+
+/// See the file's head.
+pub(super) enum Answerer {
+    /// By then it must have finished.
+    Here(Call, Instant),
+    Confined(Hop),
+}
+
+impl Answerer {
+    /// Hands a request over to a module (an index into the configuration's).
+    pub(super) fn begin(
+        module: usize,
+        request: Request<RequestBody>,
+        facts: CallFacts,
+        scope: &mut Scope<'_, '_>,
+    ) -> Answerer {
+        let site = scope.site;
+        let wall = site.config.modules[module].limits.wall;
+        match &site.places[module] {
+            Place::Here(guest) => {
+                let call = site.guests.call(&mut scope.thread.shelf, *guest, request, facts);
+                Answerer::Here(call, scope.turn.now + wall)
+            }
+            Place::Confined(pool) => {
+                let patience = Patience { queue: pool.queue_timeout, wall };
+                Answerer::Confined(Hop::begin(scope.turn, &pool.address, request, facts, patience))
+            }
+        }
+    }
+
+    pub(super) fn poll(&mut self, scope: &mut Scope<'_, '_>) -> Progress {
+        match self {
+            Answerer::Here(call, _) => call.poll(&mut Context::from_waker(scope.turn.waker)),
+            Answerer::Confined(hop) => hop.poll(scope.turn, &mut scope.thread.scratch),
+        }
+    }
+
+    /// To be called before the request's body is fed, by who polls next anyway.
+    pub(super) fn rouse(&self) {
+        match self {
+            Answerer::Here(call, _) => call.rouse(),
+            Answerer::Confined(_) => {}
+        }
+    }
+
+    /// CPU time of the guest so far; of a confined one it is known at the end.
+    pub(super) fn cpu(&self) -> Duration {
+        match self {
+            Answerer::Here(call, _) => call.cpu(),
+            Answerer::Confined(hop) => hop.cpu(),
+        }
+    }
+
+    /// When its time is over; `None`: all is said.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self {
+            Answerer::Here(_, wall) => Some(*wall),
+            Answerer::Confined(hop) => hop.deadline(),
+        }
+    }
+
+    /// Ends a request whose time is over.
+    pub(super) fn time_out(&mut self, scope: &mut Scope<'_, '_>) -> Fault {
+        match self {
+            Answerer::Here(call, _) => call.time_out(),
+            Answerer::Confined(hop) => hop.time_out(scope.turn),
+        }
+    }
+
+    /// All is said, well or not: what may serve again is kept.
+    pub(super) fn finish(self, scope: &mut Scope<'_, '_>) {
+        match self {
+            Answerer::Here(call, _) => call.finish(&mut scope.thread.shelf),
+            Answerer::Confined(mut hop) => hop.end(scope.turn),
+        }
+    }
+
+    /// Nobody waits for the answer any more. Answers with a call that is worth finishing all the same, because its
+    /// instance is to serve others.
+    pub(super) fn abandon(self, scope: &mut Scope<'_, '_>) -> Option<Call> {
+        match self {
+            Answerer::Here(mut call, _) => call.outlives().then(|| {
+                call.discard();
+                call
+            }),
+            // The confined child notices, and does the same.
+            Answerer::Confined(mut hop) => {
+                hop.end(scope.turn);
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Where each module runs: among the server's own children, or confined to a pool of its own. That follows from what
+//! the module says of itself, what the operator says of it, and the MPM. Compiles nothing, creates nothing, and knows
+//! nothing of calls.
+
+use std::path::Path;
+
+use guesthouse_mpm::settings::Mpm;
+
+use crate::config::{Config, Errors, Finding, Module, Warning};
+use crate::module::{Facts, WasmFile};
+use crate::runtime_dir;
+
+/// Where a module runs, and what it says of itself.
+#[derive(Debug)]
+pub struct Placement {
+    pub facts: Facts,
+    /// The last word: the operator's, else the module's own.
+    pub thread_safe: bool,
+    /// It needs a pool of its own.
+    pub confined: bool,
+}
+
+/// Something about a module, and on which line of the configuration that stands.
+pub type Remark = (usize, String);
+
+/// Looks at every module of the configuration that stands in the file at `config_path`.
+///
+/// # Errors
+/// Every mistake, at most one for each module, and one for the directory of their sockets.
+pub fn check_all(config: &Config, config_path: &Path) -> Result<Vec<Warning>, Errors> {
+    let finding = |line, text| Finding { path: config_path.to_owned(), line, text };
+    let mut warnings = Vec::new();
+    let mut mistakes = Vec::new();
+    let mut any_confined = false;
+    for module in &config.modules {
+        match place(module, config) {
+            Ok((placement, warning)) => {
+                any_confined |= placement.confined;
+                warnings.extend(warning.map(|(line, text)| finding(Some(line), text)));
+            }
+            Err((line, text)) => mistakes.push(finding(Some(line), text)),
+        }
+    }
+    if any_confined && let Err(problem) = runtime_dir::check_confined(&config.server.runtime_dir) {
+        mistakes.push(finding(None, problem));
+    }
+    if mistakes.is_empty() { Ok(warnings) } else { Err(Errors::Mistakes(mistakes)) }
+}
+
+/// Looks at one module of `config`. Answers also with what the operator should know, if there is anything.
+///
+/// # Errors
+/// The file cannot be understood, or what the operator wrote does not suit it.
+pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Remark>), Remark> {
+    let Module { name, path, lines, .. } = module;
+    let mistake = |line, what: String| (line, format!("module {name:?}: {what}"));
+    let file = WasmFile::read(path).map_err(|error| mistake(lines.path, error.to_string()))?;
+    let facts = file
+        .facts()
+        .map_err(|error| mistake(lines.path, format!("cannot use {}: {error}", path.display())))?
+        .unwrap_or_default();
+    let thread_safe = module.thread_safe.unwrap_or(facts.thread_safe);
+    if let (true, Some(_)) = (thread_safe, &module.pool) {
+        return Err(mistake(lines.pool.unwrap_or(lines.path), needs_no_pool(module)));
+    }
+    let confined = !thread_safe && has_threads(&config.server_pool().mpm);
+    if confined {
+        runtime_dir::socket(&config.server.runtime_dir, name, 0).map_err(|problem| mistake(lines.path, problem))?;
+    }
+    let loosened = thread_safe && !facts.thread_safe;
+    let warning = loosened.then(|| {
+        let text = format!("thread_safe = true overrides {}, which says that it is not thread-safe", path.display());
+        mistake(lines.thread_safe.unwrap_or(lines.path), text)
+    });
+    Ok((Placement { facts, thread_safe, confined }, warning))
+}
+
+/// Whether requests of one child run beside each other. Where they do not, every child is as good as a pool's.
+fn has_threads(mpm: &Mpm) -> bool {
+    match mpm {
+        Mpm::Prefork(_) => false,
+        Mpm::Worker(_) | Mpm::Event(_) => true,
+    }
+}
+
+fn needs_no_pool(module: &Module) -> String {
+    match module.thread_safe {
+        Some(_) => String::from(
+            "the configuration says that it is thread-safe, and only a module that is not has a pool: remove \
+             [module.pool], or thread_safe = true",
+        ),
+        None => format!(
+            "{} is thread-safe by its own word, and only a module that is not has a pool: remove [module.pool], or \
+             write thread_safe = false in its [[module]]",
+            module.path.display()
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOT_THREAD_SAFE: Option<&str> = Some("thread_safe = false");
+    const POOL: &str = "[module.pool]\nmax_request_workers = 2";
+
+    /// `line` is the configuration's line 7; line 6 names the file.
+    fn text(mpm: &str, line: &str) -> String {
+        format!("[server]\nmpm = \"{mpm}\"\naccess_log = \"off\"\n[[module]]\nname = \"a\"\npath = \"a.wat\"\n{line}\n")
+    }
+
+    /// The file says `facts` of itself.
+    fn checked(mpm: &str, line: &str, facts: Option<&str>) -> Result<Vec<String>, Vec<String>> {
+        let annotation = facts.map(|facts| format!("(@custom \"guesthouse\" \"{facts}\")")).unwrap_or_default();
+        checked_file(mpm, line, &format!("(component {annotation})"))
+    }
+
+    fn checked_file(mpm: &str, line: &str, content: &str) -> Result<Vec<String>, Vec<String>> {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.wat"), content).unwrap();
+        let path = folder.path().join("guesthouse.toml");
+        let (config, _) = crate::config::read_text(&text(mpm, line), &path).unwrap();
+        let plain = |line: String| line.replace(&format!("{}/", folder.path().display()), "");
+        match check_all(&config, &path) {
+            Ok(warnings) => Ok(warnings.iter().map(|warning| plain(warning.to_string())).collect()),
+            Err(mistakes) => Err(plain(mistakes.to_string()).lines().map(str::to_owned).collect()),
+        }
+    }
+
+    #[test]
+    fn a_thread_safe_module_is_served_under_every_mpm() {
+        for mpm in ["prefork", "worker", "event"] {
+            for facts in [None, Some(""), Some("thread_safe = true")] {
+                for line in ["", "thread_safe = true"] {
+                    assert_eq!(checked(mpm, line, facts), Ok(vec![]), "{mpm} {line} {facts:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_module_that_is_not_thread_safe_is_right_under_every_mpm() {
+        for mpm in ["prefork", "worker", "event"] {
+            for (line, facts) in [("", NOT_THREAD_SAFE), ("thread_safe = false", None), (POOL, NOT_THREAD_SAFE)] {
+                assert_eq!(checked(mpm, line, facts), Ok(vec![]), "{mpm} {line} {facts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_module_that_is_not_thread_safe_is_confined_where_there_are_threads() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.wat"), "(component (@custom \"guesthouse\" \"thread_safe = false\"))")
+            .unwrap();
+        let confined = |mpm: &str, line: &str| {
+            let (config, _) =
+                crate::config::read_text(&text(mpm, line), &folder.path().join("guesthouse.toml")).unwrap();
+            place(&config.modules[0], &config).unwrap().0.confined
+        };
+        for (mpm, expected) in [("prefork", false), ("worker", true), ("event", true)] {
+            assert_eq!(confined(mpm, ""), expected, "{mpm}");
+            assert!(!confined(mpm, "thread_safe = true"), "{mpm}");
+        }
+    }
+
+    #[test]
+    fn a_pool_for_a_thread_safe_module_is_a_mistake_under_every_mpm() {
+        let not_needed = "and only a module that is not has a pool: remove [module.pool], or";
+        let own_word = format!(
+            "module \"a\": a.wat is thread-safe by its own word, {not_needed} write thread_safe = false in its \
+             [[module]]"
+        );
+        let operators_word =
+            format!("module \"a\": the configuration says that it is thread-safe, {not_needed} thread_safe = true");
+        for mpm in ["prefork", "worker", "event"] {
+            assert_eq!(checked(mpm, POOL, None), Err(vec![format!("guesthouse.toml:7: {own_word}")]));
+            let both = format!("thread_safe = true\n{POOL}");
+            assert_eq!(checked(mpm, &both, NOT_THREAD_SAFE), Err(vec![format!("guesthouse.toml:8: {operators_word}")]));
+        }
+    }
+
+    #[test]
+    fn a_socket_with_too_long_a_path_is_a_mistake_where_there_is_one() {
+        let long = "d".repeat(100);
+        let path = |folder: &Path| folder.join(&long).join("guesthouse.toml");
+        let mistakes = |mpm: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::create_dir(folder.path().join(&long)).unwrap();
+            std::fs::write(folder.path().join("a.wat"), "(component)").unwrap();
+            let text = text(mpm, "thread_safe = false").replace("a.wat", "../a.wat");
+            let (config, _) = crate::config::read_text(&text, &path(folder.path())).unwrap();
+            check_all(&config, &path(folder.path())).map_err(|errors| errors.to_string())
+        };
+        for mpm in ["worker", "event"] {
+            let mistake = mistakes(mpm).unwrap_err();
+            assert!(mistake.contains("guesthouse.toml:6: module \"a\": its socket in "), "{mistake}");
+            assert!(mistake.contains("no socket's path has more than 107: name a shorter runtime_dir"), "{mistake}");
+        }
+        assert!(mistakes("prefork").is_ok());
+    }
+
+    #[test]
+    fn the_directory_of_the_sockets_is_looked_at_where_one_is_needed() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let confined = folder.path().join("run/confined");
+        std::fs::create_dir_all(&confined).unwrap();
+        std::fs::set_permissions(&confined, std::fs::Permissions::from_mode(0o770)).unwrap();
+        std::fs::write(folder.path().join("a.wat"), "(component)").unwrap();
+        let path = folder.path().join("guesthouse.toml");
+        let checked = |line: &str| {
+            let (config, _) = crate::config::read_text(&text("event", line), &path).unwrap();
+            check_all(&config, &path).map_err(|errors| errors.to_string())
+        };
+        assert!(checked("").is_ok());
+        let shown = confined.display();
+        assert_eq!(
+            checked("thread_safe = false").unwrap_err(),
+            format!(
+                "{}: others may write to {shown} (mode 0770): run `chmod go-w {shown}`, or name another runtime_dir",
+                path.display()
+            )
+        );
+    }
+
+    #[test]
+    fn to_loosen_what_a_module_says_of_itself_is_a_warning() {
+        let warning = "guesthouse.toml:7: module \"a\": thread_safe = true overrides a.wat, which says that it is not \
+                       thread-safe";
+        for mpm in ["prefork", "worker", "event"] {
+            assert_eq!(checked(mpm, "thread_safe = true", NOT_THREAD_SAFE), Ok(vec![warning.to_owned()]));
+        }
+    }
+
+    #[test]
+    fn to_tighten_it_is_not_worth_a_word() {
+        assert_eq!(checked("prefork", "thread_safe = false", Some("thread_safe = true")), Ok(vec![]));
+    }
+
+    #[test]
+    fn a_section_that_nobody_understands_is_a_mistake_even_where_it_would_be_overridden() {
+        let mistakes = checked("event", "thread_safe = true", Some("threadsafe = false")).unwrap_err();
+        let begin = "guesthouse.toml:6: module \"a\": cannot use a.wat: line 1 of its section \"guesthouse\" is wrong";
+        assert!(mistakes.len() == 1 && mistakes[0].starts_with(begin), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_file_that_is_no_wasm_is_a_mistake() {
+        let mistake = "guesthouse.toml:6: module \"a\": a.wat is not a Wasm file".to_owned();
+        assert_eq!(checked_file("event", "", "no Wasm"), Err(vec![mistake]));
+    }
+}

@@ -1,0 +1,169 @@
+//! A confined child that is in the hands of its guest: whatever it says to a server child, the client gets one answer or
+//! a broken one, in time, and the next request is served.
+//!
+//! The test takes the place of the pool's children: it binds the path of their socket and speaks bytes.
+
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::{Mutex, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use guesthouse_tests::setup::guest;
+use guesthouse_tests::{Answer, Mpm, Server, Setup};
+
+const THREADED: [Mpm; 2] = [Mpm::Worker, Mpm::Event];
+
+const BEGUN: &[u8] = &[4, 1, 0, 0, 0, 0];
+const WANTED: &[u8] = &[5, 0, 0, 0, 0];
+/// Status 200, a body of unknown length, no fields.
+const HEAD: &[u8] = &[7, 4, 0, 0, 0, 0xc8, 0x01, 0, 0];
+const DATA: &[u8] = &[2, 5, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
+const END: &[u8] = &[3, 1, 0, 0, 0, 0];
+const DONE: &[u8] = &[8, 2, 0, 0, 0, 0, 0];
+
+/// A server whose confined children are replaced by one that does this with every connection.
+fn server_with(mpm: Mpm, lines: &str, play: impl Fn(UnixStream) + Send + 'static) -> Server {
+    let path = guest("probe").display().to_string();
+    let server = Setup::new(mpm)
+        .tables(&format!(
+            "[[module]]\nname = \"confined\"\npath = \"{path}\"\nthread_safe = false\n{lines}\n\
+             [[route]]\npath = \"/c\"\nmodule = \"confined\"\n"
+        ))
+        .start();
+    let sockets = std::fs::read_dir(server.folder().join("run/confined")).expect("there is a pool");
+    let socket = sockets.flatten().next().expect("there is a socket").path();
+    std::fs::remove_file(&socket).expect("the folder is ours");
+    let impostor = UnixListener::bind(&socket).expect("the path is free");
+    thread::spawn(move || {
+        for stream in impostor.incoming().flatten() {
+            // The request is read, as a confined child would.
+            let _ = (&stream).read(&mut [0; 4096]);
+            play(stream);
+        }
+    });
+    server
+}
+
+/// A server whose confined child says this, whatever it is asked, and closes.
+fn server_that_is_told(mpm: Mpm, said: &[&[u8]]) -> Server {
+    let said = said.concat();
+    server_with(mpm, "", move |mut stream| {
+        let _ = stream.write_all(&said);
+    })
+}
+
+/// What a client gets; `None` if that is not a whole answer.
+fn ask(server: &Server) -> Option<Answer> {
+    let mut client = server.connect();
+    client.send_get("/c/hello");
+    client.try_receive().ok()
+}
+
+fn is_well(server: &Server) {
+    assert_eq!(server.get("/hello").text(), "hello\n");
+}
+
+#[test]
+fn an_honest_child_is_answered_for() {
+    for mpm in THREADED {
+        let server = server_that_is_told(mpm, &[BEGUN, HEAD, DATA, END, DONE]);
+        assert_eq!(ask(&server).expect("an answer").text(), "hello");
+        is_well(&server);
+    }
+}
+
+#[test]
+fn nonsense_before_the_answer_is_502() {
+    let cases: [(&str, &[&[u8]]); 12] = [
+        ("nothing", &[]),
+        ("noise", &[b"HTTP/1.1 200 OK\r\n\r\n"]),
+        ("half a frame", &[BEGUN, &HEAD[..6]]),
+        ("a frame of 4 GiB", &[BEGUN, &[7, 0xff, 0xff, 0xff, 0xff]]),
+        ("an unknown kind", &[BEGUN, &[99, 0, 0, 0, 0]]),
+        ("a field that would split the head", &[BEGUN, &[7, 9, 0, 0, 0, 0xc8, 0x01, 0, 1, 1, b'x', 2, b'\r', b'\n']]),
+        ("an interim status", &[BEGUN, &[7, 3, 0, 0, 0, 100, 0, 0]]),
+        ("an answer before it has begun", &[HEAD, DATA, END, DONE]),
+        ("data before the head", &[BEGUN, DATA]),
+        ("an end before the head", &[BEGUN, END]),
+        ("done before the head", &[BEGUN, DONE]),
+        ("the wish for a body that there is not", &[BEGUN, WANTED]),
+    ];
+    for (index, (what, said)) in cases.into_iter().enumerate() {
+        let server = server_that_is_told(THREADED[index % 2], said);
+        let answer = ask(&server).unwrap_or_else(|| panic!("{what}: an answer"));
+        assert_eq!(answer.status, 502, "{what}: {answer:?}");
+        server.log.wait_for("module=confined…request=…cause=");
+        is_well(&server);
+    }
+}
+
+#[test]
+fn an_answer_that_goes_wrong_breaks_off() {
+    let cases: [&[&[u8]]; 3] = [&[BEGUN, HEAD, DATA, HEAD], &[BEGUN, HEAD, DATA], &[BEGUN, HEAD, DATA, DONE]];
+    for (index, said) in cases.into_iter().enumerate() {
+        let server = server_that_is_told(THREADED[index % 2], said);
+        let answer = ask(&server);
+        assert!(answer.is_none(), "half an answer passed for a whole one: {answer:?}");
+        is_well(&server);
+    }
+}
+
+#[test]
+fn what_comes_after_an_answer_reaches_nobody() {
+    for mpm in THREADED {
+        let server = server_that_is_told(mpm, &[BEGUN, HEAD, DATA, END, DONE, HEAD, DATA, END]);
+        let mut client = server.connect();
+        client.send_get("/c/hello");
+        client.send_get("/hello");
+        assert_eq!(client.receive().text(), "hello");
+        assert_eq!(client.receive().text(), "hello\n");
+    }
+}
+
+#[test]
+fn a_child_that_says_nothing_is_waited_for_no_longer_than_the_limits_allow() {
+    let limit = Duration::from_millis(300);
+    let cases: [(&str, &[u8], u16); 2] = [
+        ("[module.pool]\nqueue_timeout = \"300ms\"", b"", 503),
+        ("[module.limits]\nwall = \"300ms\"", BEGUN, 504),
+    ];
+    for mpm in THREADED {
+        for (lines, said, status) in cases {
+            let open = Mutex::new(Vec::new());
+            let server = server_with(mpm, lines, move |mut stream| {
+                let _ = stream.write_all(said);
+                open.lock().expect("one thread at a time").push(stream);
+            });
+            let began = Instant::now();
+            assert_eq!(ask(&server).expect("an answer").status, status);
+            assert!(began.elapsed() >= limit);
+            is_well(&server);
+        }
+    }
+}
+
+#[test]
+fn an_endless_answer_that_nobody_reads_is_not_gathered() {
+    for mpm in THREADED {
+        let (says_blocked, blocked) = mpsc::channel();
+        let chunk = [&[2, 0, 0, 1, 0][..], &[b'x'; 65536]].concat();
+        let server = server_with(mpm, "", move |mut stream| {
+            stream.set_write_timeout(Some(Duration::from_millis(500))).expect("not zero");
+            let _ = stream.write_all(&[BEGUN, HEAD].concat());
+            let mut sent = 0_usize;
+            while stream.write_all(&chunk).is_ok() {
+                sent += chunk.len();
+            }
+            let _ = says_blocked.send(sent);
+        });
+        let before = server.memory();
+        let mut client = server.connect();
+        client.send_get("/c/hello");
+        client.wait_for_bytes();
+        let sent = blocked.recv().expect("the server stops taking");
+        let grown = server.memory().saturating_sub(before);
+        assert!(sent < 64 << 20 && grown < 8 << 20, "the server took {sent} bytes and has grown by {grown}");
+        is_well(&server);
+    }
+}
