@@ -1,8 +1,11 @@
 //! How the servers beside Guesthouse are configured. Starts nothing.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 use anyhow::Result;
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
 
 use super::{AccessLog, BODY, HELLO, SCRIPT, Setup, place, write};
 use crate::Bench;
@@ -118,6 +121,11 @@ CustomLog "{inside}/access.log" combined
     )?;
     let mut command = Command::new(program);
     command.arg("-D").arg("FOREGROUND").arg("-f").arg(file);
+    // Prefork ends by a signal to its whole group, so it must not share this program's. The terminal's signals do not
+    // reach it there, so the end of this program does.
+    command.process_group(0);
+    // SAFETY: between fork and exec only what is async-signal-safe may be called; this is one system call.
+    unsafe { command.pre_exec(|| Ok(prctl::set_pdeathsig(Signal::SIGTERM)?)) };
     Setup::new(name, command, address, &folder).map(Some)
 }
 
