@@ -161,6 +161,7 @@ server goes on with what it has.
 Files (DIR is the folder of the configuration file; each name can be changed there):
   ./guesthouse.toml           the configuration, if FILE is not given
   DIR/run/guesthouse.pid      pid of the parent, while the server runs
+  DIR/run/confined/           sockets of modules that are not thread-safe, mode 0700
   DIR/cache/                  native code of the modules, mode 0700; may be removed while stopped
   DIR/logs/access.log         one line for each request
   standard error              the error log
@@ -182,9 +183,10 @@ const CHECK: &str = "\
 Check a configuration file and report every mistake, each with its line and what to write instead.
 
 It is checked that the file is well-formed, that every key and value makes sense and fits the others, that the \
-files and directories that it names exist, and that the MPM suits what each module says of itself. Nothing is \
-compiled or created, and a running server takes no notice. A reload checks the same first. Values that are corrected \
-as Apache corrects them are warnings, and so is thread_safe = true for a module that says that it is not.";
+files and directories that it names exist, that nobody else may write to runtime_dir, and that its settings suit what \
+each module says of itself. Nothing is compiled or created, and a running server takes no notice. A reload checks the \
+same first. Values that are corrected as Apache corrects them are warnings, and so is thread_safe = true for a module \
+that says that it is not.";
 
 const CHECK_AFTER: &str = "\
 Exit status:

@@ -14,6 +14,7 @@ pub mod confined;
 pub mod connection;
 pub mod demo;
 pub mod error_log;
+mod finishing;
 pub mod guest;
 pub mod http;
 pub mod module;

@@ -73,6 +73,7 @@ pub fn fault(fault: &Fault) -> Fixed {
     match fault.status() {
         status @ StatusCode::GATEWAY_TIMEOUT => page(status, "The handler of this request took too long.\n"),
         StatusCode::SERVICE_UNAVAILABLE => unavailable(),
+        status @ StatusCode::BAD_GATEWAY => page(status, "The handler of this request is gone. Please try again.\n"),
         _ => server_error(),
     }
 }

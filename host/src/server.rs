@@ -359,7 +359,7 @@ mod tests {
             assert_eq!((*thread_safe, pool.index, pool.queue_timeout), (false, 1, Duration::from_secs(1)));
             let [own, confined] = &config.mpm.pools[..] else { panic!("{:?}", config.mpm.pools) };
             assert_eq!((own.name.as_str(), confined.name.as_str()), ("server", "a"));
-            assert_eq!(confined.listen, [pool.address.clone()]);
+            assert_eq!(confined.listen, std::slice::from_ref(&pool.address));
             assert_eq!((confined.mpm.name(), confined.mpm.children_max()), ("prefork", 2));
             let ListenAddress::Unix(socket) = &pool.address else { panic!("{pool:?}") };
             assert_eq!(socket.parent(), Some(&*dir.path().join("run/confined")));

@@ -28,6 +28,16 @@ pub use nix::sys::signal::Signal;
 pub use server::Server;
 pub use setup::{Mpm, Setup};
 
+/// As [`under_every_mpm!`], and a fourth test of each, `confined::name`: what a client can see is the same for a module
+/// that is confined.
+#[macro_export]
+macro_rules! under_every_mpm_and_confined {
+    ($($test:ident),* $(,)?) => {
+        $crate::under_every_mpm!($($test),*);
+        $crate::under_every_mpm!(@one confined Confined $($test)*);
+    };
+}
+
 /// Makes three tests of each function named, one under each MPM: `prefork::name`, `worker::name`, `event::name`.
 /// A function that is not named is unused, which the compiler reports.
 #[macro_export]

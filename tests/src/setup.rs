@@ -8,20 +8,23 @@ use tempfile::TempDir;
 
 use crate::server::Server;
 
-/// The three ways to use processes and threads.
+/// The three ways to use processes and threads, and the way of a module that is not thread-safe.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mpm {
     Prefork,
     Worker,
     Event,
+    /// Event, with the probe confined to a pool of its own.
+    Confined,
 }
 
 impl Mpm {
+    /// As the configuration has it.
     fn name(self) -> &'static str {
         match self {
             Mpm::Prefork => "prefork",
             Mpm::Worker => "worker",
-            Mpm::Event => "event",
+            Mpm::Event | Mpm::Confined => "event",
         }
     }
 
@@ -33,7 +36,7 @@ impl Mpm {
                 "start_servers = 2\nthreads_per_child = 4\nmin_spare_threads = 4\nmax_spare_threads = 16\n\
                  max_request_workers = 64\n"
             }
-            Mpm::Event => "start_servers = 2\nthreads_per_child = 2\n",
+            Mpm::Event | Mpm::Confined => "start_servers = 2\nthreads_per_child = 2\n",
         }
     }
 }
@@ -159,7 +162,8 @@ impl Setup {
         text += &without_keys_of("listen = [\"127.0.0.1:0\"]\naccess_log = \"off\"\n", server);
         let _ = write!(text, "{server}\n[{mpm}]\n{defaults}{directives}\n");
         let path = guest("probe");
-        let _ = write!(text, "[[module]]\nname = \"probe\"\npath = \"{}\"\n{probe}\n", path.display());
+        let confined = if self.mpm == Mpm::Confined { "thread_safe = false\n" } else { "" };
+        let _ = write!(text, "[[module]]\nname = \"probe\"\npath = \"{}\"\n{confined}{probe}\n", path.display());
         let _ = write!(text, "[[route]]\npath = \"{probe_route}\"\nmodule = \"probe\"\n\n{tables}");
         text
     }

@@ -6,10 +6,7 @@
 //!                          │ the other end is gone                  ▲
 //!                          └────────────► Finishing ────────────────┘
 //! ```
-//! A guest whose client is gone is given a moment to finish, because ending it ends the instance and all that it
-//! remembers.
 
-use std::path::Path;
 use std::task::Context;
 use std::time::{Duration, Instant};
 
@@ -18,6 +15,7 @@ use http::Request;
 
 use super::frame::{Ask, Asked, BadFrame, Told, ask_bytes_max};
 use super::lane::{Filled, Flushed, Lane};
+use crate::finishing::Finishing;
 use crate::guest::{BodySender, Call, Capacity, Fault, Guests, ModuleSource, Progress, RequestBody, Shelf, body_channel};
 use crate::http::Limits;
 
@@ -27,8 +25,8 @@ const MODULE: usize = 0;
 /// A server child sends a request at once, so one that has not come by then never will.
 const HEARING_MAX: Duration = Duration::from_secs(10);
 
-/// How long a guest may go on whose client is gone.
-pub(crate) const FINISHING_MAX: Duration = Duration::from_secs(1);
+/// How long a server child may take for the last words after a fault.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
 /// A guest is not asked for more while so many bytes wait for the server child.
 const UNSENT_BYTES_MAX: usize = 128 << 10;
@@ -65,10 +63,7 @@ enum State {
     Telling {
         until: Instant,
     },
-    Finishing {
-        call: Call,
-        until: Instant,
-    },
+    Finishing(Finishing),
     Closed,
 }
 
@@ -140,7 +135,10 @@ impl Protocol for Cell {
                 State::Hearing { until } => self.hear(until, lane, desk, turn),
                 State::Answering(answering) => answering.step(self, lane, desk, turn),
                 State::Telling { until } => tell(until, lane, turn),
-                State::Finishing { call, until } => finish(call, until, desk, turn),
+                State::Finishing(finishing) => match finishing.advance(&mut desk.shelf, turn) {
+                    Some((finishing, next)) => Step::Wait(State::Finishing(finishing), next),
+                    None => Step::Go(State::Closed),
+                },
                 State::Closed => return Next::Close,
             };
             match step {
@@ -303,41 +301,16 @@ impl Answering {
     fn fail(self, fault: Fault, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
         lane.say(Told::Failed { fault, cpu: self.call.cpu() });
         turn.end_request();
-        // The server child waits no longer than for the wall limit and a little more.
-        Step::Go(State::Telling { until: turn.now + FINISHING_MAX })
+        Step::Go(State::Telling { until: turn.now + LAST_WORDS_MAX })
     }
 
     /// Nobody waits for the answer any more.
     fn is_alone(self, turn: &Turn<'_>) -> Step {
-        let Answering { mut call, body, until } = self;
+        let Answering { call, body, .. } = self;
         drop(body);
-        if !call.outlives() {
-            return Step::Go(State::Closed);
-        }
-        call.discard();
-        Step::Go(State::Finishing { call, until: until.min(turn.now + FINISHING_MAX) })
-    }
-}
-
-/// Lets a guest finish for nobody, so that its instance can serve again.
-fn finish(mut call: Call, until: Instant, desk: &mut Desk, turn: &mut Turn<'_>) -> Step {
-    if turn.now >= until {
-        return Step::Go(State::Closed);
-    }
-    match call.poll(&mut Context::from_waker(turn.waker)) {
-        Progress::Pending => Step::Wait(State::Finishing { call, until }, Next::Wait(until)),
-        Progress::Sliced => Step::Wait(State::Finishing { call, until }, Next::Yield(until)),
-        Progress::Done => {
-            call.finish(&mut desk.shelf);
-            turn.end_request();
-            Step::Go(State::Closed)
-        }
-        Progress::Failed(fault) => {
-            tracing::debug!(cause = fault.kind(), "a guest whose client was gone has failed: {fault}");
-            Step::Go(State::Closed)
-        }
-        Progress::Head(..) | Progress::Data(_) | Progress::End(_) => {
-            unreachable!("what a discarded call says is thrown away")
+        match Finishing::of(call, turn.now) {
+            Some(finishing) => Step::Go(State::Finishing(finishing)),
+            None => Step::Go(State::Closed),
         }
     }
 }

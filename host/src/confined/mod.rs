@@ -15,6 +15,5 @@ mod frame;
 mod hop;
 mod lane;
 
-pub(crate) use cell::FINISHING_MAX;
 pub use cell::{Cell, Conversation, Desk};
 pub use hop::{Hop, Patience};

@@ -7,6 +7,7 @@ use http::Request;
 
 use super::Scope;
 use crate::confined::{Hop, Patience};
+use crate::finishing::Finishing;
 use crate::guest::{Call, CallFacts, Fault, Progress, RequestBody};
 use crate::site::Place;
 
@@ -86,14 +87,10 @@ impl Answerer {
         }
     }
 
-    /// Nobody waits for the answer any more. Answers with a call that is worth finishing all the same, because its
-    /// instance is to serve others.
-    pub(super) fn abandon(self, scope: &mut Scope<'_, '_>) -> Option<Call> {
+    /// Nobody waits for the answer any more; `Some`: the guest goes on all the same.
+    pub(super) fn abandon(self, scope: &mut Scope<'_, '_>) -> Option<Finishing> {
         match self {
-            Answerer::Here(mut call, _) => call.outlives().then(|| {
-                call.discard();
-                call
-            }),
+            Answerer::Here(call, _) => Finishing::of(call, scope.turn.now),
             // The confined child notices, and does the same.
             Answerer::Confined(mut hop) => {
                 hop.end(scope.turn);

@@ -19,7 +19,6 @@ use super::answerer::Answerer;
 use super::wire::{Filled, Flushed, Wire};
 use super::{HALF_CLOSED_GRACE, Scope, State, Step};
 use crate::config::Timing;
-use crate::confined::FINISHING_MAX;
 use crate::guest::{BodySender, CallFacts, Fault, Progress, RequestBody, Scheme, body_channel};
 use crate::http::timing::ReadDeadline;
 use crate::http::{AnswerLength, BadAnswer, Received, Refusal, RequestHead};
@@ -333,9 +332,8 @@ impl Exchange {
             self.record.status = CLIENT_CLOSED_REQUEST;
         }
         self.close_the_books(wire, scope);
-        let until = scope.turn.now + FINISHING_MAX;
         match self.answerer.abandon(scope) {
-            Some(call) => Step::Go(State::Finishing { call: Box::new(call), until }),
+            Some(finishing) => Step::Go(State::Finishing(Box::new(finishing))),
             None => {
                 scope.turn.end_request();
                 Step::Go(State::Closed)

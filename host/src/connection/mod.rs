@@ -21,7 +21,6 @@ mod exchange;
 mod wire;
 
 use std::net::IpAddr;
-use std::task::Context;
 use std::time::{Duration, Instant};
 
 use guesthouse_mpm::{Next, Turn};
@@ -29,7 +28,7 @@ use guesthouse_mpm::{Next, Turn};
 use self::exchange::Exchange;
 use self::wire::{Filled, Flushed, Wire};
 use crate::config::Timing;
-use crate::guest::{Call, Progress};
+use crate::finishing::Finishing;
 use crate::http::timing::ReadDeadline;
 use crate::http::{After, CloseReason, Received, Refusal, RequestHead, Scheme, Target};
 use crate::record::Record;
@@ -87,12 +86,8 @@ enum State {
     },
     /// A guest answers.
     Exchange(Box<Exchange>),
-    /// The client is gone, and a guest whose instance is to serve others finishes for nobody: to end it would end the
-    /// instance and all that it remembers.
-    Finishing {
-        call: Box<Call>,
-        until: Instant,
-    },
+    /// The client is gone, and its guest goes on for nobody.
+    Finishing(Box<Finishing>),
     /// The answer is whole; what of it the socket did not take yet is written, and what is left of the request's
     /// body is read.
     Flush {
@@ -187,7 +182,10 @@ impl State {
                 admission(request, module, record, until, wire, facts, scope)
             }
             State::Exchange(exchange) => exchange.step(wire, scope),
-            State::Finishing { call, until } => finish(call, until, scope),
+            State::Finishing(finishing) => match finishing.advance(&mut scope.thread.shelf, scope.turn) {
+                Some((finishing, next)) => Step::Wait(State::Finishing(Box::new(finishing)), next),
+                None => Step::Go(State::Closed),
+            },
             State::Flush { deadline } => flush(deadline, wire, scope),
             State::Linger { until, at_the_latest } => linger(until, at_the_latest, scope),
             State::Closed => Step::Go(State::Closed),
@@ -336,32 +334,6 @@ fn refuse(refusal: &Refusal, mut record: Box<Record>, wire: &mut Wire, scope: &m
     wire.refuse(refusal, scope);
     scope.log(&record, wire);
     Step::Go(State::flush(scope))
-}
-
-fn finish(mut call: Box<Call>, until: Instant, scope: &mut Scope<'_, '_>) -> Step {
-    let next = match call.poll(&mut Context::from_waker(scope.turn.waker)) {
-        _ if scope.turn.now >= until => return ended(scope),
-        Progress::Pending => Next::Wait(until),
-        Progress::Sliced => Next::Yield(until),
-        Progress::Done => {
-            call.finish(&mut scope.thread.shelf);
-            return ended(scope);
-        }
-        Progress::Failed(fault) => {
-            tracing::debug!(cause = fault.kind(), "a guest whose client was gone has failed: {fault}");
-            return ended(scope);
-        }
-        Progress::Head(..) | Progress::Data(_) | Progress::End(_) => {
-            unreachable!("what a discarded call says is thrown away")
-        }
-    };
-    Step::Wait(State::Finishing { call, until }, next)
-}
-
-/// The guest of a client that was gone has ended.
-fn ended(scope: &mut Scope<'_, '_>) -> Step {
-    scope.turn.end_request();
-    Step::Go(State::Closed)
 }
 
 fn flush(mut deadline: ReadDeadline, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {

@@ -87,7 +87,8 @@ impl Protocol for Talker {
                 Task::Hear(heard) => {
                     if let Some(unfinished) = hear(turn, heard) {
                         talk.task = Task::Hear(unfinished);
-                        return Next::Wait(turn.now + LONG);
+                        // Later than any test waits: only the upstream can end it.
+                        return Next::Wait(turn.now + 10 * LONG);
                     }
                 }
             }

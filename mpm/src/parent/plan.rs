@@ -20,6 +20,9 @@ const SPAWN_RATE_NOTEWORTHY: usize = 8;
 /// children have not had the time to show how busy they are.
 const HOLD_OFF_AFTER_RELOAD: u32 = 10;
 const MAINTENANCE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often a pool on demand that has children is looked at: no child tells the parent that it has become busy, and a
+/// connection that waits meanwhile shall not wait for the next maintenance.
+const DEMAND_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The children of one pool and one generation that carry the load, and the room for more.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -130,7 +133,9 @@ impl Planner {
             Mpm::Event(_) => None,
         };
         let replacement = self.pace.paused(now).filter(|_| census.members.len() < self.wanted);
-        maintenance.into_iter().chain(replacement).min()
+        let may_grow = mpm.on_demand() && !census.members.is_empty() && self.wanted < mpm.children_max();
+        let demand = may_grow.then(|| now + DEMAND_INTERVAL);
+        maintenance.into_iter().chain(replacement).chain(demand).min()
     }
 
     /// Whether a connection that waits should make a child start: none is idle, none is on its way, and there may be

@@ -1,8 +1,8 @@
 //! The main job: a request in, the guest's answer out, on connections as HTTP/1.1 and 1.0 have them.
 
-use guesthouse_tests::{Mpm, Setup, under_every_mpm};
+use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined};
 
-under_every_mpm! {
+under_every_mpm_and_confined! {
     a_hello_is_answered,
     a_connection_is_kept_for_the_next_request,
     pipelined_requests_are_answered_in_order,

@@ -3,9 +3,9 @@
 use std::io::Write;
 use std::time::Duration;
 
-use guesthouse_tests::{Client, Mpm, Setup, under_every_mpm};
+use guesthouse_tests::{Client, Mpm, Setup, under_every_mpm_and_confined};
 
-under_every_mpm! {
+under_every_mpm_and_confined! {
     a_body_of_known_length_is_echoed,
     a_chunked_body_is_echoed_with_its_trailers,
     a_client_that_expects_100_continue_gets_it_before_it_sends,

@@ -1,9 +1,9 @@
 //! A guest begins with nothing, and gets exactly what the configuration grants.
 
 use guesthouse_tests::upstream::Upstream;
-use guesthouse_tests::{Mpm, Setup, under_every_mpm};
+use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined};
 
-under_every_mpm! {
+under_every_mpm_and_confined! {
     without_a_grant_there_is_no_variable_and_no_file,
     a_guest_sees_the_variables_that_it_is_given,
     a_guest_knows_its_name,

@@ -5,9 +5,9 @@ use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm};
+use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined};
 
-under_every_mpm! {
+under_every_mpm_and_confined! {
     a_broken_answer_without_a_length_ends_in_a_reset,
     a_whole_answer_without_a_length_ends_in_an_end_of_file,
     a_client_that_has_ended_its_half_gets_its_answers,

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use guesthouse_tests::patience::until;
 use guesthouse_tests::processes::cpu_ticks;
-use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm};
+use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined};
 
-under_every_mpm! {
+under_every_mpm_and_confined! {
     a_trap_is_500_and_logged_with_its_backtrace,
     a_request_that_the_guest_does_not_answer_is_500,
     an_error_in_place_of_an_answer_is_a_server_error,

@@ -1,8 +1,8 @@
 //! Limits with names: what is too long gets the status that says so, and one byte less is served.
 
-use guesthouse_tests::{Mpm, Setup, under_every_mpm};
+use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined};
 
-under_every_mpm! {
+under_every_mpm_and_confined! {
     a_request_line_beyond_its_limit_is_414,
     a_request_line_is_refused_before_it_ends,
     a_header_beyond_its_limit_is_431,

@@ -1,9 +1,9 @@
 //! What the logs say: the access log's format, the guest's own output, and who said it.
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm};
+use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined};
 
-under_every_mpm! {
+under_every_mpm_and_confined! {
     an_access_log_line_is_combined_plus_module_and_times,
     a_client_cannot_forge_an_access_log_line,
     what_a_guest_prints_is_logged_line_by_line,

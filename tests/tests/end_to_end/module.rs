@@ -1,10 +1,13 @@
 //! The facts that travel with a module: `guesthouse module inspect` and `tag`, and what the server makes of the section.
 
-use std::path::Path;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use guesthouse_tests::setup::{guest, program};
 use guesthouse_tests::{Mpm, Setup, Signal, under_every_mpm};
+use tempfile::TempDir;
 
 under_every_mpm! {
     a_tagged_module_is_served,
@@ -39,27 +42,83 @@ fn a_module_that_is_not_thread_safe_is_served_under_prefork() {
 }
 
 #[test]
-fn a_module_that_is_not_thread_safe_is_refused_where_threads_would_share_it() {
-    for (mpm, name) in [(Mpm::Worker, "worker"), (Mpm::Event, "event")] {
-        let setup = Setup::new(mpm).own_cache();
-        tag_unsafe(setup.folder());
-        let mut server = setup.tables(&served("unsafe.wasm", "")).launch();
-        assert!(!server.wait_for_exit().success());
-        let advice = format!("unsafe.wasm says…mpm = \"{name}\"…write mpm = \"prefork\"…or thread_safe = true");
-        server.log.wait_for(&advice);
-        let check = run(&["check", server.file().to_str().unwrap()]);
-        assert_eq!(check.status.code(), Some(1));
-        assert!(text(&check.stderr).contains("that it is not thread-safe"), "{check:?}");
+fn a_pool_changes_nothing_under_prefork() {
+    let setup = Setup::new(Mpm::Prefork).own_cache();
+    tag_unsafe(setup.folder());
+    let server = setup.tables(&served("unsafe.wasm", "[module.pool]\nmax_request_workers = 2")).start();
+    assert_eq!(server.get("/tagged").status, 200);
+    assert!(!server.folder().join("run/confined").exists(), "there is no socket to keep");
+}
+
+#[test]
+fn a_module_that_is_not_thread_safe_is_right_under_every_mpm() {
+    for mpm in ["prefork", "worker", "event"] {
+        for lines in ["", "[module.pool]\nmin_spare_servers = 0"] {
+            let (folder, file) = configured("", mpm, lines);
+            tag_unsafe(folder.path());
+            let check = run(&["check", file.to_str().unwrap()]);
+            assert!(check.status.success(), "{check:?}");
+            let left: Vec<_> = std::fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            assert_eq!(left.len(), 2, "nothing was created: {left:?}");
+        }
     }
 }
 
 #[test]
-fn a_reload_to_a_module_that_is_not_thread_safe_leaves_the_server_as_it_was() {
+fn a_pool_for_a_thread_safe_module_is_a_mistake() {
+    let pool = "thread_safe = true\n[module.pool]";
+    for mpm in ["prefork", "worker", "event"] {
+        let (folder, file) = configured("", mpm, pool);
+        tag_unsafe(folder.path());
+        let check = run(&["check", file.to_str().unwrap()]);
+        assert_eq!(check.status.code(), Some(1));
+        let error = text(&check.stderr);
+        assert!(error.contains(":9: module \"tagged\": ") && error.contains("remove [module.pool], or"), "{error}");
+    }
     let server = Setup::new(Mpm::Event).own_cache().start();
-    server.edit("[[route]]", "thread_safe = false\n[[route]]");
+    server.edit("[[route]]", "[module.pool]\n[[route]]");
     server.signal(Signal::SIGUSR1);
-    server.log.wait_for("module \"probe\": the configuration says that it is not thread-safe");
+    server.log.wait_for("module \"probe\":…is thread-safe by its own word…remove [module.pool], or");
     assert_eq!(server.get("/hello").status, 200);
+}
+
+#[test]
+fn a_runtime_directory_that_others_may_write_to_stops_check_and_start() {
+    let setup = Setup::new(Mpm::Event);
+    let run_dir = setup.folder().join("run");
+    std::fs::create_dir(&run_dir).unwrap();
+    std::fs::set_permissions(&run_dir, Permissions::from_mode(0o777)).unwrap();
+    let mut server = setup.launch();
+    assert!(!server.wait_for_exit().success());
+    server.log.wait_for("others may write to…run (mode 0777): run `chmod go-w…or name another runtime_dir");
+    let check = run(&["check", server.file().to_str().unwrap()]);
+    assert_eq!(check.status.code(), Some(1));
+    assert!(text(&check.stderr).contains("run `chmod go-w "), "{check:?}");
+}
+
+#[test]
+fn a_socket_with_too_long_a_path_stops_check_and_start() {
+    let long = "d".repeat(100);
+    let (folder, file) = configured(&format!("runtime_dir = \"{long}\""), "event", "");
+    tag_unsafe(folder.path());
+    for command in ["check", "serve"] {
+        let output = run(&[command, file.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(1));
+        let error = text(&output.stderr);
+        assert!(error.contains("no socket's path has more than 107: name a shorter runtime_dir"), "{error}");
+    }
+}
+
+#[test]
+fn a_reload_with_another_mpm_leaves_the_server_as_it_was() {
+    let server = Setup::new(Mpm::Event).start();
+    server.edit("mpm = \"event\"", "mpm = \"prefork\"");
+    server.signal(Signal::SIGUSR1);
+    server.log.wait_for("reload failed…mpm cannot change from event to prefork while the server runs");
+    assert_eq!(server.get("/hello").status, 200);
+    server.edit("mpm = \"prefork\"", "mpm = \"event\"");
+    server.signal(Signal::SIGUSR1);
+    server.log.wait_for("generation 1 is ready");
 }
 
 #[test]
@@ -103,6 +162,17 @@ fn a_file_that_cannot_be_understood_is_an_error_and_stays_as_it_is() {
 /// A copy of a guest that says of itself that it is not thread-safe.
 fn tag_unsafe(folder: &Path) {
     tag(&guest("hello"), &["--thread-safe=false", "-o", folder.join("unsafe.wasm").to_str().unwrap()]);
+}
+
+/// A configuration that serves `unsafe.wasm` of its folder, if that is there, with these lines in `[server]` and in the
+/// module, where the first one is line 8.
+fn configured(server: &str, mpm: &str, lines: &str) -> (TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("guesthouse.toml");
+    let module = served("unsafe.wasm", lines);
+    let text = format!("[server]\naccess_log = \"off\"\nmpm = \"{mpm}\"\n{server}\n{module}\n");
+    std::fs::write(&file, text).unwrap();
+    (folder, file)
 }
 
 /// The file as module `tagged` on `/tagged`, beside the probe.

@@ -1,9 +1,9 @@
 //! The operator's signals, while clients are at work.
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::{Client, Load, Mpm, Server, Setup, Signal, under_every_mpm};
+use guesthouse_tests::{Client, Load, Mpm, Server, Setup, Signal, under_every_mpm_and_confined};
 
-under_every_mpm! {
+under_every_mpm_and_confined! {
     term_ends_the_server,
     int_ends_the_server,
     term_ends_the_server_also_while_guests_compute,

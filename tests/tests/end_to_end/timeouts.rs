@@ -3,9 +3,9 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use guesthouse_tests::{Client, Mpm, Setup, under_every_mpm};
+use guesthouse_tests::{Client, Mpm, Setup, under_every_mpm_and_confined};
 
-under_every_mpm! {
+under_every_mpm_and_confined! {
     a_slow_head_is_408_at_its_deadline,
     a_head_that_drips_is_408_at_its_last_deadline,
     a_slow_body_is_408_at_its_deadline,

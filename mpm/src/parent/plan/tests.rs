@@ -209,6 +209,17 @@ fn demand_is_heeded_while_no_child_is_idle_up_to_the_limit() {
 }
 
 #[test]
+fn a_pool_on_demand_is_looked_at_often_while_it_has_children_and_may_have_more() {
+    let (now, mpm) = (Instant::now(), on_demand(2, 1));
+    let mut planner = Planner::new(&mpm, now);
+    planner.demand();
+    assert_eq!(planner.due_at(&census(1, &[0]), &mpm, now), Some(now + DEMAND_INTERVAL));
+    planner.demand();
+    assert_eq!(planner.due_at(&census(2, &[0, 0]), &mpm, now), Some(now + MAINTENANCE_INTERVAL));
+    assert_eq!(Planner::new(&prefork(), now).due_at(&census(5, &[0]), &prefork(), now), Some(now + MAINTENANCE_INTERVAL));
+}
+
+#[test]
 fn children_on_demand_are_ended_one_a_second_when_they_are_idle_down_to_none() {
     let (now, mpm) = (Instant::now(), on_demand(4, 0));
     let mut planner = Planner::taking_over(&mpm, 2, now);
