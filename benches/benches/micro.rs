@@ -95,8 +95,8 @@ fn route(c: &mut Criterion) {
     }
 }
 
-/// From the request to the dropped instance, on one thread. Needs `cargo xtask guests`; without the guest it is left
-/// out.
+/// From the request to the end of its call, on one thread: in an instance that is made and dropped, and in one that is
+/// kept. Needs `cargo xtask guests`; without the guest it is left out.
 fn call(c: &mut Criterion) {
     let Some(wasm) = guest("hello.wasm") else {
         eprintln!("the guest's call is not measured: target/guests/hello.wasm is not built (cargo xtask guests)");
@@ -106,26 +106,30 @@ fn call(c: &mut Criterion) {
     let config = configured(&text);
     let cache = tempfile::tempdir().expect("there is a temporary directory");
     let compiled = compile::compile(&wasm, &cache.path().join("cache")).expect("the guest can be served");
-    let source = ModuleSource { settings: &config.modules[0], native: &compiled.native };
-    let capacity = Capacity { calls_max: 400, time_slice: Duration::from_millis(1) };
-    let guests = Guests::start(&[source], capacity).expect("the engine starts");
+    let (settings, native) = (&config.modules[0], compiled.native.as_path());
+    let modules = [1, 0].map(|max_requests_per_instance| ModuleSource { settings, native, max_requests_per_instance });
+    let capacity = Capacity { calls_max: 400, threads: 1, time_slice: Duration::from_millis(1) };
+    let guests = Guests::start(&modules, capacity).expect("the engine starts");
+    let mut shelf = guests.shelf();
     let mut ids = RequestIds::new(0);
-    c.bench_function("call the hello guest", |b| {
-        b.iter(|| {
-            let request = Request::get("/hello").body(RequestBody::empty()).expect("the request is well-formed");
-            let authority = HeaderValue::from_static("localhost:8080");
-            let facts = CallFacts { scheme: Scheme::Http, authority, request_id: ids.issue() };
-            let mut call = guests.call(0, request, facts);
-            loop {
-                match call.poll(&mut Context::from_waker(Waker::noop())) {
-                    Progress::Done => break,
-                    Progress::Failed(fault) => panic!("the guest answers: {fault}"),
-                    Progress::Pending => panic!("the guest waits for nothing"),
-                    said => drop(black_box(said)),
+    for (module, name) in [(0, "call the hello guest"), (1, "call the hello guest, in a kept instance")] {
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                let request = Request::get("/hello").body(RequestBody::empty()).expect("the request is well-formed");
+                let authority = HeaderValue::from_static("localhost:8080");
+                let facts = CallFacts { scheme: Scheme::Http, authority, request_id: ids.issue() };
+                let mut call = guests.call(&mut shelf, module, request, facts);
+                loop {
+                    match call.poll(&mut Context::from_waker(Waker::noop())) {
+                        Progress::Done => break call.finish(&mut shelf),
+                        Progress::Failed(fault) => panic!("the guest answers: {fault}"),
+                        Progress::Pending => panic!("the guest waits for nothing"),
+                        said => drop(black_box(said)),
+                    }
                 }
-            }
+            });
         });
-    });
+    }
 }
 
 fn configured(text: &str) -> config::Config {

@@ -19,7 +19,8 @@ pub enum Thread {
     Cell(Desk),
 }
 
-/// What a connection to that child owns.
+/// What a connection to that child owns. Not boxed for a client: there may be thousands, and each is boxed by the MPM.
+#[expect(clippy::large_enum_variant, reason = "a confined child has one connection at a time")]
 pub enum Connection {
     Client(connection::Connection),
     ServerChild(Box<Conversation>),
@@ -41,9 +42,7 @@ impl Protocol for Service {
     fn accept(&self, thread: &mut Thread, accepted: &Accepted) -> Connection {
         match (self, thread) {
             (Service::Site(site), Thread::Site(thread)) => Connection::Client(site.accept(thread, accepted)),
-            (Service::Cell(cell), Thread::Cell(desk)) => {
-                Connection::ServerChild(Box::new(cell.accept(desk, accepted)))
-            }
+            (Service::Cell(cell), Thread::Cell(desk)) => Connection::ServerChild(Box::new(cell.accept(desk, accepted))),
             _ => unreachable!("{ONE_OF_TWO}"),
         }
     }

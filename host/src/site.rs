@@ -79,19 +79,17 @@ impl Site {
         child: &ChildContext,
     ) -> Result<Self, StartError> {
         let mut sources = Vec::new();
-        let places = config.modules.iter().zip(modules).map(|(settings, prepared)| match &prepared.pool {
-            Some(pool) => Place::Confined(pool.clone()),
-            None => {
-                sources.push(prepared.source(settings));
-                Place::Here(sources.len() - 1)
+        let mut places = Vec::new();
+        for (settings, prepared) in config.modules.iter().zip(modules) {
+            if let Some(pool) = &prepared.pool {
+                places.push(Place::Confined(pool.clone()));
+                continue;
             }
-        });
-        let places = places.collect();
-        let capacity = Capacity {
-            calls_max: child.requests_in_flight_max,
-            threads: child.threads,
-            time_slice: config.time_slice,
-        };
+            places.push(Place::Here(sources.len()));
+            sources.push(prepared.source(settings));
+        }
+        let capacity =
+            Capacity { calls_max: child.requests_in_flight_max, threads: child.threads, time_slice: config.time_slice };
         let guests = Guests::start(&sources, capacity).map_err(|error| StartError(error.to_string()))?;
         Ok(Self {
             limits: head_limits(&config.server.request_limits),

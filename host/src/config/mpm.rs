@@ -134,13 +134,7 @@ fn read_pool_prefork(table: &mut Table<'_>) -> Prefork {
     };
     let max_request_workers = table.number("max_request_workers", &POOL_WORKERS, default.max_request_workers);
     let spares = read_spares(table, default);
-    Prefork {
-        common,
-        on_demand: spares.min_spare_servers == 0,
-        server_limit: max_request_workers.max(1),
-        max_request_workers,
-        ..spares
-    }
+    Prefork { common, on_demand: true, server_limit: max_request_workers.max(1), max_request_workers, ..spares }
 }
 
 fn read_spares(table: &mut Table<'_>, default: Prefork) -> Prefork {

@@ -16,7 +16,9 @@ use http::Request;
 use super::frame::{Ask, Asked, BadFrame, Told, ask_bytes_max};
 use super::lane::{Filled, Flushed, Lane};
 use crate::finishing::Finishing;
-use crate::guest::{BodySender, Call, Capacity, Fault, Guests, ModuleSource, Progress, RequestBody, Shelf, body_channel};
+use crate::guest::{
+    BodySender, Call, Capacity, Fault, Guests, ModuleSource, Progress, RequestBody, Shelf, body_channel,
+};
 use crate::http::Limits;
 
 /// The only module of a cell, as an index into its [`Guests`].
@@ -197,7 +199,7 @@ impl Answering {
             return self.fail(fault, lane, turn);
         }
         if turn.stream.peer_closed() {
-            return self.is_alone(turn);
+            return self.left_alone(turn);
         }
         loop {
             if lane.unsent() > UNSENT_BYTES_MAX {
@@ -207,7 +209,7 @@ impl Answering {
                         let until = self.until;
                         return Step::Wait(State::Answering(self), Next::Write(until));
                     }
-                    Flushed::Broken => return self.is_alone(turn),
+                    Flushed::Broken => return self.left_alone(turn),
                 }
             }
             match self.call.poll(&mut Context::from_waker(turn.waker)) {
@@ -223,7 +225,7 @@ impl Answering {
                 Progress::Pending => match self.feed(cell, lane, desk, turn) {
                     Fed::Something => {}
                     Fed::Nothing => return self.wait(Next::Wait, lane, turn),
-                    Fed::Gone => return self.is_alone(turn),
+                    Fed::Gone => return self.left_alone(turn),
                     Fed::Bad(bad) => return nonsense(&bad.to_string()),
                 },
                 Progress::Sliced => return self.wait(Next::Yield, lane, turn),
@@ -294,7 +296,7 @@ impl Answering {
                 let until = self.until;
                 Step::Wait(State::Answering(self), next(until))
             }
-            Flushed::Broken => self.is_alone(turn),
+            Flushed::Broken => self.left_alone(turn),
         }
     }
 
@@ -305,7 +307,7 @@ impl Answering {
     }
 
     /// Nobody waits for the answer any more.
-    fn is_alone(self, turn: &Turn<'_>) -> Step {
+    fn left_alone(self, turn: &Turn<'_>) -> Step {
         let Answering { call, body, .. } = self;
         drop(body);
         match Finishing::of(call, turn.now) {

@@ -239,7 +239,9 @@ impl Frame for Told {
             Told::Data(data) => put_data(output, data),
             Told::End(trailers) => put_end(output, trailers.as_ref()),
             Told::Done { cpu } => put(output, kind::DONE, &cpu),
-            Told::Failed { fault, cpu } => put(output, kind::FAILED, &FailedFrame { fault: fault.shortened(FAULT_BYTES_MAX), cpu }),
+            Told::Failed { fault, cpu } => {
+                put(output, kind::FAILED, &FailedFrame { fault: fault.shortened(FAULT_BYTES_MAX), cpu });
+            }
         }
     }
 

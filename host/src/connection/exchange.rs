@@ -332,13 +332,11 @@ impl Exchange {
             self.record.status = CLIENT_CLOSED_REQUEST;
         }
         self.close_the_books(wire, scope);
-        match self.answerer.abandon(scope) {
-            Some(finishing) => Step::Go(State::Finishing(Box::new(finishing))),
-            None => {
-                scope.turn.end_request();
-                Step::Go(State::Closed)
-            }
+        if let Some(finishing) = self.answerer.abandon(scope) {
+            return Step::Go(State::Finishing(Box::new(finishing)));
         }
+        scope.turn.end_request();
+        Step::Go(State::Closed)
     }
 
     /// All that the client will get of the answer is said: the request is logged.

@@ -39,7 +39,7 @@ enum Feed {
     Ended(Option<HeaderMap>),
     /// The client is gone, sent nonsense, or was too slow.
     CutOff,
-    /// The guest has dropped its end.
+    /// The guest has dropped its end, or it was taken from it.
     Abandoned,
 }
 
@@ -55,6 +55,26 @@ impl RequestBody {
     #[must_use]
     pub fn empty() -> RequestBody {
         RequestBody(Source::Empty)
+    }
+
+    /// A way to take the body back from a guest that goes on living after its request.
+    pub(super) fn recall(&self) -> Recall {
+        Recall(match &self.0 {
+            Source::Empty => None,
+            Source::Channel(feed) => Some(Arc::clone(feed)),
+        })
+    }
+}
+
+/// Takes a body back from whoever holds it by then.
+pub(super) struct Recall(Option<Arc<Mutex<Feed>>>);
+
+impl Recall {
+    /// What is unread is gone, and every further read fails.
+    pub(super) fn take_back(&self) {
+        if let Some(feed) = &self.0 {
+            *lock(feed) = Feed::Abandoned;
+        }
     }
 }
 
@@ -141,7 +161,7 @@ impl Body for RequestBody {
             Feed::Ended(Some(trailers)) => (Feed::Ended(None), Poll::Ready(Some(Ok(Frame::trailers(trailers))))),
             Feed::Ended(None) => (Feed::Ended(None), Poll::Ready(None)),
             Feed::CutOff => (Feed::CutOff, Poll::Ready(Some(Err(Error::ConnectionTerminated)))),
-            Feed::Abandoned => (Feed::Abandoned, Poll::Ready(None)),
+            Feed::Abandoned => (Feed::Abandoned, Poll::Ready(Some(Err(Error::ConnectionTerminated)))),
         };
         *feed = next;
         frame
@@ -228,6 +248,18 @@ mod tests {
         sender.send(Bytes::from_static(b"half"));
         sender.abort();
         assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(Error::ConnectionTerminated)))));
+    }
+
+    #[test]
+    fn a_body_that_is_taken_back_fails_whatever_was_sent_of_it() {
+        let (mut sender, mut body) = body_channel();
+        let recall = body.recall();
+        sender.send(Bytes::from_static(b"late"));
+        recall.take_back();
+        assert!(sender.is_abandoned());
+        assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(Error::ConnectionTerminated)))));
+        sender.end(None);
+        assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(Error::ConnectionTerminated)))), "also its end");
     }
 
     #[test]

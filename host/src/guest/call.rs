@@ -4,13 +4,17 @@
 //! them holds one chunk, so a guest that writes waits for the reader, and the reader for the guest.
 //!
 //! ```text
-//! guest    Running ──────────────────────────────────────────────► Over
+//! guest    Running ──well, and its module is reused──► Resting ──finish──► (shelf)
+//!             └──otherwise───────────────────────────────► Over
 //!
 //! answer   Awaited ──Head──► Open ──Data*──► (End) ──► Told
 //!             │                │ the guest is over
 //!             └──Head──────► Rest ──Data*──► End ───► Told
 //! ```
 //! Back-pressure is not polling: a guest runs only inside [`Call::poll`], and its answer is taken before it runs on.
+//!
+//! An instance serves again only if there is nothing at all to say against its call: the guest returned by itself, its
+//! answer was whole and right, and everything was told. Whatever else ends a call ends the instance.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -22,15 +26,15 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method};
 use http_body::Body;
-use wasmtime::Store;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::answer::{Length, Opened, Rest, Said, must_have_body, said};
 use super::fault::{Fault, judge};
-use super::http02::Running;
+use super::http02::{Instance, Running};
 use super::library::Clockwork;
 use super::link::{Answer, Link};
-use super::sandbox::{Grants, Sandbox};
+use super::sandbox::Grants;
+use super::shelf::Shelf;
 use crate::request_id::RequestId;
 
 /// How the client reached the server.
@@ -65,7 +69,7 @@ pub enum Progress {
     Data(Bytes),
     /// The body is complete. The guest may still be busy: poll on until `Done`.
     End(Option<HeaderMap>),
-    /// The guest is gone and everything is told.
+    /// The guest has ended and everything is told. Its instance may serve again ([`Call::finish`]).
     Done,
     /// The guest waits for something; the waker will tell.
     Pending,
@@ -76,10 +80,12 @@ pub enum Progress {
     Failed(Fault),
 }
 
-/// See the file's head. Dropping it ends the guest, wherever it is.
+/// See the file's head. Dropping it ends the guest, wherever it is, and its instance.
 pub struct Call {
     guest: Guest,
     answer: AnswerState,
+    audience: Audience,
+    place: Place,
     link: Arc<Link>,
     grants: Arc<Grants>,
     clockwork: Arc<Clockwork>,
@@ -87,10 +93,31 @@ pub struct Call {
     method: Method,
 }
 
+/// Which request of which instance this is.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    /// Index of the instance's module.
+    pub(super) module: usize,
+    /// Counts the requests of the instance, from 1.
+    pub(super) request: u64,
+    /// So many it serves; 0: as many as come.
+    pub(super) requests_max: u64,
+}
+
 enum Guest {
     Running(Running),
+    /// It has returned, nothing is wrong, and it may serve again.
+    Resting(Instance),
     /// Its instance is gone.
     Over,
+}
+
+/// Who hears what the guest says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    Client,
+    /// The client is gone.
+    Nobody,
 }
 
 enum AnswerState {
@@ -107,22 +134,36 @@ enum AnswerState {
 impl Call {
     pub(super) fn new(
         guest: Running,
+        place: Place,
         method: Method,
         link: Arc<Link>,
         grants: Arc<Grants>,
         clockwork: Arc<Clockwork>,
     ) -> Call {
-        Call { guest: Guest::Running(guest), answer: AnswerState::Awaited, link, grants, clockwork, method }
+        let (guest, answer, audience) = (Guest::Running(guest), AnswerState::Awaited, Audience::Client);
+        Call { guest, answer, audience, place, link, grants, clockwork, method }
     }
 
     /// Takes what the guest has to say, or lets it run until it says something, waits, or has had its time slice.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Progress {
         self.link.rings(cx.waker());
         let mut due = self.link.begin_poll();
+        let slice_over = self.link.spent() + self.clockwork.slice();
         let advanced = catch_unwind(AssertUnwindSafe(|| {
             loop {
-                if let Some(progress) = self.advance(due) {
-                    return progress;
+                match self.advance(due) {
+                    Some(Progress::Head(..) | Progress::Data(_) | Progress::End(_))
+                        if self.audience == Audience::Nobody =>
+                    {
+                        // Nobody's output blocks, so only the clock keeps such a guest from having the thread.
+                        if self.link.spent() >= slice_over {
+                            return Progress::Sliced;
+                        }
+                        due = true;
+                        continue;
+                    }
+                    Some(progress) => return progress,
+                    None => {}
                 }
                 if self.link.fall_asleep() {
                     return Progress::Pending;
@@ -157,6 +198,42 @@ impl Call {
         self.grants.limits.wall
     }
 
+    /// Whether the instance had served before this request.
+    #[must_use]
+    pub fn is_reused(&self) -> bool {
+        self.place.request > 1
+    }
+
+    /// Whether the instance is to serve others after this request, if nothing goes wrong: then the call is worth
+    /// letting it finish.
+    #[must_use]
+    pub fn outlives(&self) -> bool {
+        let Place { request, requests_max, .. } = self.place;
+        !matches!(self.guest, Guest::Over) && (requests_max == 0 || request < requests_max)
+    }
+
+    /// The client is gone: what the guest still says is thrown away, and [`Call::poll`] answers only `Pending`,
+    /// `Sliced`, `Done` or `Failed` from now on. The request's body is the caller's to cut off.
+    pub fn discard(&mut self) {
+        self.audience = Audience::Nobody;
+    }
+
+    /// Ends the call, and gives the instance back to the thread's shelf if it may serve again: after
+    /// [`Progress::Done`], if it is not used up and nothing was wrong with the call.
+    ///
+    /// # Panics
+    ///
+    /// If the shelf is not from the guests that were called.
+    pub fn finish(mut self, shelf: &mut Shelf) {
+        self.guest = match (std::mem::replace(&mut self.guest, Guest::Over), &self.answer) {
+            (Guest::Resting(instance), AnswerState::Told) => match shelf.keep(self.place.module, instance) {
+                Ok(()) => Guest::Over,
+                Err(instance) => Guest::Resting(instance),
+            },
+            (other, _) => other,
+        };
+    }
+
     /// Ends a call whose wall time is over. The caller keeps the time, since it has a timer anyway.
     pub fn time_out(&mut self) -> Fault {
         self.end();
@@ -182,9 +259,9 @@ impl Call {
             self.link.leave(stopped);
             drop(entered);
             match polled {
-                Poll::Ready((store, result)) => {
-                    if let Some(failed) = self.guest_ended(store, result) {
-                        return Some(failed);
+                Poll::Ready((instance, result)) => {
+                    if let Some(progress) = self.guest_ended(instance, result) {
+                        return Some(progress);
                     }
                 }
                 Poll::Pending if self.link.was_sliced() => return Some(self.tell().unwrap_or(Progress::Sliced)),
@@ -265,9 +342,28 @@ impl Call {
     /// The guest has returned or trapped: whatever it has not said by now, it will never say.
     ///
     /// Returns a progress if there is one to tell at once; else `tell` goes on.
-    fn guest_ended(&mut self, store: Store<Sandbox>, result: wasmtime::Result<()>) -> Option<Progress> {
-        let verdict = judge(result, store.data().limits(), store.data().memory.refused());
-        self.guest = Guest::Over;
+    fn guest_ended(&mut self, mut instance: Instance, result: wasmtime::Result<()>) -> Option<Progress> {
+        // A guest that exits with 0 has ended its request well, but it was torn out of what it was doing.
+        let returned = result.is_ok();
+        let sandbox = instance.sandbox();
+        let verdict = judge(result, sandbox.limits(), sandbox.memory.refused());
+        let progress = self.answer_ended(verdict);
+        let told_well = match &self.answer {
+            AnswerState::Rest(rest) => rest.end.is_ok() && rest.afterwards.is_none(),
+            AnswerState::Told => !matches!(progress, Some(Progress::Failed(_))),
+            AnswerState::Awaited | AnswerState::Open(..) => false,
+        };
+        self.guest = if returned && told_well && self.outlives() {
+            instance.sandbox().end();
+            Guest::Resting(instance)
+        } else {
+            Guest::Over
+        };
+        progress
+    }
+
+    /// The answer of a guest that is over, with the verdict on its end. The instance still lives.
+    fn answer_ended(&mut self, verdict: Result<(), Fault>) -> Option<Progress> {
         match std::mem::replace(&mut self.answer, AnswerState::Told) {
             AnswerState::Awaited => {
                 let Some(answer) = self.link.take_answer() else {
@@ -278,7 +374,6 @@ impl Call {
                     Err(fault) => return Some(Progress::Failed(fault)),
                 };
                 let rest = Rest::collect(body, length, verdict);
-                drop(store);
                 let Rest { chunks, end: Ok(trailers), .. } = &rest else {
                     // Nothing has been told yet: an honest status is better than half an answer.
                     return rest.end.err().map(Progress::Failed);
@@ -364,7 +459,7 @@ mod tests {
         let cpu = call.cpu();
         assert!(matches!(poll_once(&mut call), Progress::Data(_)));
         assert_eq!(call.cpu(), cpu, "a chunk that waits is told before the guest runs on");
-        let Told { body, ended, fault, .. } = follow(call);
+        let Told { body, ended, fault, .. } = follow(&mut call);
         assert!(ended && fault.is_none());
         assert_eq!(body, b"hello".repeat(99));
     }

@@ -10,7 +10,7 @@ use wasmtime_wasi::{FsPerms, WasiCtx};
 
 use super::limits::RANDOM_BYTES;
 use super::sandbox::{CallName, Grants};
-use super::stdio::{self, Lines, Stream};
+use super::stdio::{Console, Lines, Stream};
 use crate::config::Dir;
 
 /// A directory of a module cannot be opened.
@@ -38,26 +38,26 @@ pub(super) fn open_dirs(dirs: &[Dir]) -> Result<WasiFilesystemCtx, DirError> {
     Ok(builder.build().filesystem().clone())
 }
 
-/// The WASI context of one call. Standard input is at its end, which is Wasmtime's default.
-pub(super) fn wasi(grants: &Grants, call: CallName) -> WasiCtx {
-    let (stdout, stderr) = stdio::streams(LogLines { module: Arc::clone(&grants.name), call });
+/// The WASI context of one instance, and its console, which begins with this call. Standard input is at its end,
+/// which is Wasmtime's default.
+pub(super) fn wasi(grants: &Grants, call: CallName) -> (WasiCtx, Console) {
+    let console = Console::new(LogLines { module: Arc::clone(&grants.name) }, call);
     let mut builder = WasiCtx::builder();
-    builder.arg(&grants.name).envs(&grants.env).stdout(stdout).stderr(stderr).max_random_size(RANDOM_BYTES);
+    builder.arg(&grants.name).envs(&grants.env).stdout(console.stdout()).stderr(console.stderr());
+    builder.max_random_size(RANDOM_BYTES);
     builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
     let mut wasi = builder.build();
     *wasi.filesystem() = grants.files.clone();
-    wasi
+    (wasi, console)
 }
 
 /// A guest's lines in the server's log.
 struct LogLines {
     module: Arc<str>,
-    call: CallName,
 }
 
 impl Lines for LogLines {
-    fn line(&self, stream: Stream, line: &str) {
-        let request = self.call.request;
+    fn line(&self, CallName { request }: CallName, stream: Stream, line: &str) {
         match stream {
             Stream::Stdout => tracing::info!(module = %self.module, %request, stream = "stdout", "{line}"),
             Stream::Stderr => tracing::info!(module = %self.module, %request, stream = "stderr", "{line}"),
@@ -85,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_guest_that_is_granted_nothing_has_only_its_name() {
-        let mut ctx = wasi(&grants(&settings()), call_name());
+        let (mut ctx, _) = wasi(&grants(&settings()), call_name());
         let table = &mut ResourceTable::new();
         let mut cli = WasiCliCtxView { ctx: ctx.cli(), table };
         assert_eq!(cli.get_arguments().unwrap(), ["test"]);
@@ -96,7 +96,7 @@ mod tests {
 
     #[test]
     fn no_guest_has_sockets() {
-        let mut ctx = wasi(&grants(&settings()), call_name());
+        let (mut ctx, _) = wasi(&grants(&settings()), call_name());
         let mut sockets = WasiSocketsCtxView { ctx: ctx.sockets(), table: &mut ResourceTable::new() };
         assert!(sockets.create_tcp_socket(IpAddressFamily::Ipv4).is_err());
         let udp = pin!(sockets.create_udp_socket(IpAddressFamily::Ipv6));
@@ -109,7 +109,7 @@ mod tests {
         let mut settings = settings();
         settings.dirs.push(Dir { host: dir.path().to_owned(), guest: "/data".into(), write: false });
         settings.env.insert("GREETING".into(), "hi".into());
-        let mut ctx = wasi(&grants(&settings), call_name());
+        let (mut ctx, _) = wasi(&grants(&settings), call_name());
         let table = &mut ResourceTable::new();
         let variables = WasiCliCtxView { ctx: ctx.cli(), table }.get_environment().unwrap();
         assert_eq!(variables, [("GREETING".to_owned(), "hi".to_owned())]);

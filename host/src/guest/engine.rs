@@ -9,7 +9,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 use super::cache::Footprint;
 use super::sandbox::Sandbox;
 
-/// Bytes of a slot's memory that stay mapped from one call to the next: resetting them by copying is cheaper than
+/// Bytes of a slot's memory that stay mapped from one instance to the next: resetting them by copying is cheaper than
 /// giving the pages back and faulting them in again. Measured: 64 KiB with `PAGEMAP_SCAN` costs half of the default.
 const KEEP_RESIDENT: usize = 64 * 1024;
 
@@ -36,25 +36,26 @@ pub(super) fn for_compiler() -> wasmtime::Result<Engine> {
     Engine::new(&common())
 }
 
-/// The engine of a child: a pool of slots for `calls_max` calls at once, each as large as the largest module needs.
+/// The engine of a child: a pool of slots for so many instances at once, running or kept, each as large as the largest
+/// module needs.
 ///
 /// `memory_max` is in bytes.
-pub(super) fn for_child(calls_max: usize, needs: &Footprint, memory_max: u64) -> wasmtime::Result<Engine> {
-    let calls = u32::try_from(calls_max).unwrap_or(u32::MAX);
+pub(super) fn for_child(instances_max: usize, needs: &Footprint, memory_max: u64) -> wasmtime::Result<Engine> {
+    let instances = u32::try_from(instances_max).unwrap_or(u32::MAX);
     let memories = needs.memories.max(1);
     let tables = needs.tables.max(1);
     let mut pool = PoolingAllocationConfig::new();
     // These three only count; what bounds them is the number of memories, tables and stacks.
     pool.total_component_instances(u32::MAX).total_core_instances(u32::MAX).max_component_instance_size(16 << 20);
-    pool.total_memories(calls.saturating_mul(memories))
+    pool.total_memories(instances.saturating_mul(memories))
         .max_memories_per_component(memories)
         .max_memories_per_module(memories)
         .max_memory_size(usize::try_from(memory_max).unwrap_or(usize::MAX));
-    pool.total_tables(calls.saturating_mul(tables))
+    pool.total_tables(instances.saturating_mul(tables))
         .max_tables_per_component(tables)
         .max_tables_per_module(tables)
         .table_elements(table_elements(needs));
-    pool.total_stacks(calls);
+    pool.total_stacks(instances);
     pool.linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT)
         // Linux 6.7 and later; elsewhere Wasmtime falls back to copying the lowest pages.

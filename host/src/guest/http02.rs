@@ -1,27 +1,83 @@
-//! The kind of guest that exports `wasi:http/incoming-handler@0.2`: a fresh instance for every request.
+//! The kind of guest that exports `wasi:http/incoming-handler@0.2`: one request at a time, in a fresh instance or in one
+//! that has served before.
 //!
-//! How such a guest is begun, and what it hands back when it has ended. What its answer means is `call`'s.
+//! How such a guest is begun, and what it hands back when it has ended. What its answer means, and whether it may serve
+//! again, is `call`'s.
 
 use std::pin::Pin;
 use std::sync::Arc;
 
 use http::Request;
-use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
+use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::WasiHttpView;
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme as WasiScheme;
+use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use super::body::RequestBody;
 use super::call::Scheme;
-use super::sandbox::Sandbox;
+use super::sandbox::{Grants, Sandbox, Serving};
 
 /// The interface that makes a component this kind, without its version.
 pub(super) const INTERFACE: &str = "wasi:http/incoming-handler";
 
-/// A guest that runs. Its store comes back when it has ended, because the end of the answer's body can be told from
-/// a body that was left unfinished only as long as the store lives.
-pub(super) type Running = Pin<Box<dyn Future<Output = (Store<Sandbox>, wasmtime::Result<()>)> + Send>>;
+/// An instance with everything that it holds of the host.
+pub(super) struct Instance {
+    store: Store<Sandbox>,
+    /// Its exports; `None` until its first request runs, so that a guest's start counts as its own time.
+    proxy: Option<Proxy>,
+    /// How many requests it has begun.
+    requests: u64,
+}
+
+/// A guest that runs. Its instance comes back when it has ended: the end of the answer's body can be told from a body
+/// that was left unfinished only as long as the instance lives, and another request may be served by it.
+pub(super) type Running = Pin<Box<dyn Future<Output = (Instance, wasmtime::Result<()>)> + Send>>;
+
+impl Instance {
+    /// One that serves its first request.
+    pub(super) fn new(engine: &Engine, grants: Arc<Grants>, serving: Serving) -> Instance {
+        Instance { store: Sandbox::store(engine, grants, serving), proxy: None, requests: 1 }
+    }
+
+    /// Serves one more.
+    pub(super) fn again(mut self, serving: Serving) -> Instance {
+        Sandbox::begin(&mut self.store, serving);
+        self.requests = self.requests.saturating_add(1);
+        self
+    }
+
+    /// How many requests it has begun.
+    pub(super) fn requests(&self) -> u64 {
+        self.requests
+    }
+
+    pub(super) fn sandbox(&mut self) -> &mut Sandbox {
+        self.store.data_mut()
+    }
+
+    async fn handle(
+        &mut self,
+        pre: &ProxyPre<Sandbox>,
+        scheme: Scheme,
+        request: Request<RequestBody>,
+    ) -> wasmtime::Result<()> {
+        let scheme = match scheme {
+            Scheme::Http => WasiScheme::Http,
+            Scheme::Https => WasiScheme::Https,
+        };
+        let sandbox = self.store.data_mut();
+        let link = Arc::clone(sandbox.link());
+        let mut http = sandbox.http();
+        let request = http.new_incoming_request(scheme, request)?;
+        let answer = http.new_response_outparam_from_callback(move |answer| link.answer(answer))?;
+        let proxy = match &mut self.proxy {
+            Some(proxy) => proxy,
+            none => none.insert(pre.instantiate_async(&mut self.store).await?),
+        };
+        proxy.wasi_http_incoming_handler().call_handle(&mut self.store, request, answer).await
+    }
+}
 
 /// Checks all that can be checked before a request comes: every import and the handler's type.
 pub(super) fn prepare(linker: &Linker<Sandbox>, component: &Component) -> wasmtime::Result<ProxyPre<Sandbox>> {
@@ -30,31 +86,13 @@ pub(super) fn prepare(linker: &Linker<Sandbox>, component: &Component) -> wasmti
 
 /// Begins a call. Nothing happens before the future is polled.
 pub(super) fn begin(
-    pre: ProxyPre<Sandbox>,
-    mut store: Store<Sandbox>,
+    pre: Arc<ProxyPre<Sandbox>>,
+    mut instance: Instance,
     scheme: Scheme,
     request: Request<RequestBody>,
 ) -> Running {
     Box::pin(async move {
-        let result = handle(&pre, &mut store, scheme, request).await;
-        (store, result)
+        let result = instance.handle(&pre, scheme, request).await;
+        (instance, result)
     })
-}
-
-async fn handle(
-    pre: &ProxyPre<Sandbox>,
-    store: &mut Store<Sandbox>,
-    scheme: Scheme,
-    request: Request<RequestBody>,
-) -> wasmtime::Result<()> {
-    let scheme = match scheme {
-        Scheme::Http => WasiScheme::Http,
-        Scheme::Https => WasiScheme::Https,
-    };
-    let link = Arc::clone(&store.data().link);
-    let mut http = store.data_mut().http();
-    let request = http.new_incoming_request(scheme, request)?;
-    let answer = http.new_response_outparam_from_callback(move |answer| link.answer(answer))?;
-    let proxy = pre.instantiate_async(&mut *store).await?;
-    proxy.wasi_http_incoming_handler().call_handle(&mut *store, request, answer).await
 }

@@ -1,4 +1,4 @@
-//! The modules of a child: loaded once, instantiated for every request by every thread.
+//! The modules of a child: loaded once, instantiated by every thread.
 //!
 //! Nothing here compiles, and nothing here belongs to one call.
 
@@ -15,14 +15,15 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::body::RequestBody;
 use super::cache::{CacheError, Footprint, footprint_of};
-use super::call::{Call, CallFacts};
+use super::call::{Call, CallFacts, Place};
 use super::capabilities::{DirError, open_dirs};
 use super::engine;
-use super::http02;
+use super::http02::{self, Instance};
 use super::limits::CallLimits;
 use super::link::Link;
 use super::outbound;
-use super::sandbox::{CallName, Grants, Sandbox};
+use super::sandbox::{CallName, Grants, Sandbox, Serving};
+use super::shelf::Shelf;
 use super::ticker::Ticker;
 use crate::config;
 
@@ -39,13 +40,25 @@ pub struct ModuleSource<'a> {
     pub settings: &'a config::Module,
     /// What [`super::compile::compile`] made of it.
     pub native: &'a Path,
+    /// Requests that one instance serves, one after the other, before it is retired. 1: every request gets a fresh
+    /// one. 0: it is never retired while it is well.
+    pub max_requests_per_instance: u64,
+}
+
+impl ModuleSource<'_> {
+    /// Whether instances of it are kept between requests.
+    fn is_reused(&self) -> bool {
+        self.max_requests_per_instance != 1
+    }
 }
 
 /// How much a child does at once.
 #[derive(Debug, Clone, Copy)]
 pub struct Capacity {
-    /// Calls at once in this child; one more fails with [`super::Fault::NoRoom`].
+    /// Calls at once in this child. With more there may be no room: [`super::Fault::NoRoom`].
     pub calls_max: usize,
+    /// Threads that call, each with a [`Shelf`] of its own. What rests there takes nothing from `calls_max`.
+    pub threads: usize,
     /// How long a guest runs before others have their turn; 1 ms is a good value.
     pub time_slice: Duration,
 }
@@ -54,10 +67,14 @@ pub struct Capacity {
 #[derive(Debug, thiserror::Error)]
 pub enum GuestsError {
     /// Address space, mostly.
-    #[error("cannot set up the Wasm engine for {calls_max} calls at once: {cause}")]
+    #[error(
+        "cannot set up the Wasm engine for {calls_max} calls at once and {kept_max} instances between calls: {cause}"
+    )]
     Engine {
         /// As asked for.
         calls_max: usize,
+        /// Threads times modules that are reused.
+        kept_max: usize,
         /// Wasmtime's reason.
         cause: String,
     },
@@ -113,8 +130,10 @@ pub struct Guests {
 }
 
 struct Module {
-    pre: ProxyPre<Sandbox>,
+    pre: Arc<ProxyPre<Sandbox>>,
     grants: Arc<Grants>,
+    /// See [`ModuleSource`].
+    requests_max: u64,
 }
 
 /// What runs beside the guests: the clock that slices them, and the runtime that waits for timers, files and
@@ -136,9 +155,11 @@ impl Guests {
     pub fn start(modules: &[ModuleSource<'_>], capacity: Capacity) -> Result<Guests, GuestsError> {
         let needs = needs(modules)?;
         let memory_max = modules.iter().map(|module| module.settings.limits.memory).max().unwrap_or(0).max(MEMORY_MIN);
+        let Capacity { calls_max, threads, time_slice } = capacity;
+        let kept_max = modules.iter().filter(|module| module.is_reused()).count().saturating_mul(threads);
         let engine_error =
-            |error: wasmtime::Error| GuestsError::Engine { calls_max: capacity.calls_max, cause: format!("{error:#}") };
-        let engine = engine::for_child(capacity.calls_max, &needs, memory_max).map_err(engine_error)?;
+            |error: wasmtime::Error| GuestsError::Engine { calls_max, kept_max, cause: format!("{error:#}") };
+        let engine = engine::for_child(calls_max.saturating_add(kept_max), &needs, memory_max).map_err(engine_error)?;
         let linker = engine::linker(&engine).map_err(engine_error)?;
         let tls = outbound::tls().map_err(|error| GuestsError::Tls(error.to_string()))?;
         let table_elements = engine::table_elements(&needs);
@@ -156,34 +177,49 @@ impl Guests {
                     outbound: settings.outbound.clone(),
                     tls: Arc::clone(&tls),
                 };
-                Ok(Module { pre: load(&engine, &linker, source)?, grants: Arc::new(grants) })
+                Ok(Module {
+                    pre: Arc::new(load(&engine, &linker, source)?),
+                    grants: Arc::new(grants),
+                    requests_max: source.max_requests_per_instance,
+                })
             })
             .collect::<Result<Vec<_>, GuestsError>>()?;
-        let clockwork = Arc::new(Clockwork::start(&engine, capacity.time_slice).map_err(GuestsError::Threads)?);
+        let clockwork = Arc::new(Clockwork::start(&engine, time_slice).map_err(GuestsError::Threads)?);
         Ok(Guests { engine, modules, clockwork })
     }
 
-    /// Begins a call of a module (an index into what [`Guests::start`] was given). Nothing runs before the first
-    /// [`Call::poll`].
+    /// An empty shelf. Every thread that calls has one of its own.
+    #[must_use]
+    pub fn shelf(&self) -> Shelf {
+        Shelf::new(self.modules.len())
+    }
+
+    /// Begins a call of a module (an index into what [`Guests::start`] was given), in the instance that rests on the
+    /// thread's shelf or in a fresh one. Nothing runs before the first [`Call::poll`].
     ///
     /// The request's headers are those that the HTTP layer lets through, with `forwarded` and `x-forwarded-for` as
     /// the server sets them.
     ///
     /// # Panics
     ///
-    /// If there is no such module.
+    /// If there is no such module, or the shelf is not from these guests.
     #[must_use]
-    pub fn call(&self, module: usize, mut request: Request<RequestBody>, facts: CallFacts) -> Call {
-        let Module { pre, grants } = &self.modules[module];
+    pub fn call(&self, shelf: &mut Shelf, module: usize, mut request: Request<RequestBody>, facts: CallFacts) -> Call {
+        let Module { pre, grants, requests_max } = &self.modules[module];
         if request.uri().authority().is_none() {
             request.headers_mut().insert(header::HOST, facts.authority);
         }
         let link = Link::new(self.clockwork.slice, grants.limits.cpu);
         let name = CallName { request: facts.request_id };
-        let store = Sandbox::store(&self.engine, Arc::clone(grants), name, Arc::clone(&link));
+        let serving = Serving::new(grants, name, Arc::clone(&link), request.body().recall());
+        let instance = match shelf.take(module) {
+            Some(kept) => kept.again(serving),
+            None => Instance::new(&self.engine, Arc::clone(grants), serving),
+        };
+        let place = Place { module, request: instance.requests(), requests_max: *requests_max };
         let method = request.method().clone();
-        let guest = http02::begin(pre.clone(), store, facts.scheme, request);
-        Call::new(guest, method, link, Arc::clone(grants), Arc::clone(&self.clockwork))
+        let guest = http02::begin(Arc::clone(pre), instance, facts.scheme, request);
+        Call::new(guest, place, method, link, Arc::clone(grants), Arc::clone(&self.clockwork))
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) const FIELDS_BYTES: usize = 128 << 10;
 /// Bytes that a guest may hand over in one write to a body, and so the largest chunk of an answer.
 pub(super) const CHUNK_BYTES: usize = 64 << 10;
 
-/// Resources (streams, fields, files...) that a guest may hold at once.
+/// Resources (streams, fields, files...) that an instance may hold at once, those from earlier requests included.
 pub(super) const RESOURCES: usize = 10_000;
 
 /// Random bytes that a guest may ask for at once; Wasmtime's own limit is 64 MiB.
@@ -80,7 +80,13 @@ impl MemoryMeter {
         MemoryMeter { limit: limits.memory, table_elements: limits.table_elements, held: 0, last: 0, refused: None }
     }
 
-    /// The first growth that was refused, if any. A guest that cannot allocate traps soon after, and then this is
+    /// The instance begins a request. Its memory stays charged; what was refused in an earlier request, and got over
+    /// there, is no reason for what happens in this one.
+    pub(super) fn begin_request(&mut self) {
+        self.refused = None;
+    }
+
+    /// The first growth that was refused in this request, if any. A guest that cannot allocate traps soon after, and then this is
     /// the reason and not the trap.
     pub(super) fn refused(&self) -> Option<Refused> {
         self.refused
@@ -136,6 +142,17 @@ mod tests {
         assert!(!meter.memory_growing(0, 60, None).unwrap());
         assert_eq!(meter.refused(), Some(Refused { wanted: 120 }));
         assert!(meter.memory_growing(60, 100, None).unwrap());
+    }
+
+    #[test]
+    fn a_request_inherits_the_memory_but_not_the_refusals_of_those_before() {
+        let mut meter = meter(100);
+        assert!(meter.memory_growing(0, 60, None).unwrap());
+        assert!(!meter.memory_growing(60, 120, None).unwrap());
+        meter.begin_request();
+        assert_eq!(meter.refused(), None);
+        assert!(!meter.memory_growing(60, 110, None).unwrap());
+        assert_eq!(meter.refused(), Some(Refused { wanted: 110 }));
     }
 
     #[test]

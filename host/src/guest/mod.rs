@@ -12,6 +12,7 @@
 //!    │       link         what the call and its running guest share
 //!    │       body         the request's body on its way into the guest
 //!    │       answer       what the guest says, held against what it announced and may say
+//!    │       shelf        where an instance that serves several requests rests between two of them, by thread
 //!    ▼
 //! sandbox ── capabilities, limits, stdio, outbound (outbound_policy)      all that a guest can reach of the host
 //! ```
@@ -31,6 +32,7 @@ mod link;
 mod outbound;
 mod outbound_policy;
 mod sandbox;
+mod shelf;
 mod stdio;
 mod ticker;
 
@@ -41,3 +43,4 @@ pub use body::{BodySender, RequestBody, body_channel};
 pub use call::{Call, CallFacts, Progress, Scheme};
 pub use fault::{Blame, Fault};
 pub use library::{Capacity, Guests, GuestsError, ModuleSource};
+pub use shelf::Shelf;

@@ -1,6 +1,7 @@
 //! Requests that a guest sends: checked against the module's list, to exactly the address that was checked.
 //!
-//! Runs on the child's background runtime; dropping a call drops its requests. Whom a guest may call is decided in
+//! Runs on the child's background runtime. No request outlives the call that sent it: the end of the call ends it,
+//! also if the guest lives on and holds what the request has brought. Whom a guest may call is decided in
 //! `outbound_policy`.
 
 use std::future::poll_fn;
@@ -24,6 +25,7 @@ use tokio::time::{Instant, Sleep, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
 use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto};
+use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks};
 
@@ -48,10 +50,11 @@ pub(super) struct Outbound {
     tally: Option<Arc<Tally>>,
 }
 
-/// What is counted over all requests of a call.
+/// What is counted over all requests of a call, and what ends them.
 #[derive(Debug, Default)]
 struct Tally {
     lines: AtomicUsize,
+    over: CancellationToken,
 }
 
 impl Tally {
@@ -74,6 +77,13 @@ pub(super) fn tls() -> Result<Arc<ClientConfig>, tokio_rustls::rustls::Error> {
 impl Outbound {
     pub(super) fn new(grants: Arc<Grants>, call: CallName) -> Outbound {
         Outbound { grants, call, tally: None }
+    }
+
+    /// The call is over. Its requests end, also those whose answer the guest has not read to its end.
+    pub(super) fn end_all(&mut self) {
+        if let Some(tally) = self.tally.take() {
+            tally.over.cancel();
+        }
     }
 
     /// A place among the requests that the call may have open, if one is left.
@@ -120,7 +130,8 @@ impl WasiHttpHooks for Outbound {
             let (destination, place) = checked?;
             let timeouts = Timeouts::new(options, grants.limits.wall);
             let caller = Caller { grants: &grants, call, tally: &place };
-            let sent = send(&caller, &destination, request, &timeouts).await;
+            let sent = place.over.run_until_cancelled(send(&caller, &destination, request, &timeouts)).await;
+            let Some(sent) = sent else { return Err(Error::ConnectionTerminated) };
             if let Err(error) = &sent
                 && place.may_tell()
             {
@@ -131,9 +142,8 @@ impl WasiHttpHooks for Outbound {
             }
             let (response, connection) = sent?;
             let driven: Box<dyn Future<Output = _> + Send> = Box::new(async move {
-                let ended = connection.await;
-                drop(place);
-                ended
+                // The end of the call is nothing that anybody needs to be told.
+                place.over.run_until_cancelled(connection).await.unwrap_or(Ok(()))
             });
             Ok((response, driven))
         })

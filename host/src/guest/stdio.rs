@@ -1,17 +1,19 @@
 //! A guest's standard output and error on their way to the server's log: line by line, bounded, harmless.
 //!
 //! What a guest prints can contain anything; what reaches the log is valid UTF-8 without control characters, in
-//! lines of bounded length that name the module and the request.
+//! lines of bounded length that name the module and the request. An instance that serves several requests prints
+//! within each as if it were alone.
 
 use std::fmt::Write as _;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+
+use super::sandbox::CallName;
 
 /// Longer lines are logged in parts of this many bytes.
 const LINE_BYTES: usize = 8 << 10;
@@ -22,116 +24,145 @@ const REQUEST_BYTES: usize = 1 << 20;
 /// Bytes that a guest may write at once.
 const WRITE_BYTES: usize = 64 << 10;
 
-/// Which stream.
+/// Which stream; the number is its index in what belongs to both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Stream {
-    Stdout,
-    Stderr,
+    Stdout = 0,
+    Stderr = 1,
 }
 
 /// Where finished lines go.
-pub(super) trait Lines: Send + Sync + 'static {
-    /// Takes one line without its end.
-    fn line(&self, stream: Stream, line: &str);
+pub(super) trait Lines: Send + 'static {
+    /// Takes one line, without its end, that was printed within the call.
+    fn line(&self, call: CallName, stream: Stream, line: &str);
 }
 
-/// Both streams of one call.
-pub(super) fn streams(lines: impl Lines) -> (Output, Output) {
-    let shared = Arc::new(Shared { lines: Box::new(lines), left: AtomicUsize::new(REQUEST_BYTES) });
-    (Output::new(Stream::Stdout, Arc::clone(&shared)), Output::new(Stream::Stderr, shared))
-}
+/// Both streams of one instance, as the host sees them: it tells them which request they belong to.
+pub(super) struct Console(Arc<Mutex<Printed>>);
 
-struct Shared {
-    lines: Box<dyn Lines>,
-    /// Bytes that may still be logged.
-    left: AtomicUsize,
-}
-
-/// One stream of a call; every handle that the guest opens on it is a clone.
+/// One stream of an instance; every handle that the guest opens on it is a clone.
 #[derive(Clone)]
-pub(super) struct Output(Arc<Mutex<Cutter>>);
+pub(super) struct Output {
+    stream: Stream,
+    printed: Arc<Mutex<Printed>>,
+}
 
 /// Cuts what is written into lines.
-struct Cutter {
-    stream: Stream,
-    shared: Arc<Shared>,
-    /// The line that is not finished yet; shorter than [`LINE_BYTES`].
-    begun: Vec<u8>,
+struct Printed {
+    lines: Box<dyn Lines>,
+    /// The call that the guest is in.
+    call: CallName,
+    /// Bytes that may still be logged within it.
+    left: usize,
+    /// The lines that are not finished yet, of each stream; shorter than [`LINE_BYTES`].
+    begun: [Vec<u8>; 2],
 }
 
-impl Output {
-    fn new(stream: Stream, shared: Arc<Shared>) -> Output {
-        Output(Arc::new(Mutex::new(Cutter { stream, shared, begun: Vec::new() })))
+impl Console {
+    /// For an instance that begins with this call.
+    pub(super) fn new(lines: impl Lines, call: CallName) -> Console {
+        let begun = [Vec::new(), Vec::new()];
+        Console(Arc::new(Mutex::new(Printed { lines: Box::new(lines), call, left: REQUEST_BYTES, begun })))
     }
 
-    /// A cutter holds only text, so it is good even if a thread died while it held the lock.
-    fn lock(&self) -> MutexGuard<'_, Cutter> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn stdout(&self) -> Output {
+        Output { stream: Stream::Stdout, printed: Arc::clone(&self.0) }
+    }
+
+    pub(super) fn stderr(&self) -> Output {
+        Output { stream: Stream::Stderr, printed: Arc::clone(&self.0) }
+    }
+
+    /// What is printed from now on belongs to this call, which has a budget of its own.
+    pub(super) fn begin_request(&self, call: CallName) {
+        let mut printed = lock(&self.0);
+        printed.call = call;
+        printed.left = REQUEST_BYTES;
+    }
+
+    /// A line that the guest has begun is not continued by another request.
+    pub(super) fn end_request(&self) {
+        lock(&self.0).finish_lines();
     }
 }
 
-impl Cutter {
-    fn write(&mut self, bytes: &[u8]) {
-        let Some(bytes) = self.within_the_budget(bytes) else { return };
+/// What is printed holds only text, so it is good even if a thread died while it held the lock.
+fn lock(printed: &Mutex<Printed>) -> MutexGuard<'_, Printed> {
+    printed.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Printed {
+    fn write(&mut self, stream: Stream, bytes: &[u8]) {
+        let Some(bytes) = self.within_the_budget(stream, bytes) else { return };
         let mut lines = bytes.split(|byte| *byte == b'\n').peekable();
         while let Some(part) = lines.next() {
-            self.extend(part);
+            self.extend(stream, part);
             if lines.peek().is_some() {
-                self.finish_line();
+                self.finish_line(stream);
             }
         }
     }
 
     /// As much of `bytes` as may still be logged; says so once when the budget ends.
-    fn within_the_budget<'a>(&mut self, bytes: &'a [u8]) -> Option<&'a [u8]> {
-        let left = self.shared.left.load(Ordering::Relaxed);
-        if left == 0 || bytes.is_empty() {
+    fn within_the_budget<'a>(&mut self, stream: Stream, bytes: &'a [u8]) -> Option<&'a [u8]> {
+        if self.left == 0 || bytes.is_empty() {
             return None;
         }
-        let taken = bytes.len().min(left);
-        self.shared.left.store(left - taken, Ordering::Relaxed);
-        if left > taken {
+        let taken = bytes.len().min(self.left);
+        self.left -= taken;
+        if self.left > 0 {
             return Some(bytes);
         }
-        self.write_last(&bytes[..taken]);
+        self.write_last(stream, &bytes[..taken]);
         None
     }
 
-    fn write_last(&mut self, bytes: &[u8]) {
+    fn write_last(&mut self, stream: Stream, bytes: &[u8]) {
         for part in bytes.split(|byte| *byte == b'\n') {
-            self.extend(part);
-            self.finish_line();
+            self.extend(stream, part);
+            self.finish_line(stream);
         }
         let note = format!("(the guest has printed {REQUEST_BYTES} bytes; the rest of this request is not logged)");
-        self.shared.lines.line(self.stream, &note);
+        self.lines.line(self.call, stream, &note);
     }
 
-    fn extend(&mut self, mut part: &[u8]) {
-        while self.begun.len() + part.len() >= LINE_BYTES {
-            let (now, later) = part.split_at(LINE_BYTES - self.begun.len());
-            self.begun.extend_from_slice(now);
+    fn extend(&mut self, stream: Stream, mut part: &[u8]) {
+        loop {
+            let begun = &mut self.begun[stream as usize];
+            if begun.len() + part.len() < LINE_BYTES {
+                begun.extend_from_slice(part);
+                return;
+            }
+            let (now, later) = part.split_at(LINE_BYTES - begun.len());
+            begun.extend_from_slice(now);
             part = later;
             // A character that the cut went through waits for its other half.
-            let whole = whole_characters(&self.begun);
-            let rest = self.begun.split_off(whole);
-            self.finish_line();
-            self.begun = rest;
+            let whole = whole_characters(begun);
+            let rest = begun.split_off(whole);
+            self.finish_line(stream);
+            self.begun[stream as usize] = rest;
         }
-        self.begun.extend_from_slice(part);
     }
 
-    fn finish_line(&mut self) {
-        let line = self.begun.strip_suffix(b"\r").unwrap_or(&self.begun);
-        self.shared.lines.line(self.stream, &harmless(line));
-        self.begun.clear();
+    fn finish_line(&mut self, stream: Stream) {
+        let begun = &mut self.begun[stream as usize];
+        let line = begun.strip_suffix(b"\r").unwrap_or(begun);
+        self.lines.line(self.call, stream, &harmless(line));
+        begun.clear();
+    }
+
+    fn finish_lines(&mut self) {
+        for stream in [Stream::Stdout, Stream::Stderr] {
+            if !self.begun[stream as usize].is_empty() {
+                self.finish_line(stream);
+            }
+        }
     }
 }
 
-impl Drop for Cutter {
+impl Drop for Printed {
     fn drop(&mut self) {
-        if !self.begun.is_empty() {
-            self.finish_line();
-        }
+        self.finish_lines();
     }
 }
 
@@ -176,7 +207,7 @@ impl StdoutStream for Output {
 
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
-        self.lock().write(&bytes);
+        lock(&self.printed).write(self.stream, &bytes);
         Ok(())
     }
 
@@ -202,30 +233,45 @@ impl Pollable for Output {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::call_name;
     use super::*;
+    use crate::request_id::RequestId;
 
     #[derive(Clone, Default)]
-    struct Kept(Arc<Mutex<Vec<(Stream, String)>>>);
+    struct Kept(Arc<Mutex<Vec<(RequestId, Stream, String)>>>);
 
     impl Lines for Kept {
-        fn line(&self, stream: Stream, line: &str) {
-            self.0.lock().unwrap().push((stream, line.to_owned()));
+        fn line(&self, call: CallName, stream: Stream, line: &str) {
+            self.0.lock().unwrap().push((call.request, stream, line.to_owned()));
         }
     }
 
     impl Kept {
+        fn all(&self) -> Vec<(RequestId, Stream, String)> {
+            std::mem::take(&mut self.0.lock().unwrap())
+        }
+
         fn text(&self) -> Vec<String> {
-            self.0.lock().unwrap().iter().map(|(_, line)| line.clone()).collect()
+            self.all().into_iter().map(|(_, _, line)| line).collect()
         }
     }
 
-    fn print(writes: &[&[u8]]) -> Vec<String> {
+    fn console() -> (Console, Kept) {
         let kept = Kept::default();
-        let (mut stdout, stderr) = streams(kept.clone());
+        (Console::new(kept.clone(), call_name()), kept)
+    }
+
+    fn write(output: &mut Output, bytes: &[u8]) {
+        output.write(Bytes::copy_from_slice(bytes)).unwrap();
+    }
+
+    fn print(writes: &[&[u8]]) -> Vec<String> {
+        let (console, kept) = console();
+        let mut stdout = console.stdout();
         for bytes in writes {
-            stdout.write(Bytes::copy_from_slice(bytes)).unwrap();
+            write(&mut stdout, bytes);
         }
-        drop((stdout, stderr));
+        drop((stdout, console));
         kept.text()
     }
 
@@ -236,12 +282,45 @@ mod tests {
 
     #[test]
     fn the_streams_are_told_apart() {
-        let kept = Kept::default();
-        let (mut stdout, mut stderr) = streams(kept.clone());
-        stdout.write(Bytes::from_static(b"out\n")).unwrap();
-        stderr.write(Bytes::from_static(b"err\n")).unwrap();
-        let lines = kept.0.lock().unwrap().clone();
-        assert_eq!(lines, [(Stream::Stdout, "out".to_owned()), (Stream::Stderr, "err".to_owned())]);
+        let (console, kept) = console();
+        write(&mut console.stdout(), b"out, ");
+        write(&mut console.stderr(), b"err\n");
+        write(&mut console.stdout(), b"by two handles\n");
+        let lines = kept.all().into_iter().map(|(_, stream, line)| (stream, line)).collect::<Vec<_>>();
+        assert_eq!(lines, [(Stream::Stderr, "err".to_owned()), (Stream::Stdout, "out, by two handles".to_owned())]);
+    }
+
+    #[test]
+    fn a_line_belongs_to_the_request_that_began_it_and_ends_with_it() {
+        let (console, kept) = console();
+        let (mut stdout, mut stderr) = (console.stdout(), console.stderr());
+        write(&mut stdout, b"half");
+        write(&mut stderr, b"other half");
+        console.end_request();
+        let [(first, Stream::Stdout, half), (also_first, Stream::Stderr, other)] = &kept.all()[..] else {
+            panic!("both lines are finished")
+        };
+        assert_eq!((half.as_str(), other.as_str(), first), ("half", "other half", also_first));
+        let second = CallName { request: crate::request_id::RequestIds::new(9).issue() };
+        console.begin_request(second);
+        write(&mut stdout, b"whole\n");
+        console.end_request();
+        assert_eq!(kept.all(), [(second.request, Stream::Stdout, "whole".to_owned())]);
+    }
+
+    #[test]
+    fn every_request_of_an_instance_has_the_whole_budget() {
+        let (console, kept) = console();
+        let mut stdout = console.stdout();
+        let line = [b"x".repeat(1023).as_slice(), b"\n"].concat();
+        for _ in 0..=REQUEST_BYTES / line.len() {
+            write(&mut stdout, &line);
+        }
+        assert!(kept.text().last().unwrap().contains("not logged"));
+        console.end_request();
+        console.begin_request(call_name());
+        write(&mut stdout, b"heard\n");
+        assert_eq!(kept.text(), ["heard"]);
     }
 
     #[test]

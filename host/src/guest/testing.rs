@@ -68,26 +68,110 @@ pub(super) fn child(body: &str) -> Child {
 }
 
 pub(super) fn child_with(body: &str, settings: &config::Module, calls_max: usize) -> Child {
+    child_of(&[(body, 1)], settings, calls_max)
+}
+
+/// A child with a module for each body, whose instances serve so many requests; two threads may call.
+pub(super) fn child_of(modules: &[(&str, u64)], settings: &config::Module, calls_max: usize) -> Child {
     let dir = tempfile::tempdir().unwrap();
-    let wasm = dir.path().join("test.wat");
-    std::fs::write(&wasm, guest(body)).unwrap();
-    let compiled = compile::compile(&wasm, &dir.path().join("cache")).unwrap();
-    let capacity = Capacity { calls_max, time_slice: Duration::from_millis(1) };
-    let guests = Guests::start(&[ModuleSource { settings, native: &compiled.native }], capacity).unwrap();
-    Child { guests, _cache: dir }
+    let natives: Vec<_> = modules
+        .iter()
+        .enumerate()
+        .map(|(index, (body, _))| {
+            let wasm = dir.path().join(format!("test-{index}.wat"));
+            std::fs::write(&wasm, guest(body)).unwrap();
+            compile::compile(&wasm, &dir.path().join("cache")).unwrap().native
+        })
+        .collect();
+    let sources: Vec<_> = modules
+        .iter()
+        .zip(&natives)
+        .map(|((_, requests), native)| ModuleSource { settings, native, max_requests_per_instance: *requests })
+        .collect();
+    let capacity = Capacity { calls_max, threads: 2, time_slice: Duration::from_millis(1) };
+    Child { guests: Guests::start(&sources, capacity).unwrap(), _cache: dir }
 }
 
 impl Child {
+    /// A call of the first module, whose instance serves no other.
     pub(super) fn call(&self, method: Method) -> Call {
         let request = Request::builder().method(method).uri("/").body(RequestBody::empty()).unwrap();
-        let authority = HeaderValue::from_static("test.example");
-        let request_id = call_name().request;
-        self.guests.call(0, request, CallFacts { scheme: Scheme::Http, authority, request_id })
+        self.guests.call(&mut self.guests.shelf(), 0, request, facts())
     }
 
     /// Calls the guest and follows it to its end.
     pub(super) fn get(&self) -> Told {
-        follow(self.call(Method::GET))
+        follow(&mut self.call(Method::GET))
+    }
+
+    /// One of its threads, which keeps instances.
+    pub(super) fn thread(&self) -> Caller<'_> {
+        Caller { guests: &self.guests, shelf: self.guests.shelf() }
+    }
+}
+
+fn facts() -> CallFacts {
+    let authority = HeaderValue::from_static("test.example");
+    CallFacts { scheme: Scheme::Http, authority, request_id: call_name().request }
+}
+
+/// What a thread of a child has for its calls.
+pub(super) struct Caller<'a> {
+    guests: &'a Guests,
+    pub(super) shelf: Shelf,
+}
+
+impl Caller<'_> {
+    /// Begins a call of the first module.
+    pub(super) fn begin(&mut self) -> Call {
+        self.begin_of(0)
+    }
+
+    /// Begins a call of a module.
+    pub(super) fn begin_of(&mut self, module: usize) -> Call {
+        self.begin_module(module, facts(), RequestBody::empty())
+    }
+
+    fn begin_module(&mut self, module: usize, facts: CallFacts, body: RequestBody) -> Call {
+        self.guests.call(&mut self.shelf, module, Request::get("/").body(body).unwrap(), facts)
+    }
+
+    /// Follows a call to its end, and gives back its instance.
+    pub(super) fn end(&mut self, mut call: Call) -> Told {
+        let told = follow(&mut call);
+        call.finish(&mut self.shelf);
+        told
+    }
+
+    /// Calls the first module.
+    pub(super) fn get(&mut self) -> Told {
+        let call = self.begin();
+        self.end(call)
+    }
+
+    /// Calls the first module, which answers well: its body.
+    pub(super) fn body(&mut self) -> String {
+        self.body_of(0)
+    }
+
+    /// Calls a module that answers well: its body.
+    pub(super) fn body_of(&mut self, module: usize) -> String {
+        let call = self.begin_of(module);
+        let told = self.end(call);
+        assert!(told.ended && told.fault.is_none(), "{told:?}");
+        String::from_utf8(told.body).unwrap()
+    }
+
+    /// Calls the first module under a name, for the log.
+    pub(super) fn get_as(&mut self, name: CallName) -> Told {
+        let call = self.begin_module(0, CallFacts { request_id: name.request, ..facts() }, RequestBody::empty());
+        self.end(call)
+    }
+
+    /// Calls the first module with a body.
+    pub(super) fn send(&mut self, body: RequestBody) -> Told {
+        let call = self.begin_module(0, facts(), body);
+        self.end(call)
     }
 }
 
@@ -110,7 +194,7 @@ impl Wake for Unpark {
     }
 }
 
-pub(super) fn follow(mut call: Call) -> Told {
+pub(super) fn follow(call: &mut Call) -> Told {
     let waker = Waker::from(Arc::new(Unpark(thread::current())));
     let deadline = Instant::now() + Duration::from_secs(20);
     let mut told = Told::default();

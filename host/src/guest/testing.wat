@@ -2,7 +2,12 @@
 (component
   (import "wasi:io/error@0.2.0" (instance $io-error (export "error" (type (sub resource)))))
   (alias export $io-error "error" (type $error))
+  (import "wasi:io/poll@0.2.0" (instance $poll
+    (export "pollable" (type $pollable (sub resource)))
+    (export "[method]pollable.block" (func (param "self" (borrow $pollable))))))
+  (alias export $poll "pollable" (type $pollable))
   (import "wasi:io/streams@0.2.0" (instance $streams
+    (export "input-stream" (type $input-stream (sub resource)))
     (export "output-stream" (type $output-stream (sub resource)))
     (alias outer 1 $error (type $outer-error))
     (export "error" (type $error (eq $outer-error)))
@@ -10,13 +15,31 @@
     (export "stream-error" (type $stream-error (eq $stream-error-is)))
     (export "[method]output-stream.blocking-write-and-flush" (func
       (param "self" (borrow $output-stream)) (param "contents" (list u8)) (result (result (error $stream-error)))))
+    (export "[method]input-stream.blocking-read" (func
+      (param "self" (borrow $input-stream)) (param "len" u64) (result (result (list u8) (error $stream-error)))))
   ))
+  (alias export $streams "input-stream" (type $input-stream))
   (alias export $streams "output-stream" (type $output-stream))
-  (import "wasi:http/types@0.2.0" (instance $http
+  (import "wasi:cli/exit@0.2.0" (instance $exit (export "exit" (func (param "status" (result))))))
+  (import "wasi:cli/stdout@0.2.0" (instance $stdout
     (alias outer 1 $output-stream (type $outer-output-stream))
     (export "output-stream" (type $output-stream (eq $outer-output-stream)))
+    (export "get-stdout" (func (result (own $output-stream))))))
+  (import "wasi:http/types@0.2.0" (instance $http
+    (alias outer 1 $input-stream (type $outer-input-stream))
+    (export "input-stream" (type $input-stream (eq $outer-input-stream)))
+    (alias outer 1 $output-stream (type $outer-output-stream))
+    (export "output-stream" (type $output-stream (eq $outer-output-stream)))
+    (alias outer 1 $pollable (type $outer-pollable))
+    (export "pollable" (type $pollable (eq $outer-pollable)))
     (export "fields" (type $fields (sub resource)))
-    (export "incoming-request" (type (sub resource)))
+    (export "incoming-request" (type $incoming-request (sub resource)))
+    (export "incoming-body" (type $incoming-body (sub resource)))
+    (export "outgoing-request" (type $outgoing-request (sub resource)))
+    (export "request-options" (type (sub resource)))
+    (export "future-incoming-response" (type $future-incoming-response (sub resource)))
+    (type $scheme-is (variant (case "HTTP") (case "HTTPS") (case "other" string)))
+    (export "scheme" (type $scheme (eq $scheme-is)))
     (export "outgoing-response" (type $outgoing-response (sub resource)))
     (export "outgoing-body" (type $outgoing-body (sub resource)))
     (export "response-outparam" (type $response-outparam (sub resource)))
@@ -55,9 +78,38 @@
     (export "[static]response-outparam.set" (func
       (param "param" (own $response-outparam))
       (param "response" (result (own $outgoing-response) (error $error-code)))))
+    (export "[method]incoming-request.consume" (func
+      (param "self" (borrow $incoming-request)) (result (result (own $incoming-body)))))
+    (export "[method]incoming-body.stream" (func
+      (param "self" (borrow $incoming-body)) (result (result (own $input-stream)))))
+    (export "[constructor]outgoing-request" (func (param "headers" (own $fields)) (result (own $outgoing-request))))
+    (export "[method]outgoing-request.set-scheme" (func
+      (param "self" (borrow $outgoing-request)) (param "scheme" (option $scheme)) (result (result))))
+    (export "[method]outgoing-request.set-authority" (func
+      (param "self" (borrow $outgoing-request)) (param "authority" (option string)) (result (result))))
+    (export "[method]outgoing-request.set-path-with-query" (func
+      (param "self" (borrow $outgoing-request)) (param "path-with-query" (option string)) (result (result))))
+    (export "[method]future-incoming-response.subscribe" (func
+      (param "self" (borrow $future-incoming-response)) (result (own $pollable))))
   ))
   (alias export $http "incoming-request" (type $incoming-request))
   (alias export $http "response-outparam" (type $response-outparam))
+  (alias export $http "outgoing-request" (type $outgoing-request))
+  (alias export $http "request-options" (type $request-options))
+  (alias export $http "future-incoming-response" (type $future-incoming-response))
+  (alias export $http "error-code" (type $error-code))
+  (import "wasi:http/outgoing-handler@0.2.0" (instance $outgoing
+    (alias outer 1 $outgoing-request (type $outer-outgoing-request))
+    (export "outgoing-request" (type $outgoing-request (eq $outer-outgoing-request)))
+    (alias outer 1 $request-options (type $outer-request-options))
+    (export "request-options" (type $request-options (eq $outer-request-options)))
+    (alias outer 1 $future-incoming-response (type $outer-future-incoming-response))
+    (export "future-incoming-response" (type $future-incoming-response (eq $outer-future-incoming-response)))
+    (alias outer 1 $error-code (type $outer-error-code))
+    (export "error-code" (type $error-code (eq $outer-error-code)))
+    (export "handle" (func
+      (param "request" (own $outgoing-request)) (param "options" (option (own $request-options)))
+      (result (result (own $future-incoming-response) (error $error-code)))))))
 
   (core module $Memory
     (memory (export "memory") 1)
@@ -77,6 +129,27 @@
   (core func $set (canon lower (func $http "[static]response-outparam.set")
     (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
 
+  (core func $consume (canon lower (func $http "[method]incoming-request.consume")
+    (memory (core memory $memory "memory"))))
+  (core func $body-stream (canon lower (func $http "[method]incoming-body.stream")
+    (memory (core memory $memory "memory"))))
+  (core func $read (canon lower (func $streams "[method]input-stream.blocking-read")
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
+  (core func $stdout (canon lower (func $stdout "get-stdout")))
+  (core func $exit (canon lower (func $exit "exit")))
+  (core func $request (canon lower (func $http "[constructor]outgoing-request")))
+  (core func $set-scheme (canon lower (func $http "[method]outgoing-request.set-scheme")
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
+  (core func $set-authority (canon lower (func $http "[method]outgoing-request.set-authority")
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
+  (core func $set-path (canon lower (func $http "[method]outgoing-request.set-path-with-query")
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
+  (core func $send (canon lower (func $outgoing "handle")
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
+  (core func $subscribe (canon lower (func $http "[method]future-incoming-response.subscribe")))
+  (core func $block (canon lower (func $poll "[method]pollable.block")))
+  (core func $drop-pollable (canon resource.drop $pollable))
+
   (core module $Guest
     (import "host" "fields" (func $fields (result i32)))
     (import "host" "response" (func $response (param i32) (result i32)))
@@ -86,8 +159,26 @@
     (import "host" "drop-stream" (func $drop-stream (param i32)))
     (import "host" "finish" (func $finish (param i32 i32 i32 i32)))
     (import "host" "set" (func $set (param i32 i32 i32 i32 i64 i32 i32 i32 i32)))
+    (import "host" "consume" (func $consume (param i32 i32)))
+    (import "host" "body-stream" (func $body-stream (param i32 i32)))
+    (import "host" "read" (func $read (param i32 i64 i32)))
+    (import "host" "stdout" (func $stdout (result i32)))
+    (import "host" "exit" (func $exit (param i32)))
+    (import "host" "request" (func $request (param i32) (result i32)))
+    (import "host" "set-scheme" (func $set-scheme (param i32 i32 i32 i32 i32) (result i32)))
+    (import "host" "set-authority" (func $set-authority (param i32 i32 i32 i32) (result i32)))
+    (import "host" "set-path" (func $set-path (param i32 i32 i32 i32) (result i32)))
+    (import "host" "send" (func $send (param i32 i32 i32 i32)))
+    (import "host" "subscribe" (func $subscribe (param i32) (result i32)))
+    (import "host" "block" (func $block (param i32)))
+    (import "host" "drop-pollable" (func $drop-pollable (param i32)))
     (import "memory" "memory" (memory 1))
     (data (i32.const 64) "hello")
+    (data (i32.const 96) "half a line")
+    (data (i32.const 120) "/")
+    (global $in (mut i32) (i32.const 0))
+    (global $the-input (mut i32) (i32.const 0))
+    (global $the-console (mut i32) (i32.const 0))
     (global $out (mut i32) (i32.const 0))
     (global $the-body (mut i32) (i32.const 0))
     (global $the-stream (mut i32) (i32.const 0))
@@ -109,10 +200,50 @@
     (func $end
       (call $drop-stream (global.get $the-stream))
       (call $finish (global.get $the-body) (i32.const 0) (i32.const 0) (i32.const 16)))
+    ;; Counts the requests of this instance, at 1024; and shows the number as one digit, at 80.
+    (func $count (result i32) (local $number i32)
+      (local.set $number (i32.add (i32.load (i32.const 1024)) (i32.const 1)))
+      (i32.store (i32.const 1024) (local.get $number))
+      (call $show (local.get $number))
+      (local.get $number))
+    (func $show (param $digit i32) (i32.store8 (i32.const 80) (i32.add (i32.const 48) (local.get $digit))))
+    ;; A whole answer of this digit.
+    (func $answer-digit
+      (call $answer)
+      (call $write (global.get $the-stream) (i32.const 80) (i32.const 1) (i32.const 16))
+      (call $end))
+    (func $answer-count (drop (call $count)) (call $answer-digit))
+    ;; Opens the body of the request; it is never dropped.
+    (func $open-input
+      (call $consume (global.get $in) (i32.const 16))
+      (call $body-stream (i32.load (i32.const 20)) (i32.const 16))
+      (global.set $the-input (i32.load (i32.const 20))))
+    ;; Reads from the body that was opened; shows 8, or 9 for an error.
+    (func $read-input
+      (call $read (global.get $the-input) (i64.const 100) (i32.const 16))
+      (call $show (i32.add (i32.const 8) (i32.load8_u (i32.const 16)))))
+    ;; Prints so many bytes of a line, without its end, to a standard output that is opened once.
+    (func $print (param $length i32)
+      (if (i32.eqz (global.get $the-console)) (then (global.set $the-console (call $stdout))))
+      (call $write (global.get $the-console) (i32.const 96) (local.get $length) (i32.const 16)))
+    ;; Sends a request to the 15 bytes of an address at 128, waits for the head of the answer, and keeps that.
+    (func $call-out (local $request i32) (local $future i32) (local $pollable i32)
+      (local.set $request (call $request (call $fields)))
+      (drop (call $set-scheme
+        (local.get $request) (i32.const 1) (i32.const 0) (i32.const 0) (i32.const 0)))
+      (drop (call $set-authority
+        (local.get $request) (i32.const 1) (i32.const 128) (i32.const 15)))
+      (drop (call $set-path (local.get $request) (i32.const 1) (i32.const 120) (i32.const 1)))
+      (call $send (local.get $request) (i32.const 0) (i32.const 0) (i32.const 32))
+      (local.set $future (i32.load (i32.const 40)))
+      (local.set $pollable (call $subscribe (local.get $future)))
+      (call $block (local.get $pollable))
+      (call $drop-pollable (local.get $pollable)))
     (func $forever (loop $again (br $again)))
     (func $recurse (call $recurse) (call $recurse))
 
     (func $handle (export "handle") (param $request i32) (param $response-out i32)
+      (global.set $in (local.get $request))
       (global.set $out (local.get $response-out))
       (; BODY ;)))
   (core instance $guest (instantiate $Guest
@@ -120,7 +251,12 @@
     (with "host" (instance
       (export "fields" (func $fields)) (export "response" (func $response)) (export "body" (func $body))
       (export "stream" (func $stream)) (export "write" (func $write)) (export "drop-stream" (func $drop-stream))
-      (export "finish" (func $finish)) (export "set" (func $set))))))
+      (export "finish" (func $finish)) (export "set" (func $set)) (export "consume" (func $consume))
+      (export "body-stream" (func $body-stream)) (export "read" (func $read)) (export "stdout" (func $stdout))
+      (export "exit" (func $exit)) (export "request" (func $request)) (export "set-scheme" (func $set-scheme))
+      (export "set-authority" (func $set-authority)) (export "set-path" (func $set-path)) (export "send" (func $send))
+      (export "subscribe" (func $subscribe)) (export "block" (func $block))
+      (export "drop-pollable" (func $drop-pollable))))))
   (func $handle (param "request" (own $incoming-request)) (param "response-out" (own $response-outparam))
     (canon lift (core func $guest "handle")))
   (instance $handler (export "handle" (func $handle)))

@@ -42,7 +42,8 @@ fn with_confined(mpm: Mpm, lines: &str) -> Setup {
 }
 
 /// A pool of one process.
-const ONE: &str = "[module.pool]\nstart_servers = 1\nmin_spare_servers = 1\nmax_spare_servers = 2\nmax_request_workers = 1";
+const ONE: &str =
+    "[module.pool]\nstart_servers = 1\nmin_spare_servers = 1\nmax_spare_servers = 2\nmax_request_workers = 1";
 
 /// What `/instance` says: which instance, how many requests it has served, and whether it was alone.
 fn instance(answer: &Answer) -> (String, u32, String) {
@@ -88,7 +89,8 @@ fn both_kinds_of_modules_serve_side_by_side_under_load(mpm: Mpm) {
 }
 
 fn a_guest_that_has_failed_never_serves_again(mpm: Mpm) {
-    let limits = format!("{ONE}\n[module.limits]\nmemory = \"16MiB\"\ncpu = \"300ms\"\nwall = \"1s\"\nresponse_body = \"1MiB\"");
+    let limits =
+        format!("{ONE}\n[module.limits]\nmemory = \"16MiB\"\ncpu = \"300ms\"\nwall = \"1s\"\nresponse_body = \"1MiB\"");
     let server = with_confined(mpm, &limits).start();
     for (path, status) in [
         ("/c/trap", 500),
@@ -131,11 +133,11 @@ fn bodies_stream_through(mpm: Mpm) {
         let mut sender = client.sender();
         let sent = body.clone();
         let head = "POST /c/echo HTTP/1.1\r\nHost: h\r\n";
-        let sending = thread::spawn(move || match framing {
-            "length" => sender
-                .write_all(format!("{head}Content-Length: {}\r\n\r\n", sent.len()).as_bytes())
-                .and_then(|()| sender.write_all(&sent)),
-            _ => {
+        let sending = thread::spawn(move || {
+            if framing == "length" {
+                sender.write_all(format!("{head}Content-Length: {}\r\n\r\n", sent.len()).as_bytes())?;
+                sender.write_all(&sent)
+            } else {
                 let mut chunked = format!("{head}Transfer-Encoding: chunked\r\n\r\n").into_bytes();
                 for chunk in sent.chunks(100_000) {
                     chunked.extend_from_slice(format!("{:x}\r\n", chunk.len()).as_bytes());
@@ -160,7 +162,8 @@ fn a_body_that_nobody_reads_does_no_harm(mpm: Mpm) {
     let mut client = server.connect();
     let (name, ..) = instance(&client.get("/c/instance"));
     let body = "x".repeat(300_000);
-    let answer = server.exchange(format!("POST /c/ignore-body HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
+    let answer = server
+        .exchange(format!("POST /c/ignore-body HTTP/1.1\r\nHost: h\r\nContent-Length: {}\r\n\r\n{body}", body.len()));
     assert_eq!(answer.status, 200);
     if mpm != Mpm::Prefork {
         assert_eq!(instance(&server.get("/c/instance")).0, name, "it has done nothing wrong");
@@ -169,7 +172,9 @@ fn a_body_that_nobody_reads_does_no_harm(mpm: Mpm) {
 
 fn the_guest_is_told_who_asks_and_the_log_names_the_request(mpm: Mpm) {
     let server = with_confined(mpm, ONE).start();
-    let answer = server.exchange("GET /c/headers?x=%20y HTTP/1.1\r\nHost: example.org\r\nX-Forwarded-For: 1.2.3.4\r\nCookie: a=b\r\n\r\n");
+    let answer = server.exchange(
+        "GET /c/headers?x=%20y HTTP/1.1\r\nHost: example.org\r\nX-Forwarded-For: 1.2.3.4\r\nCookie: a=b\r\n\r\n",
+    );
     let told = answer.text();
     assert!(told.contains("x-forwarded-for: 127.0.0.1"), "{told}");
     assert!(told.contains("cookie: a=b"), "{told}");
@@ -297,12 +302,16 @@ mod pools {
     fn confined_children(server: &Server) -> Vec<Pid> {
         let socket = sockets(server).pop().expect("there is a pool");
         let table = std::fs::read_to_string("/proc/net/unix").expect("there is a /proc");
-        let line = table.lines().find(|line| line.ends_with(&*socket.to_string_lossy())).expect("it is bound");
+        // Connections bear the path of the socket that they were accepted from; that one alone accepts (SO_ACCEPTCON).
+        let listens = |line: &&str| line.contains(" 00010000 ") && line.ends_with(&*socket.to_string_lossy());
+        let line = table.lines().find(listens).expect("it is bound");
         let inode = line.split_whitespace().nth(6).expect("the kernel tells the inode");
         let link = format!("socket:[{inode}]");
         let holds = |child: &Pid| {
             let entries = std::fs::read_dir(format!("/proc/{child}/fd")).into_iter().flatten().flatten();
-            entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).any(|held| held.as_os_str() == link.as_str())
+            entries
+                .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+                .any(|held| held.as_os_str() == link.as_str())
         };
         server.children().into_iter().filter(holds).collect()
     }
@@ -354,7 +363,8 @@ mod pools {
     #[test]
     fn a_confined_child_that_dies_costs_the_request_that_it_had() {
         for mpm in THREADED {
-            let server = with_confined(mpm, &format!("{ONE}\n[module.limits]\ncpu = \"600s\"\nwall = \"600s\"")).start();
+            let server =
+                with_confined(mpm, &format!("{ONE}\n[module.limits]\ncpu = \"600s\"\nwall = \"600s\"")).start();
             let (before, ..) = instance(&server.get("/c/instance"));
             let [child] = confined_children(&server)[..] else { panic!("a pool of one") };
             let mut client = server.connect();
@@ -421,7 +431,8 @@ mod pools {
         for mpm in THREADED {
             let server = with_confined(mpm, "").start();
             let [socket] = &sockets(&server)[..] else { panic!("one pool") };
-            let mode = |path: &std::path::Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
+            let mode =
+                |path: &std::path::Path| std::fs::metadata(path).expect("it is there").permissions().mode() & 0o777;
             assert_eq!(mode(socket.parent().expect("it has one")), 0o700);
             assert_eq!(mode(socket) & 0o077, 0);
         }
@@ -446,15 +457,15 @@ mod pools {
     fn a_module_may_become_confined_and_shared_again() {
         for mpm in THREADED {
             let server = with_confined(mpm, "").start();
-            for (from, to, resident) in
-                [("thread_safe = false", "thread_safe = true", false), ("thread_safe = true", "thread_safe = false", true)]
-            {
+            for (from, to, resident) in [
+                ("thread_safe = false", "thread_safe = true", false),
+                ("thread_safe = true", "thread_safe = false", true),
+            ] {
                 server.edit(from, to);
                 server.signal(Signal::SIGUSR1);
                 until("the module is run in the other way", || {
-                    let mut client = server.connect();
-                    client.get("/c/instance");
-                    ((instance(&client.get("/c/instance")).1 > 1) == resident).then_some(())
+                    assert_eq!(server.get("/c/hello").text(), "hello\n");
+                    ((instance(&server.get("/c/instance")).1 > 1) == resident).then_some(())
                 });
             }
         }

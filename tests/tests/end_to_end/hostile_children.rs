@@ -124,10 +124,8 @@ fn what_comes_after_an_answer_reaches_nobody() {
 #[test]
 fn a_child_that_says_nothing_is_waited_for_no_longer_than_the_limits_allow() {
     let limit = Duration::from_millis(300);
-    let cases: [(&str, &[u8], u16); 2] = [
-        ("[module.pool]\nqueue_timeout = \"300ms\"", b"", 503),
-        ("[module.limits]\nwall = \"300ms\"", BEGUN, 504),
-    ];
+    let cases: [(&str, &[u8], u16); 2] =
+        [("[module.pool]\nqueue_timeout = \"300ms\"", b"", 503), ("[module.limits]\nwall = \"300ms\"", BEGUN, 504)];
     for mpm in THREADED {
         for (lines, said, status) in cases {
             let open = Mutex::new(Vec::new());

@@ -216,7 +216,10 @@ fn a_pool_on_demand_is_looked_at_often_while_it_has_children_and_may_have_more()
     assert_eq!(planner.due_at(&census(1, &[0]), &mpm, now), Some(now + DEMAND_INTERVAL));
     planner.demand();
     assert_eq!(planner.due_at(&census(2, &[0, 0]), &mpm, now), Some(now + MAINTENANCE_INTERVAL));
-    assert_eq!(Planner::new(&prefork(), now).due_at(&census(5, &[0]), &prefork(), now), Some(now + MAINTENANCE_INTERVAL));
+    assert_eq!(
+        Planner::new(&prefork(), now).due_at(&census(5, &[0]), &prefork(), now),
+        Some(now + MAINTENANCE_INTERVAL)
+    );
 }
 
 #[test]
