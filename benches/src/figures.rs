@@ -22,6 +22,7 @@ pub enum Unit {
     Milliseconds,
     RequestsPerSecond,
     Mebibytes,
+    MebibytesPerProcess,
     BytesPerConnection,
 }
 
@@ -33,6 +34,7 @@ impl Unit {
             Self::Milliseconds => "ms",
             Self::RequestsPerSecond => "requests/s",
             Self::Mebibytes => "MiB",
+            Self::MebibytesPerProcess => "MiB/process",
             Self::BytesPerConnection => "B/connection",
         }
     }

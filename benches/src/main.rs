@@ -6,6 +6,7 @@
 
 mod client;
 mod figures;
+mod latency;
 mod load;
 mod machine;
 mod plot;
@@ -62,6 +63,8 @@ pub struct Effort {
     pub requests: usize,
     /// Starts for a start's duration.
     pub starts: usize,
+    /// Of a pool that is measured; another has twice as many.
+    pub confined_processes: usize,
 }
 
 const FULL: Effort = Effort {
@@ -71,6 +74,7 @@ const FULL: Effort = Effort {
     idle_connections: 15_000,
     requests: 2_000,
     starts: 10,
+    confined_processes: 16,
 };
 
 const SMOKE: Effort = Effort {
@@ -80,6 +84,7 @@ const SMOKE: Effort = Effort {
     idle_connections: 500,
     requests: 100,
     starts: 2,
+    confined_processes: 4,
 };
 
 fn main() -> Result<()> {

@@ -3,6 +3,9 @@
 use std::collections::HashMap;
 use std::fs;
 
+/// In bytes.
+pub const MEBIBYTE: f64 = 1024.0 * 1024.0;
+
 /// A process and all that descend from it.
 pub fn tree(root: u32) -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();

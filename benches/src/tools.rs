@@ -8,6 +8,8 @@ pub struct Tools {
     pub wrk: Option<PathBuf>,
     pub nginx: Option<PathBuf>,
     pub apache: Option<PathBuf>,
+    /// PHP as a module of Apache: a shared library.
+    pub mod_php: Option<PathBuf>,
     pub wasmtime: Option<Wasmtime>,
 }
 
@@ -21,12 +23,16 @@ pub struct Wasmtime {
 /// Where distributions put servers, which need not be on a user's PATH.
 const SYSTEM_FOLDERS: [&str; 2] = ["/usr/sbin", "/usr/local/sbin"];
 
+/// Where Debian and Ubuntu put Apache's modules.
+pub const APACHE_MODULES: &str = "/usr/lib/apache2/modules";
+
 impl Tools {
     pub fn find() -> Self {
         Self {
             wrk: find("wrk"),
             nginx: find("nginx"),
             apache: find("apache2"),
+            mod_php: mod_php(),
             wasmtime: find("wasmtime").and_then(version),
         }
     }
@@ -42,6 +48,9 @@ impl Tools {
         }
         if self.apache.is_none() {
             missing.push("Apache (apt-get install apache2)".to_owned());
+        }
+        if self.mod_php.is_none() {
+            missing.push("PHP in Apache (apt-get install libapache2-mod-php)".to_owned());
         }
         let ours = locked_version();
         match &self.wasmtime {
@@ -62,6 +71,16 @@ fn find(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(SYSTEM_FOLDERS.map(PathBuf::from));
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())
+}
+
+/// The newest, if there are several. Before PHP 8 the module had another name.
+fn mod_php() -> Option<PathBuf> {
+    let files = std::fs::read_dir(APACHE_MODULES).ok()?.flatten().map(|entry| entry.path());
+    let is_php = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("libphp8") && name.ends_with(".so")
+    };
+    files.filter(is_php).max()
 }
 
 fn version(program: PathBuf) -> Option<Wasmtime> {

@@ -6,7 +6,8 @@ use super::{Entrant, in_turns, without_load};
 use crate::Bench;
 use crate::figures::{Bound, Figure, Measured, Unit, Verdict};
 use crate::load::{Turn, load};
-use crate::servers::{self, AccessLog, Allocation, HELLO, TEXT};
+use crate::servers::peers::Allocation;
+use crate::servers::{AccessLog, HELLO, TEXT, guesthouse, peers};
 
 const GUEST: &str = "hello.wasm";
 
@@ -19,11 +20,11 @@ const CORES_FOR_ALL: usize = 4;
 /// Row 1.
 pub(super) fn hello(bench: &Bench) -> Result<Measured> {
     let peers = [
-        servers::wasmtime(bench, GUEST, Allocation::Tuned)?,
-        servers::wasmtime(bench, GUEST, Allocation::Default)?,
-        servers::apache(bench)?,
+        peers::wasmtime(bench, GUEST, Allocation::Tuned)?,
+        peers::wasmtime(bench, GUEST, Allocation::Default)?,
+        peers::apache(bench)?,
     ];
-    let setups = [servers::guesthouse(bench, GUEST, THREADS, AccessLog::Combined)?].into_iter();
+    let setups = [guesthouse::hello(bench, GUEST, THREADS, AccessLog::Combined)?].into_iter();
     let setups = setups.chain(peers.into_iter().flatten());
     let mut measured = in_turns(bench, setups.map(|setup| Entrant { setup, path: HELLO }).collect())?;
     measured.ratio("Guesthouse", "wasmtime serve, tuned", Some(0.60), None);
@@ -37,8 +38,8 @@ pub(super) fn hello(bench: &Bench) -> Result<Measured> {
 pub(super) fn text(bench: &Bench) -> Result<Measured> {
     let mut entrants = Vec::new();
     for log in [AccessLog::Combined, AccessLog::Off] {
-        let own = servers::guesthouse(bench, GUEST, THREADS, log)?;
-        let setups = [Some((own, TEXT)), servers::nginx(bench, THREADS, log)?.map(|nginx| (nginx, HELLO))];
+        let own = guesthouse::hello(bench, GUEST, THREADS, log)?;
+        let setups = [Some((own, TEXT)), peers::nginx(bench, THREADS, log)?.map(|nginx| (nginx, HELLO))];
         for (mut setup, path) in setups.into_iter().flatten() {
             if log == AccessLog::Off {
                 setup.name.push_str(", no access log");
@@ -59,7 +60,7 @@ pub(super) fn scaling(bench: &Bench) -> Result<Measured> {
     let mut by_threads: [Vec<Turn>; 2] = Default::default();
     for _ in 0..bench.effort.rounds {
         for (threads, turns) in (1..).zip(&mut by_threads) {
-            let started = servers::guesthouse(bench, GUEST, threads, AccessLog::Combined)?.start(HELLO)?;
+            let started = guesthouse::hello(bench, GUEST, threads, AccessLog::Combined)?.start(HELLO)?;
             load(wrk, &started.server, HELLO, bench.effort.warm_up)?;
             turns.push(load(wrk, &started.server, HELLO, bench.effort.turn)?);
         }

@@ -9,7 +9,7 @@ use crate::Bench;
 use crate::client::Client;
 use crate::figures::{Bound, Figure, Measured, Unit, Verdict, quantile};
 use crate::processes::pss;
-use crate::servers::{self, AccessLog, HELLO, Server, Setup};
+use crate::servers::{AccessLog, HELLO, Server, Setup, guesthouse, peers};
 
 /// Connections from one client address: fewer than there are ephemeral ports (28 232 by default).
 const CONNECTIONS_PER_ADDRESS: usize = 20_000;
@@ -32,9 +32,9 @@ struct Latency {
 
 pub(super) fn idle(bench: &Bench) -> Result<Measured> {
     let mut measured = Measured::default();
-    let own = servers::guesthouse(bench, "hello.wasm", 2, AccessLog::Combined)?;
+    let own = guesthouse::hello(bench, "hello.wasm", 2, AccessLog::Combined)?;
     let held = add(bench, own, &mut measured)?;
-    if let Some(nginx) = servers::nginx(bench, 1, AccessLog::Combined)? {
+    if let Some(nginx) = peers::nginx(bench, 1, AccessLog::Combined)? {
         add(bench, nginx, &mut measured)?;
     }
     let verdict = |what: &str, value, must, go_for| Verdict { what: what.to_owned(), value, must, go_for };

@@ -1,7 +1,9 @@
 //! The rows of the table, each in a file with its like. A new row is a function here and a line in [`ROWS`].
 
+mod confined;
 mod cost;
 mod idle;
+mod neighbours;
 mod rest;
 
 use anyhow::{Result, bail};
@@ -19,13 +21,16 @@ pub struct Row {
     pub measure: fn(&Bench) -> Result<Measured>,
 }
 
-pub const ROWS: [Row; 6] = [
+pub const ROWS: [Row; 9] = [
     Row { number: 1, title: "hello guest, a fresh instance for every request, event", measure: cost::hello },
     Row { number: 3, title: "an answer of the server's own, event", measure: cost::text },
     Row { number: 4, title: "idle keep-alive connections, event, one child", measure: idle::idle },
+    Row { number: 5, title: "noisy neighbours, event, two threads", measure: neighbours::neighbours },
+    Row { number: 6, title: "hello guest that must not share threads, event in front", measure: confined::hello },
     Row { number: 7, title: "start to first answer, native code cached", measure: rest::start },
     Row { number: 8, title: "memory at rest, event, one module", measure: rest::memory },
     Row { number: 9, title: "hello guest, from one thread to two", measure: cost::scaling },
+    Row { number: 10, title: "memory of one more idle process that answers alone", measure: confined::memory },
 ];
 
 /// A server that takes part in a row, and what it is asked for.

@@ -5,13 +5,12 @@ use anyhow::Result;
 use super::load;
 use crate::Bench;
 use crate::figures::{Bound, Figure, Measured, Unit, Verdict};
-use crate::servers::{self, AccessLog, HELLO, Setup};
+use crate::processes::MEBIBYTE;
+use crate::servers::{AccessLog, HELLO, Setup, guesthouse, peers};
 
 /// Small and large: the file of the guest, and what the table calls it. The second needs
 /// `cargo xtask guests --languages`.
 const GUESTS: [(&str, &str); 2] = [("hello.wasm", "Rust"), ("hello-python.wasm", "Python")];
-
-const MEBIBYTE: f64 = 1024.0 * 1024.0;
 
 /// Row 7: from the start of the process over the connection to the whole answer.
 pub(super) fn start(bench: &Bench) -> Result<Measured> {
@@ -21,7 +20,7 @@ pub(super) fn start(bench: &Bench) -> Result<Measured> {
             measured.missing.push(format!("{guest} is not built (cargo xtask guests --languages)"));
             continue;
         }
-        let mut setup = servers::guesthouse(bench, guest, 2, AccessLog::Combined)?;
+        let mut setup = guesthouse::hello(bench, guest, 2, AccessLog::Combined)?;
         // Fills the cache.
         setup.start(HELLO)?;
         let starts = (0..bench.effort.starts).map(|_| Ok(setup.start(HELLO)?.took.as_secs_f64() * 1e3));
@@ -41,8 +40,8 @@ pub(super) fn start(bench: &Bench) -> Result<Measured> {
 /// Row 8: after the first answer, and after a turn of load for comparison.
 pub(super) fn memory(bench: &Bench) -> Result<Measured> {
     let mut measured = Measured::default();
-    let own = servers::guesthouse(bench, "hello.wasm", 2, AccessLog::Combined)?;
-    for setup in [Some(own), servers::nginx(bench, 2, AccessLog::Combined)?, servers::apache(bench)?] {
+    let own = guesthouse::hello(bench, "hello.wasm", 2, AccessLog::Combined)?;
+    for setup in [Some(own), peers::nginx(bench, 2, AccessLog::Combined)?, peers::apache(bench)?] {
         let Some(mut setup) = setup else { continue };
         measured.figures.push(memory_of(bench, &mut setup)?);
     }

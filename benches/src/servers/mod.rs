@@ -1,8 +1,11 @@
-//! The servers that are measured: how each is configured, started and ended. Each has a folder of its own and listens
-//! on a free port of this machine only.
+//! The servers that are measured: how each is started and ended. Each has a folder of its own and listens on a free
+//! port of this machine only. How they are configured is in the files beside.
 //!
 //! What every server is given alike: it keeps connections without end, and it writes its access log in the combined
 //! format if it has one. `wasmtime serve` has none.
+
+pub mod guesthouse;
+pub mod peers;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
@@ -23,6 +26,9 @@ pub const BODY: &str = "Hello, world!\n";
 
 /// The path of the guest's answer; other servers answer the same there.
 pub const HELLO: &str = "/hello.txt";
+
+/// The path of the answer by a script.
+pub const SCRIPT: &str = "/hello.php";
 
 /// The path of Guesthouse's own answer.
 pub const TEXT: &str = "/text";
@@ -84,6 +90,11 @@ impl Setup {
         Ok(Self { name: name.into(), command, address })
     }
 
+    /// Under another name in the table.
+    pub fn named(self, name: impl Into<String>) -> Self {
+        Self { name: name.into(), ..self }
+    }
+
     /// Starts the server and waits for its first answer, a 200.
     pub fn start(&mut self, path: &str) -> Result<Started> {
         let began = Instant::now();
@@ -140,164 +151,6 @@ impl Drop for Server {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// Guesthouse with the event MPM: a guest at [`HELLO`], and a text of the server's own at [`TEXT`].
-pub fn guesthouse(bench: &Bench, guest: &str, threads: usize, log: AccessLog) -> Result<Setup> {
-    let stem = guest.trim_end_matches(".wasm");
-    let (folder, address) = place(bench, &format!("guesthouse-{stem}-{threads}-{}", log.word()))?;
-    let access_log = match log {
-        AccessLog::Combined => "access.log",
-        AccessLog::Off => "off",
-    };
-    let wasm = bench.guests.join(guest);
-    if !wasm.exists() {
-        bail!("there is no guest {}", wasm.display());
-    }
-    let file = write(
-        &folder,
-        "guesthouse.toml",
-        &format!(
-            r#"[server]
-listen = ["{address}"]
-mpm = "event"
-access_log = "{access_log}"
-cache_dir = "{cache}"
-keep_alive_timeout = "1h"
-max_keep_alive_requests = 0
-
-[event]
-start_servers = 1
-threads_per_child = {threads}
-
-[[module]]
-name = "hello"
-path = "{}"
-
-[[route]]
-path = "{HELLO}"
-module = "hello"
-
-[[route]]
-path = "{TEXT}"
-text = "Hello, world!\n"
-"#,
-            wasm.display(),
-            // One for all, so that every start but the first finds it warm.
-            cache = bench.folder.join("cache").display(),
-        ),
-    )?;
-    let mut command = Command::new(&bench.guesthouse);
-    command.arg("serve").arg(file);
-    Setup::new("Guesthouse", command, address, &folder)
-}
-
-/// nginx with a fixed answer, or `None` if it is not installed.
-pub fn nginx(bench: &Bench, processes: usize, log: AccessLog) -> Result<Option<Setup>> {
-    let Some(program) = &bench.tools.nginx else { return Ok(None) };
-    let (folder, address) = place(bench, &format!("nginx-{processes}-{}", log.word()))?;
-    let inside = folder.display();
-    let access_log = match log {
-        AccessLog::Combined => format!("{inside}/access.log combined"),
-        AccessLog::Off => "off".to_owned(),
-    };
-    let file = write(
-        &folder,
-        "nginx.conf",
-        &format!(
-            r#"worker_processes {processes};
-daemon off;
-pid {inside}/nginx.pid;
-error_log {inside}/error.log;
-events {{ worker_connections 20000; }}
-http {{
-    access_log {access_log};
-    keepalive_requests 1000000000;
-    keepalive_timeout 1h;
-    client_body_temp_path {inside}/body;
-    proxy_temp_path {inside}/proxy;
-    fastcgi_temp_path {inside}/fastcgi;
-    uwsgi_temp_path {inside}/uwsgi;
-    scgi_temp_path {inside}/scgi;
-    server {{
-        listen {address};
-        location / {{ default_type text/plain; return 200 "Hello, world!\n"; }}
-    }}
-}}
-"#,
-        ),
-    )?;
-    let mut command = Command::new(program);
-    command.arg("-p").arg(&folder).arg("-c").arg(file);
-    Setup::new("nginx, return 200", command, address, &folder).map(Some)
-}
-
-/// Apache with the event MPM and a static file, or `None` if it is not installed.
-pub fn apache(bench: &Bench) -> Result<Option<Setup>> {
-    /// Where Debian and Ubuntu put them.
-    const MODULES: &str = "/usr/lib/apache2/modules";
-    let Some(program) = &bench.tools.apache else { return Ok(None) };
-    let (folder, address) = place(bench, "apache")?;
-    let inside = folder.display();
-    write(&folder, HELLO.trim_start_matches('/'), BODY)?;
-    let file = write(
-        &folder,
-        "httpd.conf",
-        &format!(
-            r#"ServerRoot "{inside}"
-Listen {address}
-PidFile "{inside}/httpd.pid"
-Mutex file:{inside}
-LoadModule mpm_event_module {MODULES}/mod_mpm_event.so
-LoadModule authz_core_module {MODULES}/mod_authz_core.so
-ServerName localhost
-DocumentRoot "{inside}"
-KeepAlive On
-KeepAliveTimeout 3600
-MaxKeepAliveRequests 0
-ErrorLog "{inside}/error.log"
-LogFormat "%h %l %u %t \"%r\" %>s %O \"%{{Referer}}i\" \"%{{User-Agent}}i\"" combined
-CustomLog "{inside}/access.log" combined
-StartServers 1
-ThreadsPerChild 64
-MaxRequestWorkers 64
-<Directory "{inside}">
-    Require all granted
-</Directory>
-"#
-        ),
-    )?;
-    let mut command = Command::new(program);
-    command.arg("-D").arg("FOREGROUND").arg("-f").arg(file);
-    Setup::new("Apache event, static file", command, address, &folder).map(Some)
-}
-
-/// How `wasmtime serve` allocates instances.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Allocation {
-    /// As it comes.
-    Default,
-    /// As Guesthouse does.
-    Tuned,
-}
-
-/// `wasmtime serve` with the same guest, or `None` if it is not installed.
-pub fn wasmtime(bench: &Bench, guest: &str, allocation: Allocation) -> Result<Option<Setup>> {
-    const TUNED: &str = "pooling-allocator=y,pooling-memory-keep-resident=65536,\
-                         pooling-table-keep-resident=65536,pooling-pagemap-scan=y";
-    let Some(wasmtime) = &bench.tools.wasmtime else { return Ok(None) };
-    let (name, folder) = match allocation {
-        Allocation::Default => ("wasmtime serve, default", "wasmtime-default"),
-        Allocation::Tuned => ("wasmtime serve, tuned", "wasmtime-tuned"),
-    };
-    let (folder, address) = place(bench, folder)?;
-    let mut command = Command::new(&wasmtime.program);
-    command.args(["serve", "-S", "cli"]);
-    if allocation == Allocation::Tuned {
-        command.args(["-O", TUNED]);
-    }
-    command.args(["--addr", &address.to_string()]).arg(bench.guests.join(guest));
-    Setup::new(name, command, address, &folder).map(Some)
 }
 
 /// A folder without old logs, and a free port.

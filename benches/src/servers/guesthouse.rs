@@ -1,0 +1,138 @@
+//! How Guesthouse is configured for the rows: event in front of whatever a row needs. Starts nothing.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use anyhow::{Result, bail};
+
+use super::{AccessLog, HELLO, Setup, TEXT, place, write};
+use crate::Bench;
+
+/// The guest that computes, sleeps and says which instance it is, as it is asked to.
+const PROBE: &str = "probe.wasm";
+
+/// Children and their threads.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    children: usize,
+    threads: usize,
+}
+
+/// As it comes on a machine with two cores.
+const TWO_CORES: Shape = Shape { children: 2, threads: 1 };
+
+/// A guest at [`HELLO`], fresh for every request, and a text of the server's own at [`TEXT`], by one child.
+pub fn hello(bench: &Bench, guest: &str, threads: usize, log: AccessLog) -> Result<Setup> {
+    let stem = guest.trim_end_matches(".wasm");
+    let folder = format!("guesthouse-{stem}-{threads}-{}", log.word());
+    let rest = format!(
+        r#"[[module]]
+name = "hello"
+path = "{}"
+
+[[route]]
+path = "{HELLO}"
+module = "hello"
+
+[[route]]
+path = "{TEXT}"
+text = "Hello, world!\n"
+"#,
+        wasm(bench, guest)?.display()
+    );
+    event(bench, &folder, Shape { children: 1, threads }, log, &rest)
+}
+
+/// The probe, at all paths.
+pub fn probe(bench: &Bench) -> Result<Setup> {
+    let rest = format!(
+        r#"[[module]]
+name = "probe"
+path = "{}"
+
+[[route]]
+path = "/"
+module = "probe"
+"#,
+        wasm(bench, PROBE)?.display()
+    );
+    event(bench, "guesthouse-probe", TWO_CORES, AccessLog::Combined, &rest)
+}
+
+/// A guest that must not share threads, at [`HELLO`], confined to so many processes.
+pub fn confined_hello(bench: &Bench, guest: &str, processes: usize) -> Result<Setup> {
+    confined(bench, guest, HELLO, processes)
+}
+
+/// The probe at all paths, confined to so many processes.
+pub fn confined_probe(bench: &Bench, processes: usize) -> Result<Setup> {
+    confined(bench, PROBE, "/", processes)
+}
+
+/// All processes are there from the beginning to the end: with the spare ones that it is told to keep, the pool cannot
+/// shrink, and with its maximum it cannot grow.
+fn confined(bench: &Bench, guest: &str, path: &str, processes: usize) -> Result<Setup> {
+    let rest = format!(
+        r#"[[module]]
+name = "confined"
+path = "{}"
+thread_safe = false
+
+[module.pool]
+start_servers = {processes}
+min_spare_servers = {processes}
+max_spare_servers = {}
+max_request_workers = {processes}
+
+[[route]]
+path = "{path}"
+module = "confined"
+"#,
+        wasm(bench, guest)?.display(),
+        processes + 1,
+    );
+    // The path of a pool's socket, which is below, has at most 107 bytes.
+    event(bench, &format!("confined-{processes}"), TWO_CORES, AccessLog::Combined, &rest)
+}
+
+/// Event with `rest`, the configuration from the modules on.
+fn event(bench: &Bench, folder: &str, shape: Shape, log: AccessLog, rest: &str) -> Result<Setup> {
+    let (folder, address) = place(bench, folder)?;
+    let access_log = match log {
+        AccessLog::Combined => "access.log",
+        AccessLog::Off => "off",
+    };
+    let Shape { children, threads } = shape;
+    let file = write(
+        &folder,
+        "guesthouse.toml",
+        &format!(
+            r#"[server]
+listen = ["{address}"]
+mpm = "event"
+access_log = "{access_log}"
+cache_dir = "{cache}"
+keep_alive_timeout = "1h"
+max_keep_alive_requests = 0
+
+[event]
+start_servers = {children}
+threads_per_child = {threads}
+
+{rest}"#,
+            // One for all, so that every start but the first finds it warm.
+            cache = bench.folder.join("cache").display(),
+        ),
+    )?;
+    let mut command = Command::new(&bench.guesthouse);
+    command.arg("serve").arg(file);
+    Setup::new("Guesthouse", command, address, &folder)
+}
+
+fn wasm(bench: &Bench, guest: &str) -> Result<PathBuf> {
+    let wasm = bench.guests.join(guest);
+    if !wasm.exists() {
+        bail!("there is no guest {}", wasm.display());
+    }
+    Ok(wasm)
+}
