@@ -277,9 +277,9 @@ impl Application for Server {
             check_mpm(&running.prepared.config, &prepared.config)?;
         }
         let access_log = self.open_logs(&prepared.config.server)?;
-        let counters = self.counters(&prepared.config).map_err(|error| {
-            LoadError(format!("cannot get memory for the counters of the server status: {error}"))
-        })?;
+        let counters = self
+            .counters(&prepared.config)
+            .map_err(|error| LoadError(format!("cannot get memory for the counters of the server status: {error}")))?;
         let settings = prepared.config.mpm.clone();
         self.readings.push(Reading { prepared, access_log, counters });
         // Older ones can no longer be returned to.

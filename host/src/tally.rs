@@ -172,13 +172,13 @@ impl ModuleReading {
     /// The time that half of the requests did not exceed; `None` without a request.
     #[must_use]
     pub fn p50(&self) -> Option<Duration> {
-        latency::quantile(&self.buckets, 0.5)
+        latency::percentile(&self.buckets, 50)
     }
 
     /// The time that 99 of 100 requests did not exceed; `None` without a request.
     #[must_use]
     pub fn p99(&self) -> Option<Duration> {
-        latency::quantile(&self.buckets, 0.99)
+        latency::percentile(&self.buckets, 99)
     }
 }
 
@@ -275,13 +275,7 @@ mod tests {
     use super::*;
 
     fn outcome(status: u16, fault: Option<&'static str>) -> Outcome {
-        Outcome {
-            status,
-            fault,
-            took: Duration::from_micros(400),
-            guest_cpu: Duration::from_micros(30),
-            bytes: 12,
-        }
+        Outcome { status, fault, took: Duration::from_micros(400), guest_cpu: Duration::from_micros(30), bytes: 12 }
     }
 
     fn errors(reading: &ModuleReading) -> Vec<(&'static str, u64)> {

@@ -33,9 +33,9 @@ use crate::http::{After, CloseReason, Received, Refusal, RequestHead, Scheme, Ta
 use crate::record::Record;
 use crate::respond;
 use crate::route::Responder;
+use crate::site::{Site, TURN_TIME, Thread};
 use crate::status::{self, View};
 use crate::tally::NO_PLACE;
-use crate::site::{Site, TURN_TIME, Thread};
 
 /// A connection between two requests is closed so soon when the child drains: time enough for a request that is
 /// already on its way, which is then answered with `Connection: close`.

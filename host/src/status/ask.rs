@@ -97,7 +97,8 @@ impl Question {
     fn put(&self) -> Result<String, AskError> {
         let Self { address, host, path } = self;
         let config = Agent::config_builder().timeout_global(Some(TIMEOUT)).http_status_as_error(false).proxy(None);
-        let agent: Agent = config.max_redirects(0).user_agent(concat!("guesthouse/", env!("CARGO_PKG_VERSION"))).build().into();
+        let agent: Agent =
+            config.max_redirects(0).user_agent(concat!("guesthouse/", env!("CARGO_PKG_VERSION"))).build().into();
         let mut request = agent.get(format!("http://{address}{path}?json"));
         if let Some(host) = host {
             request = request.header("host", host);
@@ -170,11 +171,8 @@ mod tests {
             ("[::]:80", "path = \"/\"\nhost = \"example.org\"", "[::1]:80", Some("example.org"), "/"),
             ("192.0.2.1:1", "path = \"/\"\nhost = \"*.example.org\"", "192.0.2.1:1", Some("status.example.org"), "/"),
         ] {
-            let expected = Question {
-                address: address.parse().unwrap(),
-                host: host.map(str::to_owned),
-                path: path.to_owned(),
-            };
+            let expected =
+                Question { address: address.parse().unwrap(), host: host.map(str::to_owned), path: path.to_owned() };
             assert_eq!(question(&with_route(listen, route)), Ok(expected));
         }
     }

@@ -47,10 +47,9 @@ impl Observer {
         let (page_bytes, taken_at_secs) = (page_bytes(), clock::epoch_secs());
         let lines: Vec<Line> = (0..self.scoreboard.slots()).filter_map(|slot| self.line(slot, pools)).collect();
         let children = lines.iter().map(|line| line.told(pools, taken_at_secs, page_bytes)).collect();
-        let modules: Vec<Module> =
-            (config.modules.iter().zip(&self.modules).zip(&counters.modules))
-                .map(|((settings, prepared), tally)| module(&settings.name, prepared, pools, &tally.read()))
-                .collect();
+        let modules: Vec<Module> = (config.modules.iter().zip(&self.modules).zip(&counters.modules))
+            .map(|((settings, prepared), tally)| module(&settings.name, prepared, pools, &tally.read()))
+            .collect();
         let uptime = now.saturating_duration_since(self.started);
         Snapshot {
             server: self.server(config, counters, &lines, &modules, uptime, taken_at_secs),
@@ -112,6 +111,11 @@ impl Observer {
         let known = pool.map_or(0, |index| pools[index].mpm.threads_per_child().min(lines));
         let alive = threads.iter().rposition(|thread| thread.status != Status::Dead).map_or(0, |last| last + 1);
         threads.truncate(known.max(alive));
+        if status == ChildStatus::Starting {
+            // Those that are not there yet are about to be.
+            let missing = threads.iter_mut().filter(|thread| thread.status == Status::Dead);
+            missing.for_each(|thread| thread.status = Status::Starting);
+        }
         Some(Line { slot, child, status, pool, threads })
     }
 }
@@ -151,14 +155,7 @@ impl Line {
     }
 
     fn connections(&self) -> Connections {
-        let open = self.threads.iter().map(|thread| Connections {
-            reading: thread.open.reading.into(),
-            writing: thread.open.writing.into(),
-            keep_alive: thread.open.idle.into(),
-            waiting: thread.open.waiting.into(),
-            lingering: thread.open.lingering.into(),
-        });
-        open.fold(Connections::default(), together)
+        self.threads.iter().map(open).fold(Connections::default(), together)
     }
 
     fn told(&self, pools: &[PoolSettings], now_secs: u64, page_bytes: u64) -> Child {
@@ -179,6 +176,29 @@ impl Line {
             bytes: self.threads.iter().map(|thread| &thread.bytes).fold(0, sum),
             memory: memory(self.child.pid, page_bytes),
         }
+    }
+}
+
+/// A thread's connections. One that has a single connection at a time, under prefork and worker, does not count it: what
+/// it does tells.
+fn open(thread: &ThreadReading) -> Connections {
+    let none = Connections::default();
+    if thread.open != scoreboard::Connections::default() {
+        return Connections {
+            reading: thread.open.reading.into(),
+            writing: thread.open.writing.into(),
+            keep_alive: thread.open.idle.into(),
+            waiting: thread.open.waiting.into(),
+            lingering: thread.open.lingering.into(),
+        };
+    }
+    match thread.status {
+        Status::BusyRead => Connections { reading: 1, ..none },
+        Status::BusyWrite => Connections { writing: 1, ..none },
+        Status::BusyKeepAlive => Connections { keep_alive: 1, ..none },
+        Status::Closing => Connections { lingering: 1, ..none },
+        Status::BusyLog | Status::BusyDns => Connections { waiting: 1, ..none },
+        Status::Dead | Status::Starting | Status::Ready | Status::Graceful | Status::IdleKill => none,
     }
 }
 
@@ -328,6 +348,15 @@ mod tests {
         ] {
             assert_eq!(line.use_of(&thread(status)), expected, "{status:?}");
         }
+    }
+
+    #[test]
+    fn a_thread_that_counts_no_connections_has_the_one_that_it_is_busy_with() {
+        let mut busy = thread(Status::BusyKeepAlive);
+        assert_eq!(open(&busy), Connections { keep_alive: 1, ..Connections::default() });
+        busy.open.reading = 7;
+        assert_eq!(open(&busy), Connections { reading: 7, ..Connections::default() });
+        assert_eq!(open(&thread(Status::Ready)).total(), 0);
     }
 
     #[test]

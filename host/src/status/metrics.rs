@@ -54,10 +54,15 @@ fn of_the_server(Snapshot { server, .. }: &Snapshot, metrics: &mut Metrics<'_>) 
             count(&mut metric, &[("class", class)], server.own_answers.get(*class).copied().unwrap_or(0))
         })
     })?;
-    metrics.gauge("connections", "Connections of clients that are open, by what they wait for", None, |mut metric| {
-        let states = server.connections.by_state();
-        states.iter().try_for_each(|(state, count)| metric.encode_family(&[("state", *state)])?.encode_gauge(count))
-    })?;
+    metrics.gauge(
+        "connections",
+        "Connections of clients that are open, by what they wait for",
+        None,
+        |mut metric| {
+            let states = server.connections.by_state();
+            states.iter().try_for_each(|(state, count)| metric.encode_family(&[("state", *state)])?.encode_gauge(count))
+        },
+    )?;
     metrics.gauge("threads", "Threads of the server's own pool", None, |mut metric| {
         let states =
             [("busy", server.threads_busy), ("idle", server.threads_idle), ("draining", server.threads_draining)];

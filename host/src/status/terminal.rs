@@ -29,7 +29,13 @@ pub fn render(snapshot: &Snapshot) -> String {
 }
 
 fn summary(text: &mut String, Snapshot { server, .. }: &Snapshot) {
-    let _ = writeln!(text, "Guesthouse {}, {}, generation {}", plain(&server.version), plain(&server.mpm), server.generation);
+    let _ = writeln!(
+        text,
+        "Guesthouse {}, {}, generation {}",
+        plain(&server.version),
+        plain(&server.mpm),
+        server.generation
+    );
     let uptime = duration(server.uptime_secs.floor());
     let _ = writeln!(text, "up           {uptime}, since {}", date(server.started_at_secs));
     if let Some([one, five, fifteen]) = server.load {
