@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use guesthouse_mpm::{Accepted, ChildContext, Next, Protocol, StartError, ThreadContext, Turn};
 
 use crate::access_log::AccessLog;
-use crate::clock::Clock;
+use crate::clock::{Began, Clock};
 use crate::config::Config;
 use crate::connection::Connection;
 use crate::guest::{Capacity, Guests, ModuleSource};
@@ -50,7 +50,7 @@ pub(crate) const TURN_TIME: Duration = Duration::from_millis(1);
 const READ_BYTES_MAX: usize = 64 * 1024;
 
 impl Site {
-    /// Loads every module's native code. Threads are started here: to be called in a child only. `started`: when the
+    /// Loads every module's native code. Threads are started here: to be called in a child only. `began`: when the
     /// server did.
     ///
     /// # Errors
@@ -60,7 +60,7 @@ impl Site {
         modules: &[PreparedModule],
         access_log: Option<Arc<File>>,
         counters: &Counters,
-        started: Instant,
+        began: Began,
         child: &ChildContext,
     ) -> Result<Self, StartError> {
         let sources = config.modules.iter().zip(modules);
@@ -80,7 +80,7 @@ impl Site {
             guests,
             counters: counters.of_slot(child.slot),
             access_log,
-            observer: Observer::new(child.scoreboard.clone(), child.generation, started, modules.to_vec()),
+            observer: Observer::new(child.scoreboard.clone(), child.generation, began, modules.to_vec()),
         })
     }
 

@@ -15,7 +15,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use super::snapshot::{
     Bucket, Child, ChildCounts, ChildStatus, Connections, Latency, Memory, Module, Pool, Runs, Server, Snapshot,
 };
-use crate::clock;
+use crate::clock::{self, Began};
 use crate::config::Config;
 use crate::server::PreparedModule;
 use crate::tally::{CAUSES, Counters, ModuleReading, STATUS_CLASSES, latency};
@@ -28,16 +28,16 @@ const KIND: &str = "http-incoming-handler";
 pub struct Observer {
     scoreboard: Scoreboard,
     generation: u32,
-    /// When the parent began.
-    started: Instant,
+    /// When the parent did.
+    began: Began,
     modules: Vec<PreparedModule>,
 }
 
 impl Observer {
     /// `generation`: of the child that looks. `modules`: in the order of its configuration.
     #[must_use]
-    pub fn new(scoreboard: Scoreboard, generation: u32, started: Instant, modules: Vec<PreparedModule>) -> Self {
-        Self { scoreboard, generation, started, modules }
+    pub fn new(scoreboard: Scoreboard, generation: u32, began: Began, modules: Vec<PreparedModule>) -> Self {
+        Self { scoreboard, generation, began, modules }
     }
 
     /// The server now. `config` and `counters` are those of the child that looks.
@@ -50,7 +50,7 @@ impl Observer {
         let modules: Vec<Module> = (config.modules.iter().zip(&self.modules).zip(&counters.modules))
             .map(|((settings, prepared), tally)| module(&settings.name, prepared, pools, &tally.read()))
             .collect();
-        let uptime = now.saturating_duration_since(self.started);
+        let uptime = now.saturating_duration_since(self.began.at);
         Snapshot {
             server: self.server(config, counters, &lines, &modules, uptime, taken_at_secs),
             pools: pools.iter().enumerate().map(|(index, pool)| pool_of(index, pool, &lines)).collect(),
@@ -79,7 +79,7 @@ impl Observer {
             mpm: config.server_pool().mpm.name().to_owned(),
             generation: self.generation,
             taken_at_secs,
-            started_at_secs: taken_at_secs.saturating_sub(uptime.as_secs()),
+            started_at_secs: self.began.epoch_secs,
             uptime_secs: uptime.as_secs_f64(),
             counted_secs: uptime.saturating_sub(own.counted_from).as_secs_f64(),
             load: load(),
