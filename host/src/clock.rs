@@ -15,6 +15,21 @@ pub fn epoch_secs() -> u64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// When something began, on both clocks: the one that cannot jump, and the one that people read.
+#[derive(Debug, Clone, Copy)]
+pub struct Began {
+    pub at: Instant,
+    /// Since the Unix epoch.
+    pub epoch_secs: u64,
+}
+
+impl Began {
+    #[must_use]
+    pub fn now() -> Self {
+        Self { at: Instant::now(), epoch_secs: epoch_secs() }
+    }
+}
+
 /// The texts of the current second.
 #[derive(Debug)]
 pub struct Clock {

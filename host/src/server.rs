@@ -10,12 +10,13 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use guesthouse_mpm::settings::{ListenAddress, Mpm, Pool};
 use guesthouse_mpm::{Application, ChildContext, LoadError, Settings, StartError};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Began;
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool};
 use crate::confined::Cell;
 use crate::error_log::{self, ErrorLog};
@@ -190,7 +191,7 @@ pub struct Server {
     error_log: ErrorLog,
     /// The latest reading, and the one before it for as long as the latest may be abandoned.
     readings: Vec<Reading>,
-    started: Instant,
+    began: Began,
 }
 
 #[derive(Debug)]
@@ -204,7 +205,7 @@ impl Server {
     /// `config_path` is read at the start and again at every reload.
     #[must_use]
     pub fn new(config_path: PathBuf, error_log: ErrorLog) -> Self {
-        Self { config_path, error_log, readings: Vec::new(), started: Instant::now() }
+        Self { config_path, error_log, readings: Vec::new(), began: Began::now() }
     }
 
     /// Where the preparation writes what it has to say.
@@ -312,7 +313,7 @@ impl Application for Server {
     }
 
     fn reset_counters(&mut self) {
-        let uptime = self.started.elapsed();
+        let uptime = self.began.at.elapsed();
         self.readings.iter().for_each(|reading| reading.counters.reset(uptime));
     }
 
@@ -320,7 +321,7 @@ impl Application for Server {
         let reading = self.readings.last().expect("children are forked after a reading was loaded");
         let Reading { prepared: Prepared { config, modules }, access_log, counters } = reading;
         if child.pool == 0 {
-            let site = Site::start(config, modules, access_log.clone(), counters, self.started, child)?;
+            let site = Site::start(config, modules, access_log.clone(), counters, self.began, child)?;
             return Ok(Service::Site(Box::new(site)));
         }
         let is_confined_here =

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use guesthouse_mpm::{Accepted, ChildContext, Next, Protocol, StartError, ThreadContext, Turn};
 
 use crate::access_log::AccessLog;
-use crate::clock::Clock;
+use crate::clock::{Began, Clock};
 use crate::config::{Config, RequestLimits};
 use crate::connection::Connection;
 use crate::guest::{Capacity, Guests, Shelf};
@@ -72,7 +72,7 @@ pub(crate) fn head_limits(limits: &RequestLimits) -> http::Limits {
 }
 
 impl Site {
-    /// Loads every module's native code. Threads are started here: to be called in a child only. `started`: when the
+    /// Loads every module's native code. Threads are started here: to be called in a child only. `began`: when the
     /// server did.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Site {
         modules: &[PreparedModule],
         access_log: Option<Arc<File>>,
         counters: &Counters,
-        started: Instant,
+        began: Began,
         child: &ChildContext,
     ) -> Result<Self, StartError> {
         let mut sources = Vec::new();
@@ -106,7 +106,7 @@ impl Site {
             places,
             counters: counters.of_slot(child.slot),
             access_log,
-            observer: Observer::new(child.scoreboard.clone(), child.generation, started, modules.to_vec()),
+            observer: Observer::new(child.scoreboard.clone(), child.generation, began, modules.to_vec()),
         })
     }
 

@@ -172,13 +172,13 @@ impl ModuleReading {
     /// The time that half of the requests did not exceed; `None` without a request.
     #[must_use]
     pub fn p50(&self) -> Option<Duration> {
-        latency::quantile(&self.buckets, 0.5)
+        latency::percentile(&self.buckets, 50)
     }
 
     /// The time that 99 of 100 requests did not exceed; `None` without a request.
     #[must_use]
     pub fn p99(&self) -> Option<Duration> {
-        latency::quantile(&self.buckets, 0.99)
+        latency::percentile(&self.buckets, 99)
     }
 }
 

@@ -15,7 +15,7 @@ use nix::unistd::{SysconfVar, sysconf};
 use super::snapshot::{
     Bucket, Child, ChildCounts, ChildStatus, Connections, Latency, Memory, Module, Pool, Runs, Server, Snapshot,
 };
-use crate::clock;
+use crate::clock::{self, Began};
 use crate::config::Config;
 use crate::server::PreparedModule;
 use crate::tally::{CAUSES, Counters, ModuleReading, STATUS_CLASSES, latency};
@@ -28,16 +28,16 @@ const KIND: &str = "http-incoming-handler";
 pub struct Observer {
     scoreboard: Scoreboard,
     generation: u32,
-    /// When the parent began.
-    started: Instant,
+    /// When the parent did.
+    began: Began,
     modules: Vec<PreparedModule>,
 }
 
 impl Observer {
     /// `generation`: of the child that looks. `modules`: in the order of its configuration.
     #[must_use]
-    pub fn new(scoreboard: Scoreboard, generation: u32, started: Instant, modules: Vec<PreparedModule>) -> Self {
-        Self { scoreboard, generation, started, modules }
+    pub fn new(scoreboard: Scoreboard, generation: u32, began: Began, modules: Vec<PreparedModule>) -> Self {
+        Self { scoreboard, generation, began, modules }
     }
 
     /// The server now. `config` and `counters` are those of the child that looks.
@@ -50,7 +50,7 @@ impl Observer {
         let modules: Vec<Module> = (config.modules.iter().zip(&self.modules).zip(&counters.modules))
             .map(|((settings, prepared), tally)| module(&settings.name, prepared, pools, &tally.read()))
             .collect();
-        let uptime = now.saturating_duration_since(self.started);
+        let uptime = now.saturating_duration_since(self.began.at);
         Snapshot {
             server: self.server(config, counters, &lines, &modules, uptime, taken_at_secs),
             pools: pools.iter().enumerate().map(|(index, pool)| pool_of(index, pool, &lines)).collect(),
@@ -79,7 +79,7 @@ impl Observer {
             mpm: config.server_pool().mpm.name().to_owned(),
             generation: self.generation,
             taken_at_secs,
-            started_at_secs: taken_at_secs.saturating_sub(uptime.as_secs()),
+            started_at_secs: self.began.epoch_secs,
             uptime_secs: uptime.as_secs_f64(),
             counted_secs: uptime.saturating_sub(own.counted_from).as_secs_f64(),
             load: load(),
@@ -111,6 +111,11 @@ impl Observer {
         let known = pool.map_or(0, |index| pools[index].mpm.threads_per_child().min(lines));
         let alive = threads.iter().rposition(|thread| thread.status != Status::Dead).map_or(0, |last| last + 1);
         threads.truncate(known.max(alive));
+        if status == ChildStatus::Starting {
+            // Those that are not there yet are about to be.
+            let missing = threads.iter_mut().filter(|thread| thread.status == Status::Dead);
+            missing.for_each(|thread| thread.status = Status::Starting);
+        }
         Some(Line { slot, child, status, pool, threads })
     }
 }
@@ -150,14 +155,7 @@ impl Line {
     }
 
     fn connections(&self) -> Connections {
-        let open = self.threads.iter().map(|thread| Connections {
-            reading: thread.open.reading.into(),
-            writing: thread.open.writing.into(),
-            keep_alive: thread.open.idle.into(),
-            waiting: thread.open.waiting.into(),
-            lingering: thread.open.lingering.into(),
-        });
-        open.fold(Connections::default(), together)
+        self.threads.iter().map(open).fold(Connections::default(), together)
     }
 
     fn told(&self, pools: &[PoolSettings], now_secs: u64, page_bytes: u64) -> Child {
@@ -178,6 +176,29 @@ impl Line {
             bytes: self.threads.iter().map(|thread| &thread.bytes).fold(0, sum),
             memory: memory(self.child.pid, page_bytes),
         }
+    }
+}
+
+/// A thread's connections. One that has a single connection at a time, under prefork and worker, does not count it: what
+/// it does tells.
+fn open(thread: &ThreadReading) -> Connections {
+    let none = Connections::default();
+    if thread.open != scoreboard::Connections::default() {
+        return Connections {
+            reading: thread.open.reading.into(),
+            writing: thread.open.writing.into(),
+            keep_alive: thread.open.idle.into(),
+            waiting: thread.open.waiting.into(),
+            lingering: thread.open.lingering.into(),
+        };
+    }
+    match thread.status {
+        Status::BusyRead => Connections { reading: 1, ..none },
+        Status::BusyWrite => Connections { writing: 1, ..none },
+        Status::BusyKeepAlive => Connections { keep_alive: 1, ..none },
+        Status::Closing => Connections { lingering: 1, ..none },
+        Status::BusyLog | Status::BusyDns => Connections { waiting: 1, ..none },
+        Status::Dead | Status::Starting | Status::Ready | Status::Graceful | Status::IdleKill => none,
     }
 }
 
@@ -327,6 +348,15 @@ mod tests {
         ] {
             assert_eq!(line.use_of(&thread(status)), expected, "{status:?}");
         }
+    }
+
+    #[test]
+    fn a_thread_that_counts_no_connections_has_the_one_that_it_is_busy_with() {
+        let mut busy = thread(Status::BusyKeepAlive);
+        assert_eq!(open(&busy), Connections { keep_alive: 1, ..Connections::default() });
+        busy.open.reading = 7;
+        assert_eq!(open(&busy), Connections { reading: 7, ..Connections::default() });
+        assert_eq!(open(&thread(Status::Ready)).total(), 0);
     }
 
     #[test]

@@ -64,16 +64,15 @@ fn told_as(bucket: usize) -> Duration {
     Duration::from_nanos(mean as u64)
 }
 
-/// The time that so large a part of all requests did not exceed (0.5: the median); `None` without a request.
-/// `counts`: requests in each bucket.
+/// The time that so many of a hundred requests did not exceed (50: the median); `None` without a request. `counts`:
+/// requests in each bucket.
 #[must_use]
-pub fn quantile(counts: &[u64; BUCKET_COUNT], part: f64) -> Option<Duration> {
+pub fn percentile(counts: &[u64; BUCKET_COUNT], percent: u64) -> Option<Duration> {
     let total = counts.iter().fold(0u64, |sum, count| sum.saturating_add(*count));
     if total == 0 {
         return None;
     }
-    #[expect(clippy::cast_precision_loss, clippy::cast_sign_loss, reason = "a rank among so many may be off by a few")]
-    let rank = ((total as f64 * part).ceil() as u64).clamp(1, total);
+    let rank = (u128::from(total) * u128::from(percent)).div_ceil(100).clamp(1, u128::from(total)) as u64;
     let mut below = 0u64;
     let bucket = counts.iter().position(|count| {
         below = below.saturating_add(*count);
@@ -116,38 +115,38 @@ mod tests {
     }
 
     #[test]
-    fn without_a_request_there_is_no_quantile() {
-        assert_eq!(quantile(&[0; BUCKET_COUNT], 0.5), None);
+    fn without_a_request_there_is_no_percentile() {
+        assert_eq!(percentile(&[0; BUCKET_COUNT], 50), None);
     }
 
     #[test]
-    fn one_slow_request_of_a_hundred_is_the_ninety_ninth_only_if_there_are_two() {
+    fn two_slow_requests_of_a_hundred_are_what_the_ninety_ninth_tells() {
         let mut times = vec![Duration::from_micros(100); 98];
         times.extend([Duration::from_secs(9); 2]);
         let counts = counted(&times);
-        assert!(quantile(&counts, 0.5).unwrap() < Duration::from_micros(130));
-        assert!(quantile(&counts, 0.99).unwrap() > Duration::from_secs(6));
+        assert!(percentile(&counts, 50).unwrap() < Duration::from_micros(130));
+        assert!(percentile(&counts, 99).unwrap() > Duration::from_secs(6));
         let counts = counted(&times[..99]);
-        assert!(quantile(&counts, 0.98).unwrap() < Duration::from_micros(130));
+        assert!(percentile(&counts, 98).unwrap() < Duration::from_micros(130));
     }
 
     #[test]
     fn counts_that_a_hostile_child_wrote_are_read_without_overflow() {
-        assert!(quantile(&[u64::MAX; BUCKET_COUNT], 1.0).is_some());
+        assert!(percentile(&[u64::MAX; BUCKET_COUNT], 100).is_some());
     }
 
     proptest! {
         #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
         #[test]
-        fn a_quantile_is_a_quarter_off_at_most(
+        fn a_percentile_is_a_quarter_off_at_most(
             mut times_ns in prop::collection::vec(1_000u64..=100_000_000_000, 1..200),
-            part in 0.0f64..=1.0,
+            percent in 0u64..=100,
         ) {
             times_ns.sort_unstable();
             let times: Vec<Duration> = times_ns.iter().copied().map(Duration::from_nanos).collect();
-            let told = quantile(&counted(&times), part).unwrap().as_secs_f64();
-            let rank = ((times.len() as f64 * part).ceil() as usize).clamp(1, times.len());
+            let told = percentile(&counted(&times), percent).unwrap().as_secs_f64();
+            let rank = (times.len() * percent as usize).div_ceil(100).max(1);
             let exact = times[rank - 1].as_secs_f64();
             prop_assert!((told - exact).abs() <= 0.25 * exact + 1e-9, "{told} for {exact}");
         }
