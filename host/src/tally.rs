@@ -26,6 +26,7 @@ pub const CAUSES: [&str; 19] = [
     "host",
     "pool-full",
     "queue-timeout",
+    "no-pool",
     "child-gone",
     "bad-hop",
     NO_PLACE,
