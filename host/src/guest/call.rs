@@ -315,6 +315,8 @@ impl Call {
                     return Some(Progress::Data(chunk));
                 }
                 Said::End(trailers) => return Some(Progress::End(trailers)),
+                // Its end will be judged without regard to the answer.
+                Said::Fault(Fault::BrokenOff) if self.audience == Audience::Nobody => return None,
                 Said::Fault(fault) => return Some(self.fail(fault)),
             }
         }
@@ -347,6 +349,9 @@ impl Call {
         let returned = result.is_ok();
         let sandbox = instance.sandbox();
         let verdict = judge(result, sandbox.limits(), sandbox.memory.refused());
+        if self.audience == Audience::Nobody {
+            return Some(self.ended_unheard(instance, returned, verdict));
+        }
         let progress = self.answer_ended(verdict);
         let told_well = match &self.answer {
             AnswerState::Rest(rest) => rest.end.is_ok() && rest.afterwards.is_none(),
@@ -360,6 +365,20 @@ impl Call {
             Guest::Over
         };
         progress
+    }
+
+    /// Nobody has heard what the guest said, so only its end counts: one whose request broke off cannot but leave its
+    /// answer undone.
+    fn ended_unheard(&mut self, mut instance: Instance, returned: bool, verdict: Result<(), Fault>) -> Progress {
+        self.answer = AnswerState::Told;
+        drop(self.link.take_answer());
+        self.guest = if returned && verdict.is_ok() && self.outlives() {
+            instance.sandbox().end();
+            Guest::Resting(instance)
+        } else {
+            Guest::Over
+        };
+        verdict.err().map_or(Progress::Done, Progress::Failed)
     }
 
     /// The answer of a guest that is over, with the verdict on its end. The instance still lives.

@@ -329,15 +329,29 @@ mod tests {
     }
 
     #[test]
-    fn what_nobody_hears_is_judged_all_the_same() {
-        let wrong = "(call $answer) (call $hello) (call $hello) (call $hello) (call $hello) (return)";
-        let child = child(&second(wrong), 0);
+    fn a_guest_that_leaves_its_answer_undone_for_nobody_may_serve_again() {
+        let undone = "(call $answer) (call $hello) (call $hello) (call $hello) (call $hello) (return)";
+        for wrong in [undone, "(return)"] {
+            let child = child(&second(wrong), 0);
+            let mut thread = child.thread();
+            assert_eq!(thread.body(), "1");
+            let mut call = thread.begin();
+            call.discard();
+            let told = thread.end(call);
+            assert!(told.fault.is_none() && told.status.is_none(), "{told:?}");
+            assert_eq!(thread.body(), "3");
+        }
+    }
+
+    #[test]
+    fn a_guest_that_traps_for_nobody_never_serves_again() {
+        let child = child(&second("(call $answer) (call $hello) unreachable"), 0);
         let mut thread = child.thread();
         assert_eq!(thread.body(), "1");
         let mut call = thread.begin();
         call.discard();
         let told = thread.end(call);
-        assert!(matches!(told.fault, Some(Fault::BrokenOff)) && told.status.is_none(), "{told:?}");
+        assert!(matches!(told.fault, Some(Fault::Trap { .. })), "{told:?}");
         assert_eq!(thread.body(), "1");
     }
 
