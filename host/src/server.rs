@@ -17,7 +17,7 @@ use guesthouse_mpm::{Application, ChildContext, LoadError, Settings, StartError}
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Began;
-use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool};
+use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
 use crate::confined::Cell;
 use crate::error_log::{self, ErrorLog};
 use crate::guest::ModuleSource;
@@ -127,7 +127,8 @@ fn prepare_module(
 
 /// Gives a module a pool of its own.
 fn confine(module: &Module, native: &Path, config: &Config, pools: &mut Vec<Pool>) -> Result<ConfinedPool, Remark> {
-    let socket = runtime_dir::socket(&config.server.runtime_dir, &module.name, version_of(module, native))
+    let version = version_of(module, native, &config.server.request_limits);
+    let socket = runtime_dir::socket(&config.server.runtime_dir, &module.name, version)
         .map_err(|problem| (module.lines.path, format!("module {:?}: {problem}", module.name)))?;
     let address = ListenAddress::Unix(socket);
     let ModulePool { prefork, queue_timeout } = module.pool.clone().unwrap_or_default();
@@ -138,12 +139,14 @@ fn confine(module: &Module, native: &Path, config: &Config, pools: &mut Vec<Pool
 
 /// Tells versions of a module apart: another file or another setting is another version, the same in another place of
 /// the configuration is not.
-fn version_of(module: &Module, native: &Path) -> u32 {
+fn version_of(module: &Module, native: &Path, limits: &RequestLimits) -> u32 {
     let settings = Module { lines: ModuleLines::default(), ..module.clone() };
     let mut hasher = blake3::Hasher::new();
     // Native code is named by the content that it was compiled from.
     hasher.update(native.file_name().unwrap_or_default().as_encoded_bytes());
     hasher.update(&serde_json::to_vec(&settings).expect("a module's settings are plain data"));
+    // They decide how long a head its children accept from a server child.
+    hasher.update(&serde_json::to_vec(limits).expect("numbers are plain data"));
     let hash = hasher.finalize();
     u32::from_be_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
 }

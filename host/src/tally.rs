@@ -11,7 +11,7 @@ use self::latency::{BUCKET_COUNT, bucket_of, nanoseconds};
 pub mod latency;
 
 /// Why requests fail, in one word each: those of [`Fault::kind`](crate::guest::Fault::kind), and the last three.
-pub const CAUSES: [&str; 19] = [
+pub const CAUSES: [&str; 20] = [
     "trap",
     "exit",
     "no-answer",
@@ -26,6 +26,7 @@ pub const CAUSES: [&str; 19] = [
     "host",
     "pool-full",
     "queue-timeout",
+    "no-pool",
     "child-gone",
     "bad-hop",
     NO_PLACE,

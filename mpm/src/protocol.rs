@@ -148,6 +148,11 @@ impl Turn<'_> {
         self.gate.enter(self.pass)
     }
 
+    /// Counts one request served that has taken no place: one that somebody else bounds.
+    pub fn count_request(&self) {
+        self.slot.count_request();
+    }
+
     /// Gives the place back and counts one request served.
     pub fn end_request(&mut self) {
         if self.gate.leave(self.pass) {

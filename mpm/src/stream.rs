@@ -7,6 +7,7 @@
 //! Nothing here waits or knows a poller.
 
 use std::io::{self, IoSlice, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
@@ -104,6 +105,13 @@ impl Stream {
     #[must_use]
     pub fn peer_closed(&self) -> bool {
         self.peer_closed
+    }
+
+    /// Whether the peer has sent its last byte and none is unread. Asks the kernel, though no edge has come: for a
+    /// connection that has waited, unseen, until it was accepted.
+    #[must_use]
+    pub fn at_end(&self) -> bool {
+        matches!(socket2::SockRef::from(self).peek(&mut [MaybeUninit::uninit()]), Ok(0))
     }
 
     /// Ends the sending side; the peer reads end-of-file after what was written.
@@ -301,6 +309,17 @@ mod tests {
         let mut buffer = [0; 8];
         assert_eq!(stream.read(&mut buffer).unwrap(), 3);
         assert_eq!(stream.read(&mut buffer).unwrap(), 0);
+    }
+
+    #[test]
+    fn the_end_of_a_peer_is_found_before_any_edge_and_not_before_all_is_read() {
+        let (mut stream, mut theirs) = pair();
+        assert!(!stream.at_end());
+        theirs.write_all(b"abc").unwrap();
+        drop(theirs);
+        assert!(!stream.at_end());
+        assert_eq!(stream.read(&mut [0; 8]).unwrap(), 3);
+        assert!(!stream.readable() && stream.at_end());
     }
 
     #[test]

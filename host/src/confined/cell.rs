@@ -20,6 +20,7 @@ use crate::guest::{
     BodySender, Call, Capacity, Fault, Guests, ModuleSource, Progress, RequestBody, Shelf, body_channel,
 };
 use crate::http::Limits;
+use crate::request_id::RequestId;
 
 /// The only module of a cell, as an index into its [`Guests`].
 const MODULE: usize = 0;
@@ -64,12 +65,22 @@ enum State {
     /// All is said, and not all of it is sent.
     Telling {
         until: Instant,
+        /// What the log must be told here, if the server child does not take it.
+        last_words: Option<Box<LastWords>>,
     },
     Finishing(Finishing),
     Closed,
 }
 
+/// How a call has failed.
+struct LastWords {
+    request: RequestId,
+    kind: &'static str,
+    text: String,
+}
+
 struct Answering {
+    request: RequestId,
     call: Call,
     body: Body,
     /// The guest must have finished by then.
@@ -136,7 +147,7 @@ impl Protocol for Cell {
             let step = match std::mem::replace(state, State::Closed) {
                 State::Hearing { until } => self.hear(until, lane, desk, turn),
                 State::Answering(answering) => answering.step(self, lane, desk, turn),
-                State::Telling { until } => tell(until, lane, turn),
+                State::Telling { until, last_words } => tell(until, last_words, lane, turn),
                 State::Finishing(finishing) => match finishing.advance(&mut desk.shelf, turn) {
                     Some((finishing, next)) => Step::Wait(State::Finishing(finishing), next),
                     None => Step::Go(State::Closed),
@@ -160,6 +171,8 @@ impl Cell {
     fn hear(&self, until: Instant, lane: &mut Lane, desk: &mut Desk, turn: &mut Turn<'_>) -> Step {
         loop {
             match lane.hear(self.ask_bytes_max) {
+                // Given up while it waited in the queue: it must not be run.
+                Ok(Some(Ask::Request(_))) if turn.stream.at_end() => return Step::Go(State::Closed),
                 Ok(Some(Ask::Request(asked))) => return Step::Go(self.begin(*asked, lane, desk, turn)),
                 Ok(None) => {}
                 Ok(Some(Ask::Data(_) | Ask::End(_))) => return nonsense("a body before its request"),
@@ -168,7 +181,6 @@ impl Cell {
             match lane.fill(turn.stream, &mut desk.scratch) {
                 Filled::Something => {}
                 Filled::Nothing if turn.now < until => return Step::Wait(State::Hearing { until }, Next::Read(until)),
-                // It gave up while it waited in the queue.
                 Filled::Nothing | Filled::End => return Step::Go(State::Closed),
             }
         }
@@ -176,6 +188,7 @@ impl Cell {
 
     fn begin(&self, asked: Asked, lane: &mut Lane, desk: &mut Desk, turn: &mut Turn<'_>) -> State {
         let Asked { request, has_body, facts } = asked;
+        let id = facts.request_id;
         // A child serves one connection at a time: there is always a place.
         turn.begin_request();
         let (body, guests_end) = if has_body {
@@ -188,7 +201,7 @@ impl Cell {
         let call = self.guests.call(&mut desk.shelf, MODULE, Request::from_parts(parts, guests_end), facts);
         lane.say(Told::Begun { reused: call.is_reused() });
         let until = turn.now + call.wall();
-        State::Answering(Answering { call, body, until })
+        State::Answering(Answering { request: id, call, body, until })
     }
 }
 
@@ -226,14 +239,17 @@ impl Answering {
                     Fed::Something => {}
                     Fed::Nothing => return self.wait(Next::Wait, lane, turn),
                     Fed::Gone => return self.left_alone(turn),
-                    Fed::Bad(bad) => return nonsense(&bad.to_string()),
+                    Fed::Bad(bad) => {
+                        complain(&bad.to_string());
+                        return self.left_alone(turn);
+                    }
                 },
                 Progress::Sliced => return self.wait(Next::Yield, lane, turn),
                 Progress::Done => {
                     lane.say(Told::Done { cpu: self.call.cpu() });
                     self.call.finish(&mut desk.shelf);
                     turn.end_request();
-                    return Step::Go(State::Telling { until: self.until });
+                    return Step::Go(State::Telling { until: self.until, last_words: None });
                 }
                 Progress::Failed(fault) => return self.fail(fault, lane, turn),
             }
@@ -301,9 +317,10 @@ impl Answering {
     }
 
     fn fail(self, fault: Fault, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
+        let last_words = LastWords { request: self.request, kind: fault.kind(), text: fault.to_string() };
         lane.say(Told::Failed { fault, cpu: self.call.cpu() });
         turn.end_request();
-        Step::Go(State::Telling { until: turn.now + LAST_WORDS_MAX })
+        Step::Go(State::Telling { until: turn.now + LAST_WORDS_MAX, last_words: Some(Box::new(last_words)) })
     }
 
     /// Nobody waits for the answer any more.
@@ -317,15 +334,28 @@ impl Answering {
     }
 }
 
-fn tell(until: Instant, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
+fn tell(until: Instant, last_words: Option<Box<LastWords>>, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
     match lane.flush(turn.stream) {
-        Flushed::Blocked if turn.now < until => Step::Wait(State::Telling { until }, Next::Write(until)),
-        Flushed::All | Flushed::Blocked | Flushed::Broken => Step::Go(State::Closed),
+        Flushed::Blocked if turn.now < until => {
+            return Step::Wait(State::Telling { until, last_words }, Next::Write(until));
+        }
+        // The client takes the answer too slowly, or not at all: the server child will only see that this one is gone.
+        Flushed::Blocked | Flushed::Broken => {
+            if let Some(LastWords { request, kind, text }) = last_words.as_deref() {
+                tracing::error!(%request, cause = *kind, "{text}");
+            }
+        }
+        Flushed::All => {}
     }
+    Step::Go(State::Closed)
 }
 
 /// A server child never says such things; whoever does is not listened to.
 fn nonsense(what: &str) -> Step {
-    tracing::error!("closed a connection to a confined child that broke the rules: {what}");
+    complain(what);
     Step::Go(State::Closed)
+}
+
+fn complain(what: &str) {
+    tracing::error!("closed a connection to a confined child that broke the rules: {what}");
 }

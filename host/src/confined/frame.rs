@@ -254,7 +254,10 @@ impl Frame for Told {
             kind::DATA => (!content.is_empty()).then_some(Told::Data(content)),
             kind::END => return read_end(&content).map(Told::End),
             kind::DONE => value(&content).map(|cpu| Told::Done { cpu }),
-            kind::FAILED => value(&content).map(|FailedFrame { fault, cpu }| Told::Failed { fault, cpu }),
+            kind::FAILED => value(&content).and_then(|FailedFrame { fault, cpu }| {
+                let fault = fault.as_told()?;
+                Some(Told::Failed { fault, cpu })
+            }),
             unknown => return Err(BadFrame::Unknown(unknown)),
         };
         told.ok_or(BadFrame::Malformed(kind))

@@ -26,16 +26,21 @@ use crate::guest::{CallFacts, Fault, Progress, RequestBody};
 /// The request's body is not taken while so many bytes wait to be sent.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
 
+/// Reads that one turn takes: a child that never stops sending must not hold up others, nor its own deadline.
+const READS_MAX: usize = 16;
+
 /// What a confined child has beyond `limits.wall` to say by itself that the time is over.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How long things may take.
+/// What a request may take.
 #[derive(Debug, Clone, Copy)]
-pub struct Patience {
+pub struct Bounds {
     /// Until a child has taken the request: `queue_timeout`.
     pub queue: Duration,
     /// From then on: `limits.wall`.
     pub wall: Duration,
+    /// Bytes of the answer's body: `limits.response_body`.
+    pub response_body: u64,
 }
 
 /// See the file's head.
@@ -49,8 +54,12 @@ pub struct Hop {
     body: Option<RequestBody>,
     /// The guest waits for the next piece of it.
     is_wanted: bool,
-    patience: Patience,
-    is_reused: bool,
+    /// The guest has said that it waits for no more.
+    is_unwanted: bool,
+    bounds: Bounds,
+    /// Bytes of the answer's body so far.
+    received: u64,
+    is_reused: Option<bool>,
     cpu: Duration,
 }
 
@@ -79,7 +88,7 @@ impl Hop {
         address: &ListenAddress,
         request: Request<RequestBody>,
         facts: CallFacts,
-        patience: Patience,
+        bounds: Bounds,
     ) -> Hop {
         let refused = turn.connect(address).err().map(|error| match error.kind() {
             io::ErrorKind::WouldBlock => Fault::PoolFull,
@@ -93,23 +102,26 @@ impl Hop {
         Hop {
             lane,
             refused,
-            stage: Stage::Queued { until: turn.now + patience.queue },
+            stage: Stage::Queued { until: turn.now + bounds.queue },
             answer: Answer::Awaited,
             body,
             is_wanted: false,
-            patience,
-            is_reused: false,
+            is_unwanted: false,
+            bounds,
+            received: 0,
+            is_reused: None,
             cpu: Duration::ZERO,
         }
     }
 
     /// Takes what the confined child has said, and sends it what it waits for. `scratch` is where a read puts its bytes
-    /// first. Never answers with [`Progress::Sliced`].
+    /// first. [`Progress::Sliced`]: the child has said much that means nothing to the client.
     pub fn poll(&mut self, turn: &mut Turn<'_>, scratch: &mut [u8]) -> Progress {
         if let Some(fault) = self.refused.take() {
             return self.fail(fault, turn);
         }
         let now = turn.now;
+        let mut reads = 0;
         loop {
             match self.lane.hear(ANSWER_BYTES_MAX) {
                 Ok(Some(told)) => {
@@ -132,7 +144,13 @@ impl Hop {
                 Flushed::Broken => self.lane.fall_silent(),
             }
             match self.lane.fill(stream, scratch) {
-                Filled::Something => {}
+                Filled::Something if reads < READS_MAX => reads += 1,
+                Filled::Something => return Progress::Sliced,
+                // A child that has begun in time was heard above.
+                Filled::Nothing if matches!(self.stage, Stage::Queued { until } if now >= until) => {
+                    let fault = self.time_out(turn);
+                    return Progress::Failed(fault);
+                }
                 Filled::Nothing => return Progress::Pending,
                 Filled::End => return self.fail(Fault::ChildGone, turn),
             }
@@ -148,13 +166,17 @@ impl Hop {
     /// Whether an instance serves that had served before; `None`: none has been found yet.
     #[must_use]
     pub fn is_reused(&self) -> Option<bool> {
-        match self.stage {
-            Stage::Queued { .. } => None,
-            Stage::Begun { .. } | Stage::Over => Some(self.is_reused),
-        }
+        self.is_reused
     }
 
-    /// When to call [`Hop::time_out`]; `None`: all is said.
+    /// Whether [`Hop::time_out`] is to be called. A request that is still in the queue is not asked for: what a child may
+    /// have said by now is heard first, by [`Hop::poll`].
+    #[must_use]
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        matches!(self.stage, Stage::Begun { until } if now >= until)
+    }
+
+    /// When to poll at the latest; `None`: all is said.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match self.stage {
@@ -166,8 +188,8 @@ impl Hop {
     /// Ends a request whose deadline has passed.
     pub fn time_out(&mut self, turn: &mut Turn<'_>) -> Fault {
         let fault = match self.stage {
-            Stage::Queued { .. } => Fault::QueueTimeout(self.patience.queue),
-            Stage::Begun { .. } | Stage::Over => Fault::WallLimit(self.patience.wall),
+            Stage::Queued { .. } => Fault::QueueTimeout(self.bounds.queue),
+            Stage::Begun { .. } | Stage::Over => Fault::WallLimit(self.bounds.wall),
         };
         self.end(turn);
         fault
@@ -184,15 +206,17 @@ impl Hop {
     fn heard(&mut self, told: Told, now: Instant, turn: &mut Turn<'_>) -> Option<Progress> {
         match (told, self.stage, self.answer) {
             (Told::Begun { reused }, Stage::Queued { .. }, Answer::Awaited) => {
-                self.is_reused = reused;
-                self.stage = Stage::Begun { until: now + self.patience.wall + GRACE };
+                self.is_reused = Some(reused);
+                self.stage = Stage::Begun { until: now + self.bounds.wall + GRACE };
                 None
             }
             (Told::Wanted, Stage::Begun { .. }, _) if self.body.is_some() && !self.is_wanted => {
                 self.is_wanted = true;
                 None
             }
-            (Told::Unwanted, Stage::Begun { .. }, _) => {
+            // Also when the end of the body has crossed it.
+            (Told::Unwanted, Stage::Begun { .. }, _) if !self.is_unwanted => {
+                self.is_unwanted = true;
                 self.body = None;
                 None
             }
@@ -200,7 +224,13 @@ impl Hop {
                 self.answer = Answer::Open;
                 Some(Progress::Head(parts, length))
             }
-            (Told::Data(data), Stage::Begun { .. }, Answer::Open) => Some(Progress::Data(data)),
+            (Told::Data(data), Stage::Begun { .. }, Answer::Open) => {
+                self.received = self.received.saturating_add(data.len() as u64);
+                if self.received > self.bounds.response_body {
+                    return Some(self.fail(Fault::BadHop("it sent more than limits.response_body".to_owned()), turn));
+                }
+                Some(Progress::Data(data))
+            }
             (Told::End(trailers), Stage::Begun { .. }, Answer::Open) => {
                 self.answer = Answer::Complete;
                 Some(Progress::End(trailers))

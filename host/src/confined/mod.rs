@@ -16,4 +16,4 @@ mod hop;
 mod lane;
 
 pub use cell::{Cell, Conversation, Desk};
-pub use hop::{Hop, Patience};
+pub use hop::{Bounds, Hop};

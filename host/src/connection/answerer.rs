@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 use http::Request;
 
 use super::Scope;
-use crate::confined::{Hop, Patience};
+use crate::config::Limits;
+use crate::confined::{Bounds, Hop};
 use crate::finishing::Finishing;
 use crate::guest::{Call, CallFacts, Fault, Progress, RequestBody};
 use crate::site::Place;
@@ -27,15 +28,15 @@ impl Answerer {
         scope: &mut Scope<'_, '_>,
     ) -> Answerer {
         let site = scope.site;
-        let wall = site.config.modules[module].limits.wall;
+        let Limits { wall, response_body, .. } = site.config.modules[module].limits;
         match &site.places[module] {
             Place::Here(guest) => {
                 let call = site.guests.call(&mut scope.thread.shelf, *guest, request, facts);
                 Answerer::Here(call, scope.turn.now + wall)
             }
             Place::Confined(pool) => {
-                let patience = Patience { queue: pool.queue_timeout, wall };
-                Answerer::Confined(Hop::begin(scope.turn, &pool.address, request, facts, patience))
+                let bounds = Bounds { queue: pool.queue_timeout, wall, response_body };
+                Answerer::Confined(Hop::begin(scope.turn, &pool.address, request, facts, bounds))
             }
         }
     }
@@ -71,7 +72,15 @@ impl Answerer {
         }
     }
 
-    /// When its time is over; `None`: all is said.
+    /// Whether its time is over.
+    pub(super) fn is_overdue(&self, now: Instant) -> bool {
+        match self {
+            Answerer::Here(_, wall) => now >= *wall,
+            Answerer::Confined(hop) => hop.is_overdue(now),
+        }
+    }
+
+    /// When to poll at the latest; `None`: all is said.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
             Answerer::Here(_, wall) => Some(*wall),
@@ -87,23 +96,38 @@ impl Answerer {
         }
     }
 
-    /// All is said, well or not: what may serve again is kept.
+    /// All is said, well or not: what may serve again is kept, and another request may have the place of this one.
     pub(super) fn finish(self, scope: &mut Scope<'_, '_>) {
         match self {
-            Answerer::Here(call, _) => call.finish(&mut scope.thread.shelf),
-            Answerer::Confined(mut hop) => hop.end(scope.turn),
+            Answerer::Here(call, _) => {
+                call.finish(&mut scope.thread.shelf);
+                scope.turn.end_request();
+            }
+            Answerer::Confined(hop) => leave(hop, scope),
         }
     }
 
-    /// Nobody waits for the answer any more; `Some`: the guest goes on all the same.
+    /// Nobody waits for the answer any more; `Some`: the guest goes on all the same, and the request keeps its place.
     pub(super) fn abandon(self, scope: &mut Scope<'_, '_>) -> Option<Finishing> {
         match self {
-            Answerer::Here(call, _) => Finishing::of(call, scope.turn.now),
+            Answerer::Here(call, _) => {
+                let finishing = Finishing::of(call, scope.turn.now);
+                if finishing.is_none() {
+                    scope.turn.end_request();
+                }
+                finishing
+            }
             // The confined child notices, and does the same.
-            Answerer::Confined(mut hop) => {
-                hop.end(scope.turn);
+            Answerer::Confined(hop) => {
+                leave(hop, scope);
                 None
             }
         }
     }
+}
+
+/// It had no place: its pool bounds what it takes.
+fn leave(mut hop: Hop, scope: &mut Scope<'_, '_>) {
+    hop.end(scope.turn);
+    scope.turn.count_request();
 }

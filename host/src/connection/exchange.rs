@@ -17,7 +17,7 @@ use http::{HeaderMap, HeaderValue, Request};
 
 use super::answerer::Answerer;
 use super::wire::{Filled, Flushed, Wire};
-use super::{HALF_CLOSED_GRACE, Scope, State, Step};
+use super::{Afterwards, HALF_CLOSED_GRACE, Scope, State, Step};
 use crate::config::Timing;
 use crate::guest::{BodySender, CallFacts, Fault, Progress, RequestBody, Scheme, body_channel};
 use crate::http::timing::ReadDeadline;
@@ -32,6 +32,9 @@ const OUTPUT_BYTES_MAX: usize = 256 * 1024;
 
 /// Bytes that one turn takes from the guest and from the client before others have theirs.
 const TURN_BYTES_MAX: usize = 1 << 20;
+
+/// What a piece of an answer counts at least: many small ones are work too.
+const PIECE_BYTES_MIN: usize = 256;
 
 /// The status that access logs tell when the client was gone before the answer began (as nginx has it).
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -116,7 +119,7 @@ impl Exchange {
 
     /// Lets guest and client go on as far as they can without waiting.
     pub(super) fn step(mut self: Box<Self>, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
-        if self.answerer.deadline().is_some_and(|at| scope.turn.now >= at) {
+        if self.answerer.is_overdue(scope.turn.now) {
             let fault = self.answerer.time_out(scope);
             return self.fail(&fault, wire, scope);
         }
@@ -149,7 +152,7 @@ impl Exchange {
                     wire.begin_answer(head.status, &head.headers, length, close, scope)
                 }
                 Progress::Data(data) => {
-                    allowance.use_up(data.len());
+                    allowance.use_up(data.len().max(PIECE_BYTES_MIN));
                     wire.http.data(data, &mut wire.output)
                 }
                 Progress::End(trailers) => wire.http.end(trailers.as_ref(), &mut wire.output),
@@ -287,7 +290,6 @@ impl Exchange {
     fn finish(mut self: Box<Self>, wire: &Wire, scope: &mut Scope<'_, '_>) -> Step {
         self.close_the_books(wire, scope);
         self.answerer.finish(scope);
-        scope.turn.end_request();
         Step::Go(State::flush(scope))
     }
 
@@ -325,7 +327,15 @@ impl Exchange {
             self.record.status = refusal.status().as_u16();
         }
         wire.refuse(refusal, scope);
-        self.finish(wire, scope)
+        self.close_the_books(wire, scope);
+        match self.answerer.abandon(scope) {
+            Some(finishing) => {
+                // The client need not wait for it. What the socket does not take now comes afterwards.
+                wire.flush(scope);
+                Step::Go(State::Finishing(Box::new(finishing), Afterwards::Flush))
+            }
+            None => Step::Go(State::flush(scope)),
+        }
     }
 
     fn client_is_gone(mut self: Box<Self>, wire: &Wire, scope: &mut Scope<'_, '_>) -> Step {
@@ -334,11 +344,10 @@ impl Exchange {
             self.record.status = CLIENT_CLOSED_REQUEST;
         }
         self.close_the_books(wire, scope);
-        if let Some(finishing) = self.answerer.abandon(scope) {
-            return Step::Go(State::Finishing(Box::new(finishing)));
+        match self.answerer.abandon(scope) {
+            Some(finishing) => Step::Go(State::Finishing(Box::new(finishing), Afterwards::Close)),
+            None => Step::Go(State::Closed),
         }
-        scope.turn.end_request();
-        Step::Go(State::Closed)
     }
 
     /// All that the client will get of the answer is said: the request is logged.

@@ -35,7 +35,7 @@ use crate::http::{After, CloseReason, Received, Refusal, RequestHead, Scheme, Ta
 use crate::record::Record;
 use crate::respond;
 use crate::route::Responder;
-use crate::site::{Site, TURN_TIME, Thread};
+use crate::site::{Place, Site, TURN_TIME, Thread};
 use crate::status::{self, View};
 use crate::tally::NO_PLACE;
 
@@ -89,8 +89,8 @@ enum State {
     },
     /// A guest answers.
     Exchange(Box<Exchange>),
-    /// The client is gone, and its guest goes on for nobody.
-    Finishing(Box<Finishing>),
+    /// Nobody waits for the guest any more, and it goes on for nobody.
+    Finishing(Box<Finishing>, Afterwards),
     /// The answer is whole; what of it the socket did not take yet is written, and what is left of the request's
     /// body is read.
     Flush {
@@ -103,6 +103,15 @@ enum State {
         at_the_latest: Instant,
     },
     Closed,
+}
+
+/// What becomes of a connection whose guest has gone on for nobody.
+#[derive(Debug, Clone, Copy)]
+enum Afterwards {
+    /// The client is gone.
+    Close,
+    /// The client is at fault, and is told so.
+    Flush,
 }
 
 /// What a step came to.
@@ -190,10 +199,13 @@ impl State {
                 admission(request, module, record, until, wire, facts, scope)
             }
             State::Exchange(exchange) => exchange.step(wire, scope),
-            State::Finishing(finishing) => match finishing.advance(&mut scope.thread.shelf, scope.turn) {
-                Some((finishing, next)) => Step::Wait(State::Finishing(Box::new(finishing)), next),
-                None => Step::Go(State::Closed),
-            },
+            State::Finishing(finishing, afterwards) => {
+                match (finishing.advance(&mut scope.thread.shelf, scope.turn), afterwards) {
+                    (Some((finishing, next)), _) => Step::Wait(State::Finishing(Box::new(finishing), afterwards), next),
+                    (None, Afterwards::Close) => Step::Go(State::Closed),
+                    (None, Afterwards::Flush) => Step::Go(State::flush(scope)),
+                }
+            }
             State::Flush { deadline } => flush(deadline, wire, scope),
             State::Linger { until, at_the_latest } => linger(until, at_the_latest, scope),
             State::Closed => Step::Go(State::Closed),
@@ -322,7 +334,8 @@ fn admission(
     facts: &Facts,
     scope: &mut Scope<'_, '_>,
 ) -> Step {
-    if scope.turn.begin_request() {
+    let is_confined = matches!(scope.site.places[module], Place::Confined(_));
+    if is_confined || scope.turn.begin_request() {
         let close = must_close(facts, scope);
         let exchange = Exchange::begin(*request, module, record, facts.client, close, scope);
         return Step::Go(State::Exchange(Box::new(exchange)));

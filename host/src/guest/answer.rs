@@ -44,7 +44,7 @@ impl Opened {
     /// Checks the head of an answer to a request with this method. `limit`: `limits.response_body`, bytes.
     pub(super) fn check(answer: Answer, method: &Method, limit: u64) -> Result<Opened, Fault> {
         let (parts, body) = answer.map_err(|code| Fault::from_error_code(&code))?.into_parts();
-        if parts.status.is_informational() {
+        if !(200..=599).contains(&parts.status.as_u16()) {
             return Err(Fault::BadAnswer(format!("status {} is not a final one", parts.status.as_u16())));
         }
         let announced = content_length(&parts.headers)?;
@@ -202,7 +202,9 @@ mod tests {
     }
 
     #[test]
-    fn an_interim_status_is_no_answer() {
-        assert!(matches!(check(&Method::GET, 103, &[]), Err(Fault::BadAnswer(_))));
+    fn an_interim_or_unknown_status_is_no_answer() {
+        for status in [103, 199, 600, 999] {
+            assert!(matches!(check(&Method::GET, status, &[]), Err(Fault::BadAnswer(_))), "{status}");
+        }
     }
 }

@@ -142,6 +142,32 @@ impl Fault {
         }
     }
 
+    /// As a confined child may tell it: with nothing in its texts that could forge a line of the log. `None`: it is not
+    /// for such a child to say.
+    #[must_use]
+    pub fn as_told(mut self) -> Option<Fault> {
+        match &mut self {
+            Fault::Trap { message, backtrace } => {
+                *message = printable(message);
+                let frames: Vec<String> = backtrace.lines().map(printable).collect();
+                *backtrace = frames.join("\n");
+            }
+            Fault::ErrorCode(text) | Fault::BadAnswer(text) | Fault::Host(text) => *text = printable(text),
+            Fault::Exited(_)
+            | Fault::NoAnswer
+            | Fault::BrokenOff
+            | Fault::OutOfMemory { .. }
+            | Fault::WallLimit(_)
+            | Fault::CpuLimit(_)
+            | Fault::ResponseTooLong(_)
+            | Fault::NoRoom => {}
+            Fault::PoolFull | Fault::QueueTimeout(_) | Fault::NoPool(_) | Fault::ChildGone | Fault::BadHop(_) => {
+                return None;
+            }
+        }
+        Some(self)
+    }
+
     /// With texts of so many bytes at most.
     #[must_use]
     pub fn shortened(mut self, bytes_max: usize) -> Fault {

@@ -288,3 +288,87 @@ fn private_memory(child: &Child) -> String {
 fn resident_memory(child: &Child) -> String {
     child.memory.map_or_else(|| NONE.to_owned(), |memory| units::bytes(memory.resident))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::Bucket;
+    use super::*;
+    use crate::status::testing::snapshot;
+
+    const OPTIONS: Options = Options { refresh_secs: 2, without_tables: false };
+
+    #[test]
+    fn what_a_module_says_of_itself_is_escaped_in_every_form() {
+        let snapshot = snapshot();
+        for without_tables in [false, true] {
+            let page = page(&snapshot, Options { without_tables, ..OPTIONS });
+            assert!(page.contains("alert(") && !page.contains("<script>alert("), "{page}");
+        }
+    }
+
+    #[test]
+    fn style_and_script_are_let_through_as_they_stand_on_the_page() {
+        let page = page(&snapshot(), OPTIONS);
+        for (tag, directive) in [("style", "style-src"), ("script", "script-src")] {
+            let (_, after) = page.split_once(&format!("<{tag}>")).unwrap();
+            let (text, _) = after.split_once(&format!("</{tag}>")).unwrap();
+            let hash = STANDARD.encode(Sha256::digest(text));
+            let policy = CONTENT_SECURITY_POLICY.to_str().unwrap();
+            assert!(policy.contains(&format!("{directive} 'sha256-{hash}'")), "{policy}");
+        }
+        assert!(!page.contains("style=\""), "an attribute would be ignored");
+    }
+
+    #[test]
+    fn the_fragment_stands_on_the_page_as_it_is() {
+        let snapshot = snapshot();
+        assert!(page(&snapshot, OPTIONS).contains(&fragment(&snapshot, OPTIONS)));
+    }
+
+    #[test]
+    fn children_of_former_configurations_have_a_place_of_their_own() {
+        let mut snapshot = snapshot();
+        assert!(fragment(&snapshot, OPTIONS).contains("<h3>(earlier)"));
+        snapshot.children.retain(|child| child.pool.is_some());
+        assert!(!fragment(&snapshot, OPTIONS).contains("<h3>(earlier)"));
+    }
+
+    #[test]
+    fn every_letter_has_a_square_with_a_colour_of_its_own() {
+        for (letter, meaning) in LEGEND {
+            let (told, means, class) = square(letter);
+            assert_eq!((told, means), (letter, meaning));
+            assert!(STYLE.contains(&format!(".sq.{class} {{ background")), "{letter}");
+        }
+        assert_eq!(square('?').0, '.');
+    }
+
+    #[test]
+    fn the_parts_of_a_bar_fill_it() {
+        let parts = bar([("a", "a", 1), ("b", "b", u64::MAX), ("c", "c", 2)]);
+        assert_eq!(parts.iter().map(|part| part.width).sum::<u64>(), 1000);
+        assert!(bar([("a", "a", 0), ("b", "b", 0)]).iter().all(|part| part.width == 0));
+    }
+
+    #[test]
+    fn few_slow_requests_among_many_are_drawn() {
+        let bucket = |up_to_secs, requests| Bucket { up_to_secs, requests };
+        let buckets =
+            vec![bucket(Some(0.000_001), 5), bucket(Some(0.001), 1_000_000), bucket(Some(100.0), 1), bucket(None, 1)];
+        let drawn = columns(&Latency { buckets, ..Latency::default() });
+        let heights: Vec<u64> = drawn.iter().map(|column| column.height).collect();
+        assert_eq!(heights, [1, COLUMNS_HEIGHT, 1]);
+        assert_eq!(drawn[0].title, "up to 10 µs: 5");
+        assert_eq!(drawn[1].title, "500 µs to 1.0 ms: 1\u{202f}000\u{202f}000");
+        assert_eq!(drawn[2].title, "more than 50 s: 2");
+    }
+
+    #[test]
+    fn a_part_is_told_in_percent() {
+        for (part, whole, text) in
+            [(0, 0, "0 %"), (0, 9, "0 %"), (1, 100_000, "< 0.1 %"), (24, 1000, "2.4 %"), (1, 2, "50 %")]
+        {
+            assert_eq!(percent(part, whole), text);
+        }
+    }
+}

@@ -127,7 +127,8 @@ fn of_the_modules(Snapshot { modules, .. }: &Snapshot, metrics: &mut Metrics<'_>
         modules.iter().try_for_each(|module| {
             let Latency { total_secs, .. } = module.latency;
             let buckets = buckets(&module.latency);
-            let requests = buckets.iter().map(|(_, count)| count).sum();
+            // What children have counted is theirs to get wrong.
+            let requests = buckets.iter().fold(0, |sum: u64, (_, count)| sum.saturating_add(*count));
             let labels = [("module", module.name.as_str())];
             let mut metric = metric.encode_family(&labels)?;
             metric.encode_histogram::<[(&str, &str); 0]>(total_secs, requests, &buckets, None)

@@ -275,10 +275,4 @@ impl Snapshot {
     pub fn own_children(&self) -> impl Iterator<Item = &Child> {
         self.children.iter().filter(|child| child.serves_clients)
     }
-
-    /// Over all modules.
-    #[must_use]
-    pub fn latency_total_secs(&self) -> f64 {
-        self.modules.iter().map(|module| module.latency.total_secs).sum()
-    }
 }

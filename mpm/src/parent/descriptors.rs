@@ -39,17 +39,21 @@ impl Need {
 
 /// Raises the soft limit towards the hard one, as far as the pool needs that needs most.
 pub(super) fn provide(settings: &Settings) {
-    settings.pools.iter().for_each(|pool| provide_for(&pool.mpm));
+    let Some((own, others)) = settings.pools.split_first() else { return };
+    // A request for another pool has a second socket, until it is served or refused.
+    let upstreams = others.iter().map(|pool| pool.mpm.children_max() + pool.mpm.common().listen_backlog as usize + 1);
+    provide_for(&own.mpm, upstreams.sum());
+    others.iter().for_each(|pool| provide_for(&pool.mpm, 0));
 }
 
-fn provide_for(mpm: &Mpm) {
+fn provide_for(mpm: &Mpm, upstreams: usize) {
     let (soft, hard) = match getrlimit(Resource::RLIMIT_NOFILE) {
         Ok(limits) => limits,
         Err(error) => return tracing::warn!("cannot read the limit of open descriptors: {error}"),
     };
     // What waits at a graceful stop is taken at once, on top of what is open.
     let backlog = mpm.common().listen_backlog as usize;
-    let wanted = Need::of(mpm).all().saturating_add(backlog) as u64;
+    let wanted = Need::of(mpm).all().saturating_add(backlog).saturating_add(upstreams) as u64;
     let raised = wanted.min(hard);
     if raised > soft {
         match setrlimit(Resource::RLIMIT_NOFILE, raised, hard) {

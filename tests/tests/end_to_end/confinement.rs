@@ -21,6 +21,7 @@ under_every_mpm! {
     a_confined_module_keeps_its_count_and_is_never_entered_twice_at_once,
     both_kinds_of_modules_serve_side_by_side_under_load,
     a_guest_that_has_failed_never_serves_again,
+    a_client_at_fault_does_not_cost_the_instance,
     bodies_stream_through,
     a_body_that_nobody_reads_does_no_harm,
     the_guest_is_told_who_asks_and_the_log_names_the_request,
@@ -39,6 +40,17 @@ fn with_confined(mpm: Mpm, lines: &str) -> Setup {
         "[[module]]\nname = \"confined\"\npath = \"{path}\"\nthread_safe = false\n{lines}\n\
          [[route]]\npath = \"/c\"\nmodule = \"confined\"\n"
     ))
+}
+
+/// As [`with_confined`], and one process has all instances of the module, under prefork too.
+fn with_one(mpm: Mpm, lines: &str) -> Setup {
+    let setup = with_confined(mpm, &format!("{ONE}\n{lines}"));
+    match mpm {
+        Mpm::Prefork => {
+            setup.directives("start_servers = 1\nmin_spare_servers = 1\nmax_spare_servers = 2\nmax_request_workers = 1")
+        }
+        _ => setup,
+    }
 }
 
 /// A pool of one process.
@@ -89,36 +101,52 @@ fn both_kinds_of_modules_serve_side_by_side_under_load(mpm: Mpm) {
 }
 
 fn a_guest_that_has_failed_never_serves_again(mpm: Mpm) {
-    let limits =
-        format!("{ONE}\n[module.limits]\nmemory = \"16MiB\"\ncpu = \"300ms\"\nwall = \"1s\"\nresponse_body = \"1MiB\"");
-    let server = with_confined(mpm, &limits).start();
+    let limits = "[module.limits]\nmemory = \"16MiB\"\ncpu = \"300ms\"\nwall = \"1s\"\nresponse_body = \"1MiB\"";
+    let server = with_one(mpm, limits).start();
     for (path, status) in [
-        ("/c/trap", 500),
-        ("/c/stack", 500),
-        ("/c/memory", 500),
-        ("/c/exit?code=1", 500),
-        ("/c/no-answer", 500),
-        ("/c/loop", 504),
-        ("/c/sleep?ms=60000", 504),
+        ("/c/trap", Some(500)),
+        ("/c/stack", Some(500)),
+        ("/c/memory", Some(500)),
+        ("/c/exit?code=1", Some(500)),
+        ("/c/no-answer", Some(500)),
+        ("/c/loop", Some(504)),
+        ("/c/sleep?ms=60000", Some(504)),
+        // These break off, or are refused whole.
+        ("/c/half", None),
+        ("/c/long", None),
+        ("/c/flood", None),
     ] {
-        // On one connection, so that under prefork it is one process too.
+        let mark = server.log.mark();
+        let (before, ..) = instance(&server.get("/c/instance"));
         let mut client = server.connect();
-        let (before, ..) = instance(&client.get("/c/instance"));
-        let answer = client.get(path);
-        assert_eq!(answer.status, status, "{path}: {answer:?}");
-        server.log.wait_for("ERROR…module=confined…request=…cause=");
-        let (after, count, _) = instance(&client.get("/c/instance"));
+        client.send_get(path);
+        match (client.try_receive(), status) {
+            (Ok(answer), Some(status)) => assert_eq!(answer.status, status, "{path}: {answer:?}"),
+            (Err(error), Some(_)) => panic!("{path}: {error}"),
+            (_, None) => {}
+        }
+        drop(client);
+        server.log.wait_for_after(mark, "ERROR…module=confined…request=…cause=");
+        let (after, count, _) = instance(&server.get("/c/instance"));
         assert_ne!(before, after, "{path}");
         assert_eq!(count, 1, "{path}");
     }
-    for path in ["/c/half", "/c/long", "/c/flood"] {
+}
+
+fn a_client_at_fault_does_not_cost_the_instance(mpm: Mpm) {
+    let server = with_one(mpm, "[module.limits]\nrequest_body = \"100KB\"").start();
+    let (name, ..) = instance(&server.get("/c/instance"));
+    for (body, status) in [("2\r\nok\r\nzz\r\n", 400), (&*format!("{:x}\r\n{}\r\n", 200_000, "x".repeat(200_000)), 413)]
+    {
         let mut client = server.connect();
-        let (before, ..) = instance(&client.get("/c/instance"));
-        client.send_get(path);
-        while client.try_receive().is_ok() {}
-        for _ in 0..8 {
-            assert_ne!(instance(&server.get("/c/instance")).0, before, "{path}");
+        client.send("POST /c/echo HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n");
+        // The guest has begun to answer, or is about to read on: either way it is in the middle of its work.
+        let _ = client.try_send(body);
+        if let Ok(answer) = client.try_receive() {
+            assert_eq!(answer.status, status, "{answer:?}");
         }
+        drop(client);
+        assert_eq!(instance(&server.get("/c/instance")).0, name, "{status}");
     }
 }
 
@@ -193,31 +221,34 @@ fn request_of(line: &str) -> String {
 }
 
 fn a_client_that_goes_away_does_not_cost_the_instance(mpm: Mpm) {
-    let server = with_confined(mpm, ONE).start();
+    let server = with_one(mpm, "").start();
     let (name, before, _) = instance(&server.get("/c/instance"));
     let mut client = server.connect();
     client.send_get("/c/drip?n=3&ms=100");
     client.wait_for_bytes();
     drop(client);
-    // Under prefork another process may answer: one that holds the instance does in the end.
-    until("the instance goes on", || {
-        let (after, count, company) = instance(&server.get("/c/instance"));
-        assert_eq!(company, "alone");
-        (after == name && count > before).then_some(())
-    });
+    // It waits until the guest has finished for nobody.
+    let (after, count, company) = instance(&server.get("/c/instance"));
+    assert_eq!((after, count, company.as_str()), (name, before + 1, "alone"));
 }
 
 fn a_guest_that_goes_on_for_nobody_is_ended(mpm: Mpm) {
-    let limits = format!("{ONE}\nqueue_timeout = \"30s\"\n[module.limits]\ncpu = \"600s\"\nwall = \"600s\"");
-    let server = with_confined(mpm, &limits).start();
+    let limits = "queue_timeout = \"30s\"\n[module.limits]\ncpu = \"600s\"\nwall = \"600s\"";
+    let server = with_one(mpm, limits).start();
+    let (before, ..) = instance(&server.get("/c/instance"));
+    let idle = cpu_of(&server);
     let mut client = server.connect();
-    let (before, ..) = instance(&client.get("/c/instance"));
     client.send_get("/c/loop");
+    until("the guest is inside", || (cpu_of(&server) > idle + 5).then_some(()));
     drop(client);
-    until("a fresh instance serves in its place", || {
-        let (after, count, _) = instance(&server.get("/c/instance"));
-        (after != before && count == 1).then_some(())
-    });
+    // It waits until the guest has been ended.
+    let (after, count, _) = instance(&server.get("/c/instance"));
+    assert_ne!(before, after);
+    assert_eq!(count, 1);
+}
+
+fn cpu_of(server: &Server) -> u64 {
+    server.children().into_iter().map(cpu_ticks).sum()
 }
 
 fn an_instance_is_retired_after_its_requests(mpm: Mpm) {
@@ -321,24 +352,57 @@ mod pools {
         for mpm in THREADED {
             let server = with_confined(mpm, &format!("{ONE}\nlisten_backlog = 1\nqueue_timeout = \"1h\"")).start();
             let mut busy = server.connect();
-            busy.send_get("/c/drip?n=2&ms=3000");
+            busy.send_get("/c/drip?n=2&ms=5000");
             busy.wait_for_bytes();
-            // The kernel holds one more than it is asked to.
-            let mut queued = [server.connect(), server.connect()];
-            queued.iter_mut().for_each(|client| client.send_get("/c/hello"));
-            let refused = until("the queue is full", || {
-                let mut client = server.connect();
-                client.send_get("/c/hello");
-                client.try_receive().ok()
-            });
-            assert_eq!(refused.status, 503);
-            assert_eq!(refused.header("retry-after"), Some("1"));
+            // The kernel holds one more than it is asked to: of six, two wait and four are refused.
+            let address = server.address();
+            let clients: Vec<_> = (0..6)
+                .map(|_| thread::spawn(move || (Client::connect(address).get("/c/hello"), Instant::now())))
+                .collect();
             server.log.wait_for("module=confined…cause=pool-full");
             assert_eq!(server.get("/hello").text(), "hello\n");
             assert_eq!(busy.receive().text(), "0\n1\n");
-            for client in &mut queued {
-                assert_eq!(client.receive().text(), "hello\n");
+            let done = Instant::now();
+            let answers: Vec<_> = clients.into_iter().map(|client| client.join().expect("it is answered")).collect();
+            let (refused, served): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(answer, _)| answer.status == 503);
+            assert_eq!((refused.len(), served.len()), (4, 2));
+            for (answer, at) in refused {
+                assert_eq!(answer.header("retry-after"), Some("1"));
+                assert!(at < done, "at once, and not when a place was free");
             }
+            assert!(served.iter().all(|(answer, _)| answer.text() == "hello\n"));
+        }
+    }
+
+    #[test]
+    fn a_request_that_was_given_up_in_the_queue_is_never_run() {
+        for mpm in THREADED {
+            let server = with_confined(mpm, &format!("{ONE}\nqueue_timeout = \"500ms\"")).start();
+            let (name, before, _) = instance(&server.get("/c/instance"));
+            let mut busy = server.connect();
+            busy.send_get("/c/drip?n=2&ms=3000");
+            busy.wait_for_bytes();
+            assert_eq!(server.get("/c/instance").status, 503);
+            assert_eq!(busy.receive().text(), "0\n1\n");
+            let (after, count, _) = instance(&server.get("/c/instance"));
+            assert_eq!((after, count), (name, before + 1), "what was answered with 503 has been run");
+        }
+    }
+
+    #[test]
+    fn requests_that_wait_for_a_pool_take_no_place_from_the_others() {
+        let pool = "[module.pool]\nmax_request_workers = 2\nqueue_timeout = \"1m\"";
+        let server = with_confined(Mpm::Event, pool)
+            .directives("start_servers = 1\nthreads_per_child = 1\nmax_requests_in_flight = 1")
+            .start();
+        let mut waiting: Vec<Client> = (0..4).map(|_| server.connect()).collect();
+        waiting.iter_mut().for_each(|client| client.send_get("/c/drip?n=2&ms=1500"));
+        waiting[0].wait_for_bytes();
+        let began = Instant::now();
+        assert_eq!(server.get("/hello").text(), "hello\n");
+        assert!(began.elapsed() < Duration::from_millis(1500), "it has waited for a confined one");
+        for client in &mut waiting {
+            assert_eq!(client.receive().text(), "0\n1\n");
         }
     }
 

@@ -53,7 +53,7 @@ fn what_a_guest_prints_is_logged_line_by_line(mpm: Mpm) {
 }
 
 fn a_guest_cannot_fill_the_log(mpm: Mpm) {
-    let server = Setup::new(mpm).start();
+    let server = Setup::new(mpm).limits("cpu = \"60s\"\nwall = \"60s\"").start();
     assert_eq!(server.get("/stderr?lines=100000&text=0123456789012345678901234567890123456789").status, 200);
     let bytes = server.log.text().len();
     assert!(bytes < 32 << 20, "one request wrote {bytes} bytes to the log");

@@ -118,12 +118,11 @@ fn a_pool_without_spares_starts_its_children_on_demand() {
 fn directives_of_a_pool_that_do_not_fit_are_corrected_as_those_of_prefork() {
     let (corrected, said) = pool("min_spare_servers = 5\nstart_servers = 0\nmax_request_workers = 0");
     let Prefork { start_servers, max_spare_servers, max_request_workers, server_limit, .. } = corrected.prefork;
-    assert_eq!((start_servers, max_spare_servers, max_request_workers, server_limit), (1, 6, 1, 1));
+    assert_eq!((start_servers, max_spare_servers, max_request_workers, server_limit), (0, 6, 1, 1));
     assert_eq!(
         said,
         [
             "guesthouse.toml:5: max_spare_servers is 4 but min_spare_servers is 5: max_spare_servers 6 is used",
-            "guesthouse.toml:6: start_servers is 0 but must be at least 1: 1 is used",
             "guesthouse.toml:7: max_request_workers is 0 but must be at least 1: 1 is used",
         ]
     );

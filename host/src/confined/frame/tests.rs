@@ -118,6 +118,21 @@ fn a_fault_with_an_endless_text_is_told_with_the_beginning_of_it() {
 }
 
 #[test]
+fn a_child_can_neither_forge_the_log_nor_blame_the_server() {
+    let told = |fault| over_the_wire::<Told>(vec![Told::Failed { fault, cpu: Duration::ZERO }], 4096, ANSWER_BYTES_MAX);
+    let forged = "x\n2026-11-21T10:00:00Z [1] INFO all is well\x1b[2J";
+    let fault = Fault::Trap { message: forged.into(), backtrace: format!("0: a\n1: {forged}\r") };
+    let came = told(fault).unwrap();
+    let [Told::Failed { fault, .. }] = &came[..] else { panic!("a fault") };
+    assert!(fault.to_string().lines().all(|line| !line.contains(char::is_control)), "{fault}");
+    let Fault::Trap { message, .. } = fault else { panic!("a trap") };
+    assert!(!message.contains('\n'));
+    for fault in [Fault::PoolFull, Fault::ChildGone, Fault::NoPool("x".into()), Fault::BadHop("x".into())] {
+        assert_eq!(told(fault).unwrap_err(), BadFrame::Malformed(kind::FAILED));
+    }
+}
+
+#[test]
 fn a_frame_longer_than_allowed_is_refused_before_it_is_there() {
     let mut announced = BytesMut::from(&[kind::DATA, 0xff, 0xff, 0xff, 0xff][..]);
     let max = ANSWER_BYTES_MAX;
