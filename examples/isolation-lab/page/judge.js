@@ -46,18 +46,18 @@ function complaints(experiment, mode, word, before, { offender, next, sameInstan
 }
 
 // One request: its status (null: none came), whether all of the answer came, the answer if it is JSON and says that all
-// is well, and the milliseconds that it took.
+// is well, what the browser complained of otherwise, and the milliseconds that it took.
 async function ask(url) {
   const began = performance.now();
-  const asked = { status: null, whole: false, answer: null, took: 0 };
+  const asked = { status: null, whole: false, answer: null, failure: null, took: 0 };
   try {
     const response = await fetch(url, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     asked.status = response.status;
     const text = await response.text();
     asked.whole = true;
     if (response.ok) asked.answer = JSON.parse(text);
-  } catch {
-    // What is missing tells what happened.
+  } catch (failure) {
+    asked.failure = `${failure}`;
   }
   asked.took = performance.now() - began;
   return asked;

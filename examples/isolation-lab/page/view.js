@@ -45,6 +45,7 @@ export class Card {
     Object.assign(element.dataset, {
       status: offender.status ?? "none",
       whole: offender.whole,
+      failure: offender.failure ?? "none",
       took: offender.took.toFixed(1),
       nextStatus: next.status ?? "none",
       count: next.answer?.count ?? "none",

@@ -27,8 +27,18 @@ pub struct Screen {
 /// A browser with a profile of its own. Dropping it ends its processes.
 pub struct Chromium {
     tab: Arc<Tab>,
-    errors: Arc<Mutex<Vec<String>>>,
+    heard: Arc<Mutex<Heard>>,
     _browser: Browser,
+}
+
+/// What the page and the browser complained of.
+#[derive(Default)]
+struct Heard {
+    /// What should not be.
+    errors: Vec<String>,
+    /// Answers with the status of an error, and answers that did not come: what the page is about. Told if a test
+    /// fails, since they say what the browser saw.
+    network: Vec<String>,
 }
 
 impl Chromium {
@@ -45,8 +55,8 @@ impl Chromium {
         let tab = browser.new_tab().expect("Chromium opens a page");
         tab.set_default_timeout(PATIENCE);
         emulate(&tab, screen);
-        let errors = listen_for_errors(&tab);
-        Self { tab, errors, _browser: browser }
+        let heard = listen(&tab);
+        Self { tab, heard, _browser: browser }
     }
 
     /// Loads a page.
@@ -112,10 +122,20 @@ impl Chromium {
         const LAST: &str = "that was all";
         self.evaluate(&format!("console.error('{LAST}')"));
         let errors = until("the console tells what it was told", || {
-            let errors = self.errors.lock().expect("nobody fails while holding it");
+            let errors = &self.heard.lock().expect("nobody fails while holding it").errors;
             errors.iter().any(|error| error.contains(LAST)).then(|| errors.clone())
         });
         assert_eq!(errors.len(), 1, "{errors:#?}");
+    }
+}
+
+impl Drop for Chromium {
+    fn drop(&mut self) {
+        if std::thread::panicking()
+            && let Ok(heard) = self.heard.lock()
+        {
+            eprintln!("the browser heard:\n{}", heard.network.join("\n"));
+        }
     }
 }
 
@@ -154,32 +174,29 @@ fn emulate(tab: &Tab, screen: Screen) {
         .expect("Chromium takes a colour scheme");
 }
 
-fn listen_for_errors(tab: &Tab) -> Arc<Mutex<Vec<String>>> {
-    let errors = Arc::new(Mutex::new(Vec::new()));
-    let heard = Arc::clone(&errors);
+fn listen(tab: &Tab) -> Arc<Mutex<Heard>> {
+    let heard = Arc::new(Mutex::new(Heard::default()));
+    let to_fill = Arc::clone(&heard);
     tab.enable_runtime().and_then(|tab| tab.enable_log()).expect("Chromium tells of errors");
     tab.add_event_listener(Arc::new(move |event: &Event| {
-        if let Some(error) = error_in(event) {
-            heard.lock().expect("nobody fails while holding it").push(error);
-        }
+        note(event, &mut to_fill.lock().expect("nobody fails while holding it"));
     }))
     .expect("the page takes a listener");
-    errors
+    heard
 }
 
-fn error_in(event: &Event) -> Option<String> {
+fn note(event: &Event, heard: &mut Heard) {
     match event {
-        Event::RuntimeExceptionThrown(thrown) => Some(format!("{:?}", thrown.params.exception_details)),
-        Event::RuntimeConsoleAPICalled(called) => {
-            let is_error = called.params.Type == ConsoleAPICalledEventTypeOption::Error;
-            is_error.then(|| format!("{:?}", called.params.args))
+        Event::RuntimeExceptionThrown(thrown) => heard.errors.push(format!("{:?}", thrown.params.exception_details)),
+        Event::RuntimeConsoleAPICalled(called) if called.params.Type == ConsoleAPICalledEventTypeOption::Error => {
+            heard.errors.push(format!("{:?}", called.params.args));
         }
-        Event::LogEntryAdded(added) => {
+        Event::LogEntryAdded(added) if added.params.entry.level == LogEntryLevel::Error => {
             let entry = &added.params.entry;
-            // The browser tells of each answer with an error's status, and such answers are what the page is about.
-            let is_error = entry.level == LogEntryLevel::Error && entry.source != LogEntrySource::Network;
-            is_error.then(|| entry.text.clone())
+            let text = format!("{} {}", entry.text, entry.url.as_deref().unwrap_or_default());
+            let is_network = entry.source == LogEntrySource::Network;
+            if is_network { &mut heard.network } else { &mut heard.errors }.push(text);
         }
-        _ => None,
+        _ => {}
     }
 }
