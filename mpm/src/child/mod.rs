@@ -4,6 +4,7 @@
 mod blocking;
 mod connections;
 mod crew;
+mod doorstep;
 mod event;
 mod guard;
 mod intake;

@@ -1,12 +1,13 @@
 //! Prefork: a child serves one connection at a time, with one thread that does everything: it waits for a
 //! connection, serves it until it closes, and looks for orders in between and meanwhile.
 
-use std::os::fd::BorrowedFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::blocking::{Attendant, Overseer};
 use super::crew::{Crew, Orders, thread_slot};
+use super::doorstep::Doorstep;
 use super::intake::Intake;
 use super::watch::Watch;
 use super::{ChildExit, Post, await_connection, cannot_start};
@@ -24,13 +25,18 @@ pub(super) fn run<P: Protocol>(crew: &Arc<Crew<P>>, post: Post, watch: Watch) ->
     crew.child.set_ready();
     crew.child.set_accepting(true);
     let intake = Intake::new(post.listeners);
-    Prefork { crew: Arc::clone(crew), intake, backlog: post.backlog, watch, attendant }.serve()
+    let doorstep = Doorstep::new(intake.fds(), watch.fd().into_iter().chain([crew.news.as_fd()]))
+        .inspect_err(|error| tracing::warn!("cannot wait beside other children without being woken with them: {error}"))
+        .ok();
+    Prefork { crew: Arc::clone(crew), intake, doorstep, backlog: post.backlog, watch, attendant }.serve()
 }
 
 /// The child's only thread.
 struct Prefork<P: Protocol> {
     crew: Arc<Crew<P>>,
     intake: Intake,
+    /// `None` when nothing more is taken.
+    doorstep: Option<Doorstep>,
     backlog: u32,
     watch: Watch,
     attendant: Attendant<P>,
@@ -49,7 +55,8 @@ impl<P: Protocol> Prefork<P> {
 
     fn obey(&mut self) {
         self.watch.heed(&self.crew);
-        self.intake.obey(self.crew.orders(), self.backlog, |_| {});
+        let doorstep = &mut self.doorstep;
+        self.intake.obey(self.crew.orders(), self.backlog, |_| *doorstep = None);
     }
 
     /// Takes a connection and serves it to its end, or waits for one.
@@ -61,15 +68,34 @@ impl<P: Protocol> Prefork<P> {
                 // It was the last one: somebody else is to take the next one now, not when this one ends.
                 self.obey();
             }
-            let Self { crew, intake, backlog, watch, attendant } = self;
-            attendant.serve(taken, &mut Oversight { crew, intake, backlog: *backlog, watch });
+            let Self { crew, intake, doorstep, backlog, watch, attendant } = self;
+            attendant.serve(taken, &mut Oversight { crew, intake, doorstep, backlog: *backlog, watch });
             return;
         }
         if self.intake.is_starved(now) {
             self.crew.order(Orders::Sick);
         }
         self.attendant.slot.set_status(Status::Ready);
-        await_connection(&self.crew, &self.watch, &mut self.intake, true, now);
+        self.wait(now);
+    }
+
+    /// Waits for a connection or an order.
+    fn wait(&mut self, now: Instant) {
+        // Listeners that are left alone for a while, because descriptors are out, stay ready all the time.
+        let is_idle = self.intake.ready_at(now).is_none();
+        let Some(doorstep) = self.doorstep.as_ref().filter(|_| is_idle) else {
+            return await_connection(&self.crew, &self.watch, &mut self.intake, true, now);
+        };
+        let waited = doorstep.wait();
+        match waited {
+            Ok(ready) => ready.for_each(|index| self.intake.note(index)),
+            Err(error) => {
+                tracing::error!("cannot wait for connections as one of many: {error}");
+                self.doorstep = None;
+            }
+        }
+        // Silenced before what the news is about is looked at, which is next.
+        self.crew.news.silence();
     }
 }
 
@@ -77,6 +103,7 @@ impl<P: Protocol> Prefork<P> {
 struct Oversight<'a, P> {
     crew: &'a Crew<P>,
     intake: &'a mut Intake,
+    doorstep: &'a mut Option<Doorstep>,
     backlog: u32,
     watch: &'a mut Watch,
 }
@@ -88,7 +115,7 @@ impl<P> Overseer for Oversight<'_, P> {
 
     fn heed(&mut self) {
         self.watch.heed(self.crew);
-        self.intake.obey(self.crew.orders(), self.backlog, |_| {});
+        self.intake.obey(self.crew.orders(), self.backlog, |_| *self.doorstep = None);
     }
 
     fn end(&self) -> Option<Instant> {

@@ -1,3 +1,5 @@
+//! Frames there and back, in any segmentation; and what is no frame.
+
 use proptest::prelude::*;
 
 use super::*;
