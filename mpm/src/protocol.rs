@@ -164,9 +164,8 @@ impl Turn<'_> {
     /// listens. From here on the connection is advanced at every new readiness of that socket as well. It closes with
     /// the connection. There is one at a time: the one before is closed, also if there will be no other.
     ///
-    /// It counts as readable and writable, as a socket does that was just accepted: what has not been tried yet is
-    /// not waited for, so read from it (which would block) before waiting for it to say something. What is written to
-    /// it does not count as sent to clients.
+    /// It counts as writable, and as readable when the kernel says so. What is written to it does not count as sent to
+    /// clients.
     ///
     /// # Errors
     /// Never waits: `WouldBlock` means that as many connections as it may hold (ListenBacklog) wait for the pool

@@ -50,7 +50,7 @@ impl Stream {
     }
 
     /// Connects to the Unix socket of another pool, without waiting: the kernel puts the connection into the backlog at
-    /// once or not at all. Like one that was just accepted it is assumed to be readable and writable.
+    /// once or not at all. It is writable; that it is readable the kernel will say, since nobody has accepted it yet.
     ///
     /// # Errors
     /// What `connect(2)` says: `WouldBlock` is a full backlog, `ConnectionRefused` and `NotFound` mean that nobody
@@ -64,7 +64,7 @@ impl Stream {
         // Born as it is to be: each request of a confined module comes by here, and two system calls less count.
         let socket = socket2::Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
         socket.connect(&address)?;
-        Ok(Self::new(Socket::Unix(OwnedFd::from(socket).into())))
+        Ok(Self { readable: false, ..Self::new(Socket::Unix(OwnedFd::from(socket).into())) })
     }
 
     /// Remembers what the kernel has said. Whether that is news: what is known already (a socket just accepted is
@@ -250,7 +250,9 @@ mod tests {
         let address = address("connected");
         let listener = Listener::bind(&address, 8).unwrap();
         let mut stream = Stream::connect(&address).unwrap();
-        assert_eq!(stream.missing(), Edge { readable: false, writable: false, peer_closed: true });
+        assert_eq!(stream.missing(), Edge { readable: true, writable: false, peer_closed: true });
+        // The kernel is asked once that it has spoken, and not before.
+        stream.probe();
         assert_eq!(stream.read(&mut [0; 8]).unwrap_err().kind(), io::ErrorKind::WouldBlock, "it would not block");
         stream.write_all(b"hello").unwrap();
         let (mut theirs, _, _) = listener.accept().unwrap().expect("it waits in the backlog");

@@ -22,8 +22,9 @@ const PROCESSES: usize = 4;
 /// Apache's: a process holds one connection. One for each that the load keeps, and a few for those that come and go.
 const APACHE_PROCESSES: usize = 40;
 
-/// The probe says which instance has answered.
-const INSTANCE: &str = "/instance";
+/// The probe says which instance has answered. It takes its time, so that those that ask at once meet different ones: of
+/// idle processes the kernel wakes the same one over and over.
+const INSTANCE: &str = "/instance?ms=50";
 
 /// How long it may take until every process of a pool has answered.
 const ALL_ANSWERED_MAX: Duration = Duration::from_secs(60);

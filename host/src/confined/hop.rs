@@ -81,8 +81,8 @@ enum Answer {
 }
 
 impl Hop {
-    /// Takes a place in the queue of the pool at `address`. Nothing is said before the first [`Hop::poll`], which also
-    /// tells if the queue is full or the pool cannot be reached.
+    /// Takes a place in the queue of the pool at `address`. If the queue is full or the pool cannot be reached, the first
+    /// [`Hop::poll`] tells.
     pub fn begin(
         turn: &mut Turn<'_>,
         address: &ListenAddress,
@@ -90,15 +90,19 @@ impl Hop {
         facts: CallFacts,
         bounds: Bounds,
     ) -> Hop {
-        let refused = turn.connect(address).err().map(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Fault::PoolFull,
-            _ => Fault::NoPool(format!("{address}: {error}")),
-        });
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
         let mut lane = Lane::default();
         let request = Request::from_parts(parts, ());
         lane.say(Ask::Request(Box::new(Asked { request, has_body: body.is_some(), facts })));
+        let refused = turn.connect(address).err().map(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => Fault::PoolFull,
+            _ => Fault::NoPool(format!("{address}: {error}")),
+        });
+        if let Some(stream) = turn.upstream() {
+            // At once: a child that is woken by the connection finds the request there. What fails shows at the next flush.
+            lane.flush(stream);
+        }
         Hop {
             lane,
             refused,
