@@ -114,6 +114,29 @@ fn a_request_that_failed_is_counted_with_its_cause(mpm: Mpm) {
     assert_eq!(module["errors"], serde_json::json!({ "trap": 2, "wall-limit": 1, "answered-5xx": 1 }));
 }
 
+/// By the server child that asks, and once: the instance, the pool, and what the pool did not take.
+#[test]
+fn a_confined_module_is_told_with_its_pool() {
+    let pool = "[module.pool]\nmax_request_workers = 1\nqueue_timeout = \"300ms\"";
+    let server = Setup::new(Mpm::Confined).probe(pool).tables(ROUTES).start();
+    answers(&server, "/count", 200);
+    answers(&server, "/count", 200);
+    let module = probe_after(&server, 2);
+    assert_eq!(module["runs"], "confined");
+    assert_eq!((&module["instances_made"], &module["instances_reused"]), (&1.into(), &1.into()));
+    let status = json(&server);
+    assert_eq!((&status["pools"][1]["name"], &status["pools"][1]["mpm"]), (&"probe".into(), &"prefork".into()));
+
+    let mut busy = server.connect();
+    busy.send_get("/drip?n=2&ms=2000");
+    busy.wait_for_bytes();
+    answers(&server, "/count", 503);
+    let module = probe_after(&server, 3);
+    assert_eq!(module["errors"]["queue-timeout"], 1, "{module:#}");
+    assert_eq!(module["instances_made"], 1, "a request that met no instance has made none: {module:#}");
+    assert_eq!(busy.receive().text(), "0\n1\n");
+}
+
 fn the_answers_of_the_server_itself_are_counted_apart(mpm: Mpm) {
     let server = Setup::new(mpm).probe_route("/probe").tables(ROUTES).start();
     answers(&server, "/nothing-here", 404);
