@@ -4,6 +4,9 @@
 //! What each experiment must come to is written here once more, beside the page's own table, so that the page cannot
 //! be wrong about itself. How fast anything is, is not tested.
 
+// Empty without the feature, so that the tests can be run all together where there is no browser.
+#![cfg(feature = "browser")]
+
 mod chromium;
 
 use std::collections::HashMap;
