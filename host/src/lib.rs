@@ -3,8 +3,8 @@
 //! The way of a request, from `accept` to the guest and back: [`guesthouse_mpm`] accepts and waits; [`site`] is the
 //! protocol that it drives; [`connection`] joins the socket, [`http`] (bytes, no I/O) and [`guest`] (Wasm, no HTTP/1.1),
 //! or, if the module is not thread-safe, [`confined`], which takes the request to a process of the module's own.
-//! The way of a configuration: [`config`] reads and checks it, in the preparation process that [`server`] describes;
-//! [`server`] is what the parent runs.
+//! The way of a configuration: [`config`] reads and checks it, in the preparation process that [`preparation`]
+//! describes; [`server`] is what the parent runs.
 
 pub mod access_log;
 pub mod cli;
@@ -19,6 +19,7 @@ pub mod guest;
 pub mod http;
 pub mod module;
 pub mod placement;
+pub mod preparation;
 mod record;
 pub mod request_id;
 pub mod respond;

@@ -9,7 +9,8 @@ use clap::Parser;
 use guesthouse::cli::{Arguments, Check, Command, Inspect, Module, ModuleCommand, Prepare, Serve, Status, Tag};
 use guesthouse::error_log::ErrorLog;
 use guesthouse::module::{self, Change, WasmFile};
-use guesthouse::server::{self, Server};
+use guesthouse::preparation;
+use guesthouse::server::Server;
 use guesthouse::status::{ask::ask, terminal};
 use guesthouse::{config, demo, placement};
 
@@ -56,7 +57,7 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
 
 fn prepare(file: &Path) -> anyhow::Result<ExitCode> {
     let _standard_error = ErrorLog::install();
-    let prepared = server::prepare(file).map_err(anyhow::Error::msg)?;
+    let prepared = preparation::prepare(file).map_err(anyhow::Error::msg)?;
     serde_json::to_writer(std::io::stdout().lock(), &prepared)?;
     Ok(ExitCode::SUCCESS)
 }

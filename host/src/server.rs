@@ -1,191 +1,25 @@
 //! The application that the parent runs: what to prepare, what to load, and what a child starts with.
 //!
-//! The parent never reads what an operator or a developer wrote. A preparation process (`guesthouse prepare`) reads
-//! the configuration, checks it, compiles what is not compiled yet, and writes a [`Prepared`] to its standard
-//! output; the parent takes that over and its children inherit it. Guests and connections are elsewhere.
+//! The parent never reads what an operator or a developer wrote. A preparation process does, and writes what came of it
+//! ([`Prepared`]) to its standard output; the parent takes that over and its children inherit it. What the preparation
+//! does, and guests and connections, are elsewhere.
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
 
-use guesthouse_mpm::settings::{ListenAddress, Mpm, Pool};
 use guesthouse_mpm::{Application, ChildContext, LoadError, Settings, StartError};
-use serde::{Deserialize, Serialize};
 
 use crate::clock::Began;
-use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
+use crate::config::{self, Config, LogTarget};
 use crate::confined::Cell;
 use crate::error_log::{self, ErrorLog};
-use crate::guest::ModuleSource;
-use crate::guest::compile::{compile, limit_memory_of_this_process};
-use crate::placement::{self, Placement, Remark};
-use crate::runtime_dir;
+use crate::preparation::{Prepared, PreparedModule};
 use crate::service::Service;
 use crate::site::{self, Site};
 use crate::tally::{Counters, ModuleTally, OwnTally};
-
-/// What the preparation process tells the parent: a configuration that can be served as it is.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Prepared {
-    /// With a pool for each confined module.
-    pub config: Config,
-    /// In the order of `config.modules`.
-    pub modules: Vec<PreparedModule>,
-}
-
-/// A module that can be served: what it says of itself and what the operator says of it, made one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PreparedModule {
-    pub native: PathBuf,
-    pub thread_safe: bool,
-    pub version: Option<String>,
-    pub description: Option<String>,
-    /// 0: an instance is never retired.
-    pub max_requests_per_instance: u64,
-    /// `Some`: it runs there and nowhere else.
-    pub pool: Option<ConfinedPool>,
-}
-
-impl PreparedModule {
-    /// What a child loads the module from.
-    #[must_use]
-    pub fn source<'a>(&'a self, settings: &'a Module) -> ModuleSource<'a> {
-        let Self { native, max_requests_per_instance, .. } = self;
-        ModuleSource { settings, native, max_requests_per_instance: *max_requests_per_instance }
-    }
-}
-
-/// The pool that one module is confined to.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ConfinedPool {
-    /// Into `config.mpm.pools`.
-    pub index: usize,
-    pub address: ListenAddress,
-    /// How long a request waits for a child.
-    pub queue_timeout: Duration,
-}
-
-/// Does the preparation process's work.
-///
-/// # Errors
-/// A text for the operator that names every mistake found, one on each line.
-pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
-    let (mut config, warnings) = config::read(config_path).map_err(|errors| errors.to_string())?;
-    for warning in warnings {
-        tracing::warn!("{warning}");
-    }
-    make_directories(&config.server)?;
-    limit_memory_of_this_process().map_err(|error| format!("cannot limit the compiler's memory: {error}"))?;
-    let mut modules = Vec::new();
-    let mut pools = Vec::new();
-    let mut mistakes = Vec::new();
-    for module in &config.modules {
-        let found = |(line, text)| Finding { path: config_path.to_owned(), line: Some(line), text };
-        match prepare_module(module, &config, &mut pools) {
-            Ok((prepared, warning)) => {
-                if let Some(warning) = warning {
-                    tracing::warn!("{}", found(warning));
-                }
-                modules.push(prepared);
-            }
-            Err(mistake) => mistakes.push(found(mistake).to_string()),
-        }
-    }
-    if !pools.is_empty()
-        && let Err(problem) = runtime_dir::make_confined(&config.server.runtime_dir)
-    {
-        mistakes.push(problem);
-    }
-    config.mpm.pools.append(&mut pools);
-    if mistakes.is_empty() { Ok(Prepared { config, modules }) } else { Err(mistakes.join("\n")) }
-}
-
-/// Makes a module ready to be served, and adds the pool that it needs to `pools`, which follow those of `config`.
-/// Answers also with what the operator should know, if there is anything.
-fn prepare_module(
-    module: &Module,
-    config: &Config,
-    pools: &mut Vec<Pool>,
-) -> Result<(PreparedModule, Option<Remark>), Remark> {
-    let (Placement { facts, thread_safe, confined }, warning) = placement::place(module, config)?;
-    let native = compile_module(module, &config.server.cache_dir)?;
-    let pool = if confined { Some(confine(module, &native, config, pools)?) } else { None };
-    let prepared = PreparedModule {
-        native,
-        thread_safe,
-        version: facts.version,
-        description: facts.description,
-        max_requests_per_instance: module.max_requests_per_instance.unwrap_or(u64::from(thread_safe)),
-        pool,
-    };
-    Ok((prepared, warning))
-}
-
-/// Gives a module a pool of its own.
-fn confine(module: &Module, native: &Path, config: &Config, pools: &mut Vec<Pool>) -> Result<ConfinedPool, Remark> {
-    let version = version_of(module, native, &config.server.request_limits);
-    let socket = runtime_dir::socket(&config.server.runtime_dir, &module.name, version)
-        .map_err(|problem| (module.lines.path, format!("module {:?}: {problem}", module.name)))?;
-    let address = ListenAddress::Unix(socket);
-    let ModulePool { prefork, queue_timeout } = module.pool.clone().unwrap_or_default();
-    let index = config.mpm.pools.len() + pools.len();
-    pools.push(Pool { name: module.name.clone(), listen: vec![address.clone()], mpm: Mpm::Prefork(prefork) });
-    Ok(ConfinedPool { index, address, queue_timeout })
-}
-
-/// Tells versions of a module apart: another file or another setting is another version, the same in another place of
-/// the configuration is not.
-fn version_of(module: &Module, native: &Path, limits: &RequestLimits) -> u32 {
-    let settings = Module { lines: ModuleLines::default(), ..module.clone() };
-    let mut hasher = blake3::Hasher::new();
-    // Native code is named by the content that it was compiled from.
-    hasher.update(native.file_name().unwrap_or_default().as_encoded_bytes());
-    hasher.update(&serde_json::to_vec(&settings).expect("a module's settings are plain data"));
-    // They decide how long a head its children accept from a server child.
-    hasher.update(&serde_json::to_vec(limits).expect("numbers are plain data"));
-    let hash = hasher.finalize();
-    u32::from_be_bytes(*hash.as_bytes().first_chunk().expect("a hash has 32 bytes"))
-}
-
-/// The native code of a module; or what is wrong with the module, and on which line of the configuration.
-fn compile_module(module: &Module, cache_dir: &Path) -> Result<PathBuf, Remark> {
-    let name = &module.name;
-    let compiled =
-        compile(&module.path, cache_dir).map_err(|error| (module.lines.path, format!("module {name:?}: {error}")))?;
-    let (needs, has) = (compiled.memory_initial, module.limits.memory);
-    if needs > has {
-        let mebibytes = needs.div_ceil(1 << 20);
-        let text = format!(
-            "module {name:?} starts with {needs} bytes of memory, but limits.memory is {has}: write memory = \
-             \"{mebibytes}MiB\" or more"
-        );
-        return Err((module.lines.memory.unwrap_or(module.lines.path), text));
-    }
-    Ok(compiled.native)
-}
-
-/// Makes the directories that the server needs and may make.
-fn make_directories(server: &config::Server) -> Result<(), String> {
-    let make = |dir: &Path, mode| {
-        let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(dir);
-        made.map_err(|error| format!("cannot make the directory {}: {error}", dir.display()))
-    };
-    runtime_dir::make(&server.runtime_dir)?;
-    make(&server.cache_dir, 0o700)?;
-    let logs = [Some(&server.error_log), server.access_log.as_ref()];
-    for log in logs.into_iter().flatten() {
-        if let LogTarget::File(path) = log
-            && let Some(dir) = path.parent()
-        {
-            make(dir, 0o755)?;
-        }
-    }
-    Ok(())
-}
 
 /// The server as its parent sees it.
 #[derive(Debug)]
@@ -340,126 +174,6 @@ impl Application for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_shows_only_when_a_module_is_compiled_is_told_with_its_line() {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("no.wasm"), "no wasm").unwrap();
-        let guest = include_str!("guest/testing.wat")
-            .replace("(memory (export \"memory\") 1)", "(memory (export \"memory\") 20)");
-        std::fs::write(dir.path().join("large.wat"), guest.replace("(; BODY ;)", "nop")).unwrap();
-        let file = dir.path().join("guesthouse.toml");
-        let text = "server.access_log = \"off\"\n\
-                    [[module]]\nname = \"a\"\npath = \"no.wasm\"\n\
-                    [[module]]\nname = \"b\"\npath = \"large.wat\"\n[module.limits]\nmemory = \"1MiB\"\n";
-        std::fs::write(&file, text).unwrap();
-        let mistakes = prepare(&file).unwrap_err();
-        let named = mistakes.replace(&format!("{}", dir.path().display()), "DIR");
-        assert_eq!(
-            named.lines().collect::<Vec<_>>(),
-            [
-                "DIR/guesthouse.toml:4: module \"a\": DIR/no.wasm is not a Wasm file",
-                "DIR/guesthouse.toml:9: module \"b\" starts with 1310720 bytes of memory, but limits.memory is 1048576: \
-                 write memory = \"2MiB\" or more",
-            ]
-        );
-    }
-
-    const UNSAFE: &str = "thread_safe = false\nversion = '1.2'\ndescription = 'counts'";
-
-    /// What is prepared of a module `a`, whose file says `facts` of itself.
-    fn prepared(dir: &Path, mpm: &str, facts: &str, lines: &str) -> Prepared {
-        let guest = include_str!("guest/testing.wat").replace("(; BODY ;)", "nop");
-        let facts = facts.replace('\n', "\\n");
-        let guest = guest.replacen("(component", &format!("(component (@custom \"guesthouse\" \"{facts}\")"), 1);
-        std::fs::write(dir.join("a.wat"), guest).unwrap();
-        let file = dir.join("guesthouse.toml");
-        let server = format!("[server]\nmpm = \"{mpm}\"\naccess_log = \"off\"\n");
-        std::fs::write(&file, format!("{server}[[module]]\npath = \"a.wat\"\nname = \"a\"\n{lines}\n")).unwrap();
-        let prepared = prepare(&file).unwrap();
-        // As the parent receives it.
-        serde_json::from_slice(&serde_json::to_vec(&prepared).unwrap()).unwrap()
-    }
-
-    #[test]
-    fn a_module_that_is_not_thread_safe_has_a_pool_behind_the_servers_own_where_there_are_threads() {
-        let dir = tempfile::tempdir().unwrap();
-        let at_most = "[module.pool]\nmax_request_workers = 2\nqueue_timeout = \"1s\"";
-        for mpm in ["worker", "event"] {
-            let Prepared { config, modules } = prepared(dir.path(), mpm, UNSAFE, at_most);
-            let [PreparedModule { thread_safe, pool: Some(pool), .. }] = &modules[..] else { panic!("{modules:?}") };
-            assert_eq!((*thread_safe, pool.index, pool.queue_timeout), (false, 1, Duration::from_secs(1)));
-            let [own, confined] = &config.mpm.pools[..] else { panic!("{:?}", config.mpm.pools) };
-            assert_eq!((own.name.as_str(), confined.name.as_str()), ("server", "a"));
-            assert_eq!(confined.listen, std::slice::from_ref(&pool.address));
-            assert_eq!((confined.mpm.name(), confined.mpm.children_max()), ("prefork", 2));
-            let ListenAddress::Unix(socket) = &pool.address else { panic!("{pool:?}") };
-            assert_eq!(socket.parent(), Some(&*dir.path().join("run/confined")));
-            assert!(socket.parent().unwrap().is_dir());
-        }
-    }
-
-    #[test]
-    fn no_other_module_has_a_pool() {
-        let dir = tempfile::tempdir().unwrap();
-        for (mpm, facts, line) in [
-            ("prefork", UNSAFE, ""),
-            ("event", "", ""),
-            ("event", UNSAFE, "thread_safe = true"),
-            ("prefork", UNSAFE, "[module.pool]"),
-        ] {
-            let Prepared { config, modules } = prepared(dir.path(), mpm, facts, line);
-            assert_eq!((config.mpm.pools.len(), &modules[0].pool), (1, &None), "{mpm} {facts} {line}");
-        }
-        assert!(!dir.path().join("run/confined").exists());
-    }
-
-    #[test]
-    fn what_a_module_says_of_itself_is_handed_on() {
-        let dir = tempfile::tempdir().unwrap();
-        let module = |facts, line| prepared(dir.path(), "prefork", facts, line).modules.remove(0);
-        let said = module(UNSAFE, "");
-        assert_eq!((said.version.as_deref(), said.description.as_deref()), (Some("1.2"), Some("counts")));
-        assert!(said.native.is_file());
-        let silent = module("", "");
-        assert_eq!((silent.thread_safe, silent.version, silent.description), (true, None, None));
-    }
-
-    #[test]
-    fn an_instance_serves_once_if_it_is_thread_safe_and_for_ever_if_not_unless_said() {
-        let dir = tempfile::tempdir().unwrap();
-        let times = |facts, line| prepared(dir.path(), "event", facts, line).modules[0].max_requests_per_instance;
-        assert_eq!((times("", ""), times(UNSAFE, "")), (1, 0));
-        assert_eq!((times("", "thread_safe = false"), times(UNSAFE, "thread_safe = true")), (0, 1));
-        for facts in ["", UNSAFE] {
-            assert_eq!(times(facts, "max_requests_per_instance = 7"), 7);
-        }
-    }
-
-    #[test]
-    fn a_module_keeps_its_socket_for_as_long_as_it_is_the_same() {
-        let dir = tempfile::tempdir().unwrap();
-        let address =
-            |facts, lines| prepared(dir.path(), "event", facts, lines).modules.remove(0).pool.unwrap().address;
-        let first = address(UNSAFE, "");
-        assert_eq!(address(UNSAFE, ""), first);
-        assert_eq!(address(UNSAFE, "# a comment\n\n[module.limits]\nmemory = \"64MiB\""), first);
-        assert_ne!(address("thread_safe = false", ""), first, "the file is another");
-        for lines in ["env.A = \"1\"", "limits.cpu = \"1s\"", "max_requests_per_instance = 5", "outbound = [\"a.b\"]"] {
-            assert_ne!(address(UNSAFE, lines), first, "{lines}");
-        }
-    }
-
-    #[test]
-    fn sockets_are_not_put_where_others_may_write() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let dir = tempfile::tempdir().unwrap();
-        let _ = prepared(dir.path(), "event", UNSAFE, "");
-        let confined = dir.path().join("run/confined");
-        std::fs::set_permissions(&confined, std::fs::Permissions::from_mode(0o777)).unwrap();
-        let mistake = prepare(&dir.path().join("guesthouse.toml")).unwrap_err();
-        assert!(mistake.contains(&format!("run `chmod go-w {}`", confined.display())), "{mistake}");
-    }
 
     #[test]
     fn another_mpm_is_not_taken_over_while_the_server_runs() {

@@ -16,9 +16,9 @@ use crate::config::{Config, RequestLimits};
 use crate::connection::Connection;
 use crate::guest::{Capacity, Guests, Shelf};
 use crate::http;
+use crate::preparation::{ConfinedPool, PreparedModule};
 use crate::request_id::RequestIds;
 use crate::route::Router;
-use crate::server::{ConfinedPool, PreparedModule};
 use crate::status::{Observer, Snapshot};
 use crate::tally::Counters;
 

@@ -17,7 +17,7 @@ use super::snapshot::{
 };
 use crate::clock::{self, Began};
 use crate::config::Config;
-use crate::server::PreparedModule;
+use crate::preparation::PreparedModule;
 use crate::tally::{CAUSES, Counters, ModuleReading, STATUS_CLASSES, latency};
 
 /// What every module that can be served so far exports, as `guesthouse module inspect` names it.
