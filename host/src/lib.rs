@@ -30,3 +30,4 @@ pub mod service;
 pub mod site;
 pub mod status;
 pub mod tally;
+mod transfer;

@@ -14,13 +14,14 @@ use guesthouse_mpm::{Accepted, ChildContext, Next, Protocol, StartError, ThreadC
 use http::Request;
 
 use super::frame::{Ask, Asked, BadFrame, Told, ask_bytes_max};
-use super::lane::{Filled, Flushed, Lane};
+use super::lane::Lane;
 use crate::finishing::Finishing;
 use crate::guest::{
     BodySender, Call, Capacity, Fault, Guests, ModuleSource, Progress, RequestBody, Shelf, body_channel,
 };
 use crate::http::Limits;
 use crate::request_id::RequestId;
+use crate::transfer::{Filled, Sent};
 
 /// The only module of a cell, as an index into its [`Guests`].
 const MODULE: usize = 0;
@@ -179,7 +180,7 @@ impl Cell {
                 Err(bad) => return nonsense(&bad.to_string()),
             }
             match lane.fill(turn.stream, &mut desk.scratch) {
-                Filled::Something => {}
+                Filled::Bytes(_) => {}
                 Filled::Nothing if turn.now < until => return Step::Wait(State::Hearing { until }, Next::Read(until)),
                 Filled::Nothing | Filled::End => return Step::Go(State::Closed),
             }
@@ -217,12 +218,12 @@ impl Answering {
         loop {
             if lane.unsent() > UNSENT_BYTES_MAX {
                 match lane.flush(turn.stream) {
-                    Flushed::All => {}
-                    Flushed::Blocked => {
+                    Sent::All => {}
+                    Sent::Blocked { .. } => {
                         let until = self.until;
                         return Step::Wait(State::Answering(self), Next::Write(until));
                     }
-                    Flushed::Broken => return self.left_alone(turn),
+                    Sent::Broken => return self.left_alone(turn),
                 }
             }
             match self.call.poll(&mut Context::from_waker(turn.waker)) {
@@ -289,13 +290,13 @@ impl Answering {
                     Err(bad) => return Fed::Bad(bad),
                     Ok(None) => {
                         // The word that more is wanted must be out before anything can come.
-                        if lane.flush(turn.stream) == Flushed::Broken {
+                        if lane.flush(turn.stream) == Sent::Broken {
                             return Fed::Gone;
                         }
                         let filled = lane.fill(turn.stream, &mut desk.scratch);
                         self.body = Body::Wanted(body);
                         match filled {
-                            Filled::Something => {}
+                            Filled::Bytes(_) => {}
                             Filled::Nothing => return Fed::Nothing,
                             Filled::End => return Fed::Gone,
                         }
@@ -308,11 +309,11 @@ impl Answering {
     /// Sends what was said so far, and waits until the wall limit at the latest.
     fn wait(self, next: fn(Instant) -> Next, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
         match lane.flush(turn.stream) {
-            Flushed::All | Flushed::Blocked => {
+            Sent::All | Sent::Blocked { .. } => {
                 let until = self.until;
                 Step::Wait(State::Answering(self), next(until))
             }
-            Flushed::Broken => self.left_alone(turn),
+            Sent::Broken => self.left_alone(turn),
         }
     }
 
@@ -336,16 +337,16 @@ impl Answering {
 
 fn tell(until: Instant, last_words: Option<Box<LastWords>>, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
     match lane.flush(turn.stream) {
-        Flushed::Blocked if turn.now < until => {
+        Sent::Blocked { .. } if turn.now < until => {
             return Step::Wait(State::Telling { until, last_words }, Next::Write(until));
         }
         // The client takes the answer too slowly, or not at all: the server child will only see that this one is gone.
-        Flushed::Blocked | Flushed::Broken => {
+        Sent::Blocked { .. } | Sent::Broken => {
             if let Some(LastWords { request, kind, text }) = last_words.as_deref() {
                 tracing::error!(%request, cause = *kind, "{text}");
             }
         }
-        Flushed::All => {}
+        Sent::All => {}
     }
     Step::Go(State::Closed)
 }

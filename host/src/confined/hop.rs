@@ -20,8 +20,9 @@ use http::Request;
 use http_body::Body;
 
 use super::frame::{ANSWER_BYTES_MAX, Ask, Asked, Told};
-use super::lane::{Filled, Flushed, Lane};
+use super::lane::Lane;
 use crate::guest::{CallFacts, Fault, Progress, RequestBody};
+use crate::transfer::{Filled, Sent};
 
 /// The request's body is not taken while so many bytes wait to be sent.
 const UNSENT_BYTES_MAX: usize = 64 << 10;
@@ -143,13 +144,13 @@ impl Hop {
             self.pass_on_the_body();
             let Some(stream) = turn.upstream() else { return self.fail(Fault::ChildGone, turn) };
             match self.lane.flush(stream) {
-                Flushed::All | Flushed::Blocked => {}
+                Sent::All | Sent::Blocked { .. } => {}
                 // What it said before it closed is still to be read, and the end of that tells the rest.
-                Flushed::Broken => self.lane.fall_silent(),
+                Sent::Broken => self.lane.fall_silent(),
             }
             match self.lane.fill(stream, scratch) {
-                Filled::Something if reads < READS_MAX => reads += 1,
-                Filled::Something => return Progress::Sliced,
+                Filled::Bytes(_) if reads < READS_MAX => reads += 1,
+                Filled::Bytes(_) => return Progress::Sliced,
                 // A child that has begun in time was heard above.
                 Filled::Nothing if matches!(self.stage, Stage::Queued { until } if now >= until) => {
                     let fault = self.time_out(turn);

@@ -16,7 +16,7 @@ use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue, Request};
 
 use super::answerer::Answerer;
-use super::wire::{Filled, Flushed, Wire};
+use super::wire::{Flushed, Wire};
 use super::{Afterwards, HALF_CLOSED_GRACE, Scope, State, Step};
 use crate::config::Timing;
 use crate::guest::{BodySender, CallFacts, Fault, Progress, RequestBody, Scheme, body_channel};
@@ -26,6 +26,7 @@ use crate::record::Record;
 use crate::request_id::RequestId;
 use crate::respond::{self, Fixed};
 use crate::site::TURN_TIME;
+use crate::transfer::Filled;
 
 /// A guest is not asked for more while so many bytes wait for the client.
 const OUTPUT_BYTES_MAX: usize = 256 * 1024;

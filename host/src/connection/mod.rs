@@ -27,7 +27,7 @@ use guesthouse_mpm::{Next, Turn};
 use ipnet::IpNet;
 
 use self::exchange::Exchange;
-use self::wire::{Filled, Flushed, Wire};
+use self::wire::{Flushed, Wire};
 use crate::config::Timing;
 use crate::finishing::Finishing;
 use crate::http::timing::ReadDeadline;
@@ -38,6 +38,7 @@ use crate::route::Responder;
 use crate::site::{Place, Site, TURN_TIME, Thread};
 use crate::status::{self, View};
 use crate::tally::NO_PLACE;
+use crate::transfer::Filled;
 
 /// A connection between two requests is closed so soon when the child drains: time enough for a request that is
 /// already on its way, which is then answered with `Connection: close`.

@@ -1,8 +1,7 @@
 //! The two ends of a connection's bytes: the socket on one side, HTTP/1.1 on the other, and what is between them.
 //!
-//! Every call of the socket is here. What a request is for, and when to stop waiting, is decided elsewhere.
+//! Whatever is read and written goes by here. What a request is for, and when to stop waiting, is decided elsewhere.
 
-use std::io::{self, IoSlice, Read, Write};
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
@@ -11,9 +10,7 @@ use http::{HeaderMap, StatusCode};
 use super::Scope;
 use crate::http::{AnswerContext, AnswerLength, BadAnswer, CloseReason, Http1, Output, Refusal};
 use crate::respond::Fixed;
-
-/// Slices that one write hands to the kernel.
-const SLICES_MAX: usize = 16;
+use crate::transfer::{self, Filled, Sent};
 
 /// Bytes of a refused request's first line that are logged.
 const LOGGED_LINE_BYTES_MAX: usize = 1024;
@@ -35,16 +32,6 @@ enum Closing {
     End,
     /// A reset: an answer has begun whose end is the connection's end, and no end-of-file may pass for it too early.
     Reset,
-}
-
-/// What a read came to.
-pub(super) enum Filled {
-    /// So many bytes were appended to the input.
-    Bytes(usize),
-    /// Nothing is there at the moment.
-    Nothing,
-    /// Nothing will come any more: the client has closed, or the connection is broken.
-    End,
 }
 
 /// What a write came to.
@@ -77,41 +64,25 @@ impl Wire {
 
     /// Reads once and leaves what came in the thread's scratch space.
     pub(super) fn discard(scope: &mut Scope<'_, '_>) -> Filled {
-        loop {
-            match scope.turn.stream.read(&mut scope.thread.scratch) {
-                Ok(0) => return Filled::End,
-                Ok(count) => return Filled::Bytes(count),
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock => return Filled::Nothing,
-                    _ => return Filled::End,
-                },
-            }
-        }
+        transfer::read(scope.turn.stream, &mut scope.thread.scratch)
     }
 
     /// Writes as much of the output as the socket takes.
     pub(super) fn flush(&mut self, scope: &mut Scope<'_, '_>) -> Flushed {
-        while !self.output.is_empty() {
-            let mut slices = [IoSlice::new(&[]); SLICES_MAX];
-            let count = self.output.io_slices(&mut slices);
-            match scope.turn.stream.write_vectored(&slices[..count]) {
-                Ok(0) => return Flushed::Broken,
-                Ok(written) => {
-                    self.output.advance(written);
+        match transfer::write(scope.turn.stream, &mut self.output) {
+            Sent::All => {
+                self.blocked_since = None;
+                Flushed::All
+            }
+            Sent::Blocked { progress } => {
+                if progress {
                     self.blocked_since = None;
                 }
-                Err(error) => match error.kind() {
-                    io::ErrorKind::Interrupted => {}
-                    io::ErrorKind::WouldBlock => {
-                        let since = *self.blocked_since.get_or_insert(scope.turn.now);
-                        return Flushed::Blocked(since + scope.timing().write_timeout);
-                    }
-                    _ => return Flushed::Broken,
-                },
+                let since = *self.blocked_since.get_or_insert(scope.turn.now);
+                Flushed::Blocked(since + scope.timing().write_timeout)
             }
+            Sent::Broken => Flushed::Broken,
         }
-        Flushed::All
     }
 
     /// Puts the head of an answer into the output.

@@ -76,6 +76,13 @@ pub enum Blame {
     Host,
 }
 
+/// What a fault has of words that are not the server's own.
+struct Texts<'a> {
+    line: Option<&'a mut String>,
+    /// One a line.
+    frames: Option<&'a mut String>,
+}
+
 impl Fault {
     /// One word for the log.
     #[must_use]
@@ -146,24 +153,16 @@ impl Fault {
     /// for such a child to say.
     #[must_use]
     pub fn as_told(mut self) -> Option<Fault> {
-        match &mut self {
-            Fault::Trap { message, backtrace } => {
-                *message = printable(message);
-                let frames: Vec<String> = backtrace.lines().map(printable).collect();
-                *backtrace = frames.join("\n");
-            }
-            Fault::ErrorCode(text) | Fault::BadAnswer(text) | Fault::Host(text) => *text = printable(text),
-            Fault::Exited(_)
-            | Fault::NoAnswer
-            | Fault::BrokenOff
-            | Fault::OutOfMemory { .. }
-            | Fault::WallLimit(_)
-            | Fault::CpuLimit(_)
-            | Fault::ResponseTooLong(_)
-            | Fault::NoRoom => {}
-            Fault::PoolFull | Fault::QueueTimeout(_) | Fault::NoPool(_) | Fault::ChildGone | Fault::BadHop(_) => {
-                return None;
-            }
+        if let Fault::PoolFull | Fault::QueueTimeout(_) | Fault::NoPool(_) | Fault::ChildGone | Fault::BadHop(_) = self
+        {
+            return None;
+        }
+        let Texts { line, frames } = self.texts();
+        if let Some(line) = line {
+            *line = printable(line);
+        }
+        if let Some(frames) = frames {
+            *frames = frames.lines().map(printable).collect::<Vec<_>>().join("\n");
         }
         Some(self)
     }
@@ -171,16 +170,21 @@ impl Fault {
     /// With texts of so many bytes at most.
     #[must_use]
     pub fn shortened(mut self, bytes_max: usize) -> Fault {
-        match &mut self {
-            Fault::Trap { message, backtrace } => {
-                shorten(message, bytes_max / 2);
-                shorten(backtrace, bytes_max / 2);
-            }
-            Fault::ErrorCode(text)
-            | Fault::BadAnswer(text)
-            | Fault::NoPool(text)
-            | Fault::BadHop(text)
-            | Fault::Host(text) => shorten(text, bytes_max),
+        let Texts { line, frames } = self.texts();
+        for text in [line, frames].into_iter().flatten() {
+            text.truncate(text.floor_char_boundary(bytes_max / 2));
+        }
+        self
+    }
+
+    fn texts(&mut self) -> Texts<'_> {
+        match self {
+            Fault::Trap { message, backtrace } => Texts { line: Some(message), frames: Some(backtrace) },
+            Fault::ErrorCode(line)
+            | Fault::BadAnswer(line)
+            | Fault::NoPool(line)
+            | Fault::BadHop(line)
+            | Fault::Host(line) => Texts { line: Some(line), frames: None },
             Fault::Exited(_)
             | Fault::NoAnswer
             | Fault::BrokenOff
@@ -191,9 +195,8 @@ impl Fault {
             | Fault::NoRoom
             | Fault::PoolFull
             | Fault::QueueTimeout(_)
-            | Fault::ChildGone => {}
+            | Fault::ChildGone => Texts { line: None, frames: None },
         }
-        self
     }
 
     /// What the guest handed over in place of a response.
@@ -203,10 +206,6 @@ impl Fault {
             other => format!("{other:?}"),
         })
     }
-}
-
-fn shorten(text: &mut String, bytes_max: usize) {
-    text.truncate(text.floor_char_boundary(bytes_max));
 }
 
 /// What the end of a guest means. `refused` is the growth of memory that it was denied, if any.
