@@ -18,6 +18,7 @@
 
 mod answerer;
 mod exchange;
+mod forwarded;
 mod wire;
 
 use std::net::IpAddr;

@@ -85,7 +85,7 @@ pub struct Call {
     guest: Guest,
     answer: AnswerState,
     audience: Audience,
-    place: Place,
+    ordinal: Ordinal,
     link: Arc<Link>,
     grants: Arc<Grants>,
     clockwork: Arc<Clockwork>,
@@ -95,7 +95,7 @@ pub struct Call {
 
 /// Which request of which instance this is.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct Ordinal {
     /// Index of the instance's module.
     pub(super) module: usize,
     /// Counts the requests of the instance, from 1.
@@ -134,14 +134,14 @@ enum AnswerState {
 impl Call {
     pub(super) fn new(
         guest: Running,
-        place: Place,
+        ordinal: Ordinal,
         method: Method,
         link: Arc<Link>,
         grants: Arc<Grants>,
         clockwork: Arc<Clockwork>,
     ) -> Call {
         let (guest, answer, audience) = (Guest::Running(guest), AnswerState::Awaited, Audience::Client);
-        Call { guest, answer, audience, place, link, grants, clockwork, method }
+        Call { guest, answer, audience, ordinal, link, grants, clockwork, method }
     }
 
     /// Takes what the guest has to say, or lets it run until it says something, waits, or has had its time slice.
@@ -201,14 +201,14 @@ impl Call {
     /// Whether the instance had served before this request.
     #[must_use]
     pub fn is_reused(&self) -> bool {
-        self.place.request > 1
+        self.ordinal.request > 1
     }
 
     /// Whether the instance is to serve others after this request, if nothing goes wrong: then the call is worth
     /// letting it finish.
     #[must_use]
     pub fn outlives(&self) -> bool {
-        let Place { request, requests_max, .. } = self.place;
+        let Ordinal { request, requests_max, .. } = self.ordinal;
         !matches!(self.guest, Guest::Over) && (requests_max == 0 || request < requests_max)
     }
 
@@ -226,7 +226,7 @@ impl Call {
     /// If the shelf is not from the guests that were called.
     pub fn finish(mut self, shelf: &mut Shelf) {
         self.guest = match (std::mem::replace(&mut self.guest, Guest::Over), &self.answer) {
-            (Guest::Resting(instance), AnswerState::Told) => match shelf.keep(self.place.module, instance) {
+            (Guest::Resting(instance), AnswerState::Told) => match shelf.keep(self.ordinal.module, instance) {
                 Ok(()) => Guest::Over,
                 Err(instance) => Guest::Resting(instance),
             },

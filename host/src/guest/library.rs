@@ -15,7 +15,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::body::RequestBody;
 use super::cache::{CacheError, Footprint, footprint_of};
-use super::call::{Call, CallFacts, Place};
+use super::call::{Call, CallFacts, Ordinal};
 use super::capabilities::{DirError, open_dirs};
 use super::engine;
 use super::http02::{self, Instance};
@@ -216,10 +216,10 @@ impl Guests {
             Some(kept) => kept.again(serving),
             None => Instance::new(&self.engine, Arc::clone(grants), serving),
         };
-        let place = Place { module, request: instance.requests(), requests_max: *requests_max };
+        let ordinal = Ordinal { module, request: instance.requests(), requests_max: *requests_max };
         let method = request.method().clone();
         let guest = http02::begin(Arc::clone(pre), instance, facts.scheme, request);
-        Call::new(guest, place, method, link, Arc::clone(grants), Arc::clone(&self.clockwork))
+        Call::new(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(&self.clockwork))
     }
 }
 
