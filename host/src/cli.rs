@@ -123,9 +123,9 @@ const ABOUT: &str = "\
 A web server whose request handlers are sandboxed WebAssembly modules.
 
 Handlers are components that export wasi:http/incoming-handler@0.2, written in any language that compiles to \
-WebAssembly. Each request gets a fresh instance with limits on memory, time and size, and with no access to \
-environment, files and network but what the configuration grants. What a guest does wrong ends its own request and \
-nothing else.
+WebAssembly. Each request gets a fresh instance, unless its module is to be reused, with limits on memory, time and \
+size, and with no access to environment, files and network but what the configuration grants. What a guest does wrong \
+ends its own request and nothing else. A module that is not thread-safe is confined to processes of its own.
 
 Processes and threads are used as Apache's MPMs use them: prefork, worker or event, with Apache's directives in one \
 TOML file and Apache's signals.";

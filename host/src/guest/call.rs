@@ -555,7 +555,7 @@ mod tests {
 
     #[test]
     fn a_call_that_timed_out_is_over() {
-        let child = child("(call $forever)");
+        let child = child_with("(call $forever)", &settings(), 1);
         let mut call = child.call(Method::GET);
         assert!(matches!(poll_once(&mut call), Progress::Sliced));
         assert!(matches!(call.time_out(), Fault::WallLimit(limit) if limit == call.wall()));

@@ -42,7 +42,7 @@ mod tests {
 
     use bytes::Bytes;
 
-    use super::super::testing::{Child, call_name, child_of, follow, poll_once, settings};
+    use super::super::testing::{Child, call_name, child_of, follow, poll_once, poll_said, settings};
     use super::super::{Fault, Progress, body_channel};
     use crate::config::OutboundHost;
 
@@ -165,7 +165,7 @@ mod tests {
         let child = child(COUNT, 0);
         let mut thread = child.thread();
         let mut call = thread.begin();
-        assert!(matches!(poll_once(&mut call), Progress::Head(..)));
+        assert!(matches!(poll_said(&mut call), Progress::Head(..)));
         call.finish(&mut thread.shelf);
         assert_eq!(thread.body(), "1");
     }
@@ -320,8 +320,8 @@ mod tests {
         let mut thread = child.thread();
         assert_eq!(thread.body(), "1");
         let mut call = thread.begin();
-        assert!(matches!(poll_once(&mut call), Progress::Head(..)));
-        assert!(matches!(poll_once(&mut call), Progress::Data(_)));
+        assert!(matches!(poll_said(&mut call), Progress::Head(..)));
+        assert!(matches!(poll_said(&mut call), Progress::Data(_)));
         call.discard();
         let told = thread.end(call);
         assert!(told.body.is_empty() && !told.ended && told.fault.is_none(), "{told:?}");

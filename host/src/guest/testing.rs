@@ -63,8 +63,9 @@ pub(super) fn call_name() -> CallName {
     CallName { request: RequestIds::new(0).issue() }
 }
 
+/// A child whose guest is not cut into slices by a machine that is merely busy.
 pub(super) fn child(body: &str) -> Child {
-    child_with(body, &settings(), 4)
+    sliced(&[(body, 1)], &settings(), 4, Duration::from_millis(250))
 }
 
 pub(super) fn child_with(body: &str, settings: &config::Module, calls_max: usize) -> Child {
@@ -73,6 +74,10 @@ pub(super) fn child_with(body: &str, settings: &config::Module, calls_max: usize
 
 /// A child with a module for each body, whose instances serve so many requests; two threads may call.
 pub(super) fn child_of(modules: &[(&str, u64)], settings: &config::Module, calls_max: usize) -> Child {
+    sliced(modules, settings, calls_max, Duration::from_millis(1))
+}
+
+fn sliced(modules: &[(&str, u64)], settings: &config::Module, calls_max: usize, time_slice: Duration) -> Child {
     let dir = tempfile::tempdir().unwrap();
     let natives: Vec<_> = modules
         .iter()
@@ -88,7 +93,7 @@ pub(super) fn child_of(modules: &[(&str, u64)], settings: &config::Module, calls
         .zip(&natives)
         .map(|((_, requests), native)| ModuleSource { settings, native, max_requests_per_instance: *requests })
         .collect();
-    let capacity = Capacity { calls_max, threads: 2, time_slice: Duration::from_millis(1) };
+    let capacity = Capacity { calls_max, threads: 2, time_slice };
     Child { guests: Guests::start(&sources, capacity).unwrap(), _cache: dir }
 }
 
@@ -218,6 +223,16 @@ pub(super) fn follow(call: &mut Call) -> Told {
 /// A poll that must not have to wait for anything.
 pub(super) fn poll_once(call: &mut Call) -> Progress {
     call.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// The same, however many slices it takes.
+pub(super) fn poll_said(call: &mut Call) -> Progress {
+    loop {
+        match poll_once(call) {
+            Progress::Sliced => {}
+            said => return said,
+        }
+    }
 }
 
 /// "hello", which is all that the guests here say.
