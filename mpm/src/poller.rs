@@ -216,14 +216,19 @@ mod tests {
         ringer.join().unwrap();
     }
 
+    fn watched_upstream(poller: &Poller) -> (Stream, UnixStream) {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let upstream = Stream::new(Socket::Unix(ours));
+        poller.watch_upstream(&upstream, TOKEN).unwrap();
+        (upstream, theirs)
+    }
+
     #[test]
     fn an_upstream_has_edges_of_its_own_under_the_token_of_its_connection() {
         let (mut poller, _stream, _client) = watched();
         next_edge(&mut poller);
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let upstream = Stream::new(Socket::Unix(ours));
-        poller.watch_upstream(&upstream, TOKEN).unwrap();
+        let (_upstream, mut theirs) = watched_upstream(&poller);
         let mut events = Vec::new();
         let mut edge_of_upstream = |poller: &mut Poller| {
             poller.wait(LONG, &mut events).unwrap();
@@ -243,10 +248,7 @@ mod tests {
     fn nothing_is_heard_of_a_socket_that_was_closed_before_the_wait() {
         let (mut poller, _stream, _client) = watched();
         next_edge(&mut poller);
-        let (ours, mut theirs) = UnixStream::pair().unwrap();
-        ours.set_nonblocking(true).unwrap();
-        let upstream = Stream::new(Socket::Unix(ours));
-        poller.watch_upstream(&upstream, TOKEN).unwrap();
+        let (upstream, mut theirs) = watched_upstream(&poller);
         theirs.write_all(b"x").unwrap();
         drop((upstream, theirs));
         let mut events = vec![Event::Doorbell];

@@ -1,6 +1,6 @@
 //! How Guesthouse is configured for the rows: event in front of whatever a row needs. Starts nothing.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -25,37 +25,14 @@ const TWO_CORES: Shape = Shape { children: 2, threads: 1 };
 pub fn hello(bench: &Bench, guest: &str, threads: usize, log: AccessLog) -> Result<Setup> {
     let stem = guest.trim_end_matches(".wasm");
     let folder = format!("guesthouse-{stem}-{threads}-{}", log.word());
-    let rest = format!(
-        r#"[[module]]
-name = "hello"
-path = "{}"
-
-[[route]]
-path = "{HELLO}"
-module = "hello"
-
-[[route]]
-path = "{TEXT}"
-text = "Hello, world!\n"
-"#,
-        wasm(bench, guest)?.display()
-    );
+    let text = format!("[[route]]\npath = \"{TEXT}\"\ntext = \"Hello, world!\\n\"\n");
+    let rest = module_at(HELLO, "hello", &wasm(bench, guest)?, "") + &text;
     event(bench, &folder, Shape { children: 1, threads }, log, &rest)
 }
 
 /// The probe, at all paths.
 pub fn probe(bench: &Bench) -> Result<Setup> {
-    let rest = format!(
-        r#"[[module]]
-name = "probe"
-path = "{}"
-
-[[route]]
-path = "/"
-module = "probe"
-"#,
-        wasm(bench, PROBE)?.display()
-    );
+    let rest = module_at("/", "probe", &wasm(bench, PROBE)?, "");
     event(bench, "guesthouse-probe", TWO_CORES, AccessLog::Combined, &rest)
 }
 
@@ -72,27 +49,30 @@ pub fn confined_probe(bench: &Bench, processes: usize) -> Result<Setup> {
 /// All processes are there from the beginning to the end: with the spare ones that it is told to keep, the pool cannot
 /// shrink, and with its maximum it cannot grow.
 fn confined(bench: &Bench, guest: &str, path: &str, processes: usize) -> Result<Setup> {
-    let rest = format!(
-        r#"[[module]]
-name = "confined"
-path = "{}"
-thread_safe = false
-
-[module.pool]
-start_servers = {processes}
-min_spare_servers = {processes}
-max_spare_servers = {}
-max_request_workers = {processes}
-
-[[route]]
-path = "{path}"
-module = "confined"
-"#,
-        wasm(bench, guest)?.display(),
+    let pool = format!(
+        "thread_safe = false\n\n[module.pool]\nstart_servers = {processes}\nmin_spare_servers = {processes}\n\
+         max_spare_servers = {}\nmax_request_workers = {processes}\n",
         processes + 1,
     );
+    let rest = module_at(path, "confined", &wasm(bench, guest)?, &pool);
     // The path of a pool's socket, which is below, has at most 107 bytes.
     event(bench, &format!("confined-{processes}"), TWO_CORES, AccessLog::Combined, &rest)
+}
+
+/// A module with a route to it; `lines` are the module's own beside its name and path.
+fn module_at(route: &str, name: &str, wasm: &Path, lines: &str) -> String {
+    format!(
+        r#"[[module]]
+name = "{name}"
+path = "{}"
+{lines}
+[[route]]
+path = "{route}"
+module = "{name}"
+
+"#,
+        wasm.display()
+    )
 }
 
 /// Event with `rest`, the configuration from the modules on.

@@ -18,6 +18,7 @@ mod languages;
 mod limits;
 mod logs;
 mod module;
+mod pools;
 mod routing;
 mod signals;
 mod status;

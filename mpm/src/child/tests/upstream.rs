@@ -35,15 +35,22 @@ impl Drop for OtherPool {
     }
 }
 
+/// Runs a test under each MPM, with a client of a child that is drained afterwards.
+fn beside_another_pool(test: impl Fn(&Child, &OtherPool, Client)) {
+    under_each(|mpm| {
+        let (child, pool) = (Child::start(mpm(common())), OtherPool::start());
+        test(&child, &pool, child.connect());
+        assert_eq!(child.drain(), ChildExit::Drained);
+    });
+}
+
 fn is_closed(mut stream: UnixStream) -> bool {
     stream.read(&mut [0; 8]).unwrap() == 0
 }
 
 #[test]
 fn a_connection_that_waits_only_for_its_upstream_is_advanced_when_that_speaks() {
-    under_each(|mpm| {
-        let (child, pool) = (Child::start(mpm(common())), OtherPool::start());
-        let mut client = child.connect();
+    beside_another_pool(|_child, pool, mut client| {
         let mut upstream = pool.connected_to(&mut client);
         client.say("hear");
         assert!(client.is_silent());
@@ -57,15 +64,12 @@ fn a_connection_that_waits_only_for_its_upstream_is_advanced_when_that_speaks() 
         upstream.write_all(b"ore\nat once\n").unwrap();
         assert_eq!(client.hear(), "and more");
         assert_eq!(client.hear(), "at once");
-        assert_eq!(child.drain(), ChildExit::Drained);
     });
 }
 
 #[test]
 fn the_end_of_an_upstream_is_heard_and_the_connection_goes_on() {
-    under_each(|mpm| {
-        let (child, pool) = (Child::start(mpm(common())), OtherPool::start());
-        let mut client = child.connect();
+    beside_another_pool(|_child, pool, mut client| {
         let upstream = pool.connected_to(&mut client);
         client.say("hear");
         assert!(client.is_silent());
@@ -78,15 +82,12 @@ fn the_end_of_an_upstream_is_heard_and_the_connection_goes_on() {
         drop(upstream);
         assert_eq!(client.hear(), ErrorKind::ConnectionReset.to_string());
         assert_eq!(client.ask("still here"), "still here");
-        assert_eq!(child.drain(), ChildExit::Drained);
     });
 }
 
 #[test]
 fn an_upstream_knows_nothing_of_the_end_of_the_one_before_it() {
-    under_each(|mpm| {
-        let (child, pool) = (Child::start(mpm(common())), OtherPool::start());
-        let mut client = child.connect();
+    beside_another_pool(|_child, pool, mut client| {
         for _ in 0..200 {
             // Its end comes together with the line that replaces it.
             drop(pool.connected_to(&mut client));
@@ -95,15 +96,12 @@ fn an_upstream_knows_nothing_of_the_end_of_the_one_before_it() {
             upstream.write_all(b"mine\n").unwrap();
             assert_eq!(client.hear(), "mine");
         }
-        assert_eq!(child.drain(), ChildExit::Drained);
     });
 }
 
 #[test]
 fn an_upstream_closes_when_it_is_told_to_when_another_comes_and_with_its_connection() {
-    under_each(|mpm| {
-        let (child, pool) = (Child::start(mpm(common())), OtherPool::start());
-        let mut client = child.connect();
+    beside_another_pool(|child, pool, mut client| {
         let first = pool.connected_to(&mut client);
         assert_eq!(client.ask("disconnect"), "disconnected");
         assert!(is_closed(first));
@@ -121,15 +119,12 @@ fn an_upstream_closes_when_it_is_told_to_when_another_comes_and_with_its_connect
             client.0.get_mut().shutdown(std::net::Shutdown::Write).unwrap();
             assert!(is_closed(upstream), "{last_words:?}");
         }
-        assert_eq!(child.drain(), ChildExit::Drained);
     });
 }
 
 #[test]
 fn a_pool_that_cannot_be_spoken_to_is_an_answer_at_once() {
-    under_each(|mpm| {
-        let (child, pool) = (Child::start(mpm(common())), OtherPool::start());
-        let mut client = child.connect();
+    beside_another_pool(|_child, pool, mut client| {
         let line = format!("connect {}", pool.path.display());
         assert_eq!(client.ask("connect /nowhere/at/all"), ErrorKind::NotFound.to_string());
 
@@ -150,15 +145,12 @@ fn a_pool_that_cannot_be_spoken_to_is_an_answer_at_once() {
         std::fs::remove_file(path).unwrap();
         drop(UnixListener::bind(path).unwrap());
         assert_eq!(client.ask(&line), ErrorKind::ConnectionRefused.to_string());
-        assert_eq!(child.drain(), ChildExit::Drained);
     });
 }
 
 #[test]
 fn what_goes_to_an_upstream_is_not_counted_as_sent_to_clients() {
-    under_each(|mpm| {
-        let (child, pool) = (Child::start(mpm(common())), OtherPool::start());
-        let mut client = child.connect();
+    beside_another_pool(|child, pool, mut client| {
         let upstream = pool.connected_to(&mut client);
         assert_eq!(client.ask(&format!("pass {}", "x".repeat(10_000))), "passed");
         client.say("close");
@@ -166,7 +158,6 @@ fn what_goes_to_an_upstream_is_not_counted_as_sent_to_clients() {
         let reading = child.reading();
         assert_eq!(reading.iter().map(|thread| thread.bytes).sum::<u64>(), "connected\npassed\n".len() as u64);
         drop(upstream);
-        assert_eq!(child.drain(), ChildExit::Drained);
     });
 }
 
