@@ -1,7 +1,7 @@
 //! Guesthouse: a web server whose request handlers are sandboxed WebAssembly modules.
 //!
-//! The way of a request, from `accept` to the guest and back: [`guesthouse_mpm`] accepts and waits; [`site`] is the
-//! protocol that it drives; [`connection`] joins the socket, [`http`] (bytes, no I/O) and [`guest`] (Wasm, no HTTP/1.1),
+//! The way of a request, from `accept` to the guest and back: [`guesthouse_mpm`] accepts and waits; [`service`] is
+//! the protocol that it drives; [`connection`] joins the socket, [`http`] (bytes, no I/O) and [`guest`] (Wasm, no HTTP/1.1),
 //! or, if the module is not thread-safe, [`confined`], which takes the request to a process of the module's own.
 //! The way of a configuration: [`config`] reads and checks it, in the preparation process that [`preparation`]
 //! describes; [`server`] is what the parent runs.

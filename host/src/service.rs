@@ -1,5 +1,9 @@
-//! What a child serves, by its pool: clients ([`Site`]), or the server children that have requests for a confined module
-//! ([`Cell`]). Only chooses between the two.
+//! What a child serves, behind the [`Protocol`] that the MPMs drive: clients, or, in the pool of a confined module, the
+//! server children that have requests for it.
+//!
+//! An MPM accepts a socket and calls [`Service::accept`], which makes a connection; from then on it calls
+//! [`Service::advance`], and the connection goes on as far as that is possible without waiting. Only chooses between the
+//! two.
 
 use guesthouse_mpm::{Accepted, Next, Protocol, StartError, ThreadContext, Turn};
 
@@ -34,36 +38,38 @@ impl Protocol for Service {
 
     fn thread(&self, context: ThreadContext) -> Result<Thread, StartError> {
         match self {
-            Service::Site(site) => site.thread(context).map(Box::new).map(Thread::Site),
-            Service::Cell(cell) => cell.thread(context).map(Thread::Cell),
+            Service::Site(site) => Ok(Thread::Site(Box::new(site::Thread::new(site, &context)))),
+            Service::Cell(cell) => Ok(Thread::Cell(Desk::new(cell))),
         }
     }
 
-    fn accept(&self, thread: &mut Thread, accepted: &Accepted) -> Connection {
-        match (self, thread) {
-            (Service::Site(site), Thread::Site(thread)) => Connection::Client(site.accept(thread, accepted)),
-            (Service::Cell(cell), Thread::Cell(desk)) => Connection::ServerChild(Box::new(cell.accept(desk, accepted))),
-            _ => unreachable!("{ONE_OF_TWO}"),
+    fn accept(&self, _thread: &mut Thread, accepted: &Accepted) -> Connection {
+        match self {
+            Service::Site(site) => {
+                let client = accepted.peer.map(|peer| peer.ip());
+                Connection::Client(connection::Connection::new(client, accepted.at, &site.config.server.timing))
+            }
+            Service::Cell(_) => Connection::ServerChild(Box::new(Conversation::new(accepted.at))),
         }
     }
 
     fn advance(&self, thread: &mut Thread, connection: &mut Connection, turn: &mut Turn<'_>) -> Next {
         match (self, thread, connection) {
             (Service::Site(site), Thread::Site(thread), Connection::Client(connection)) => {
-                site.advance(thread, connection, turn)
+                connection.advance(site, thread, turn)
             }
             (Service::Cell(cell), Thread::Cell(desk), Connection::ServerChild(conversation)) => {
-                cell.advance(desk, conversation, turn)
+                conversation.advance(cell, desk, turn)
             }
             _ => unreachable!("{ONE_OF_TWO}"),
         }
     }
 
     fn turn_end(&self, thread: &mut Thread) {
-        match (self, thread) {
-            (Service::Site(site), Thread::Site(thread)) => site.turn_end(thread),
-            (Service::Cell(cell), Thread::Cell(desk)) => cell.turn_end(desk),
-            _ => unreachable!("{ONE_OF_TWO}"),
+        match thread {
+            Thread::Site(thread) => thread.turn_end(),
+            // It gathers nothing.
+            Thread::Cell(_) => {}
         }
     }
 }

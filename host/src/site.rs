@@ -1,19 +1,15 @@
-//! What one child serves: routes, guests and logs, behind the [`Protocol`] that the MPMs drive.
-//!
-//! From `accept` to the guest: an MPM accepts a socket and calls [`Site::accept`], which makes a
-//! [`Connection`]; from then on it calls [`Site::advance`], and the connection reads, parses, routes, calls the
-//! guest and writes, as far as that goes without waiting. Nothing here waits, and nothing here parses.
+//! What one child serves its clients with: routes, guests, counters and logs ([`Site`]), and what each of its threads
+//! lends to the connection that it advances ([`Thread`]). Nothing here knows a connection, and nothing here waits.
 
 use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use guesthouse_mpm::{Accepted, ChildContext, Next, Protocol, StartError, ThreadContext, Turn};
+use guesthouse_mpm::{ChildContext, StartError, ThreadContext};
 
 use crate::access_log::AccessLog;
 use crate::clock::{Began, Clock};
 use crate::config::{Config, RequestLimits};
-use crate::connection::Connection;
 use crate::guest::{Capacity, Guests, Shelf};
 use crate::http;
 use crate::preparation::{ConfinedPool, PreparedModule};
@@ -116,30 +112,21 @@ impl Site {
     }
 }
 
-impl Protocol for Site {
-    type Thread = Thread;
-    type Connection = Connection;
-
-    fn thread(&self, context: ThreadContext) -> Result<Thread, StartError> {
-        Ok(Thread {
+impl Thread {
+    /// To be made on the thread itself, before it serves.
+    pub(crate) fn new(site: &Site, context: &ThreadContext) -> Self {
+        Self {
             clock: Clock::new(Instant::now()),
             request_ids: RequestIds::new(context.index),
-            shelf: self.guests.shelf(),
-            access_log: self.access_log.clone().map(AccessLog::new),
+            shelf: site.guests.shelf(),
+            access_log: site.access_log.clone().map(AccessLog::new),
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
-        })
+        }
     }
 
-    fn accept(&self, _thread: &mut Thread, accepted: &Accepted) -> Connection {
-        Connection::new(accepted.peer.map(|peer| peer.ip()), accepted.at, &self.config.server.timing)
-    }
-
-    fn advance(&self, thread: &mut Thread, connection: &mut Connection, turn: &mut Turn<'_>) -> Next {
-        connection.advance(self, thread, turn)
-    }
-
-    fn turn_end(&self, thread: &mut Thread) {
-        if let Some(log) = &mut thread.access_log {
+    /// The thread is about to wait.
+    pub(crate) fn turn_end(&mut self) {
+        if let Some(log) = &mut self.access_log {
             log.write();
         }
     }

@@ -1,5 +1,5 @@
 //! A child of a module's pool: takes requests from server children, one at a time, and answers them with the module's
-//! resident instance. Driven by prefork, like any other [`Protocol`].
+//! resident instance. Driven by prefork, like any child with one thread.
 //!
 //! ```text
 //! Hearing ──request──► Answering ──done or failed──► Telling ──► Closed
@@ -10,7 +10,7 @@
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use guesthouse_mpm::{Accepted, ChildContext, Next, Protocol, StartError, ThreadContext, Turn};
+use guesthouse_mpm::{ChildContext, Next, StartError, Turn};
 use http::Request;
 
 use super::frame::{Ask, Asked, BadFrame, Told, ask_bytes_max};
@@ -130,24 +130,25 @@ impl Cell {
     }
 }
 
-impl Protocol for Cell {
-    type Thread = Desk;
-    type Connection = Conversation;
+impl Desk {
+    pub(crate) fn new(cell: &Cell) -> Desk {
+        Desk { shelf: cell.guests.shelf(), scratch: vec![0; READ_BYTES_MAX].into_boxed_slice() }
+    }
+}
 
-    fn thread(&self, _context: ThreadContext) -> Result<Desk, StartError> {
-        Ok(Desk { shelf: self.guests.shelf(), scratch: vec![0; READ_BYTES_MAX].into_boxed_slice() })
+impl Conversation {
+    /// A connection accepted at `at`.
+    pub(crate) fn new(at: Instant) -> Conversation {
+        Conversation { lane: Lane::default(), state: State::Hearing { until: at + HEARING_MAX } }
     }
 
-    fn accept(&self, _desk: &mut Desk, accepted: &Accepted) -> Conversation {
-        Conversation { lane: Lane::default(), state: State::Hearing { until: accepted.at + HEARING_MAX } }
-    }
-
-    fn advance(&self, desk: &mut Desk, conversation: &mut Conversation, turn: &mut Turn<'_>) -> Next {
-        let Conversation { lane, state } = conversation;
+    /// Does what can be done without waiting.
+    pub(crate) fn advance(&mut self, cell: &Cell, desk: &mut Desk, turn: &mut Turn<'_>) -> Next {
+        let Conversation { lane, state } = self;
         loop {
             let step = match std::mem::replace(state, State::Closed) {
-                State::Hearing { until } => self.hear(until, lane, desk, turn),
-                State::Answering(answering) => answering.step(self, lane, desk, turn),
+                State::Hearing { until } => cell.hear(until, lane, desk, turn),
+                State::Answering(answering) => answering.step(cell, lane, desk, turn),
                 State::Telling { until, last_words } => tell(until, last_words, lane, turn),
                 State::Finishing(finishing) => match finishing.advance(&mut desk.shelf, turn) {
                     Some((finishing, next)) => Step::Wait(State::Finishing(finishing), next),
@@ -164,8 +165,6 @@ impl Protocol for Cell {
             }
         }
     }
-
-    fn turn_end(&self, _desk: &mut Desk) {}
 }
 
 impl Cell {
