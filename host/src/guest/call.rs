@@ -29,9 +29,9 @@ use http_body::Body;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::answer::{Length, Opened, Rest, Said, must_have_body, said};
+use super::clockwork::Clockwork;
 use super::fault::{Fault, judge};
 use super::http02::{Instance, Running};
-use super::library::Clockwork;
 use super::link::{Answer, Link};
 use super::sandbox::Grants;
 use super::shelf::Shelf;

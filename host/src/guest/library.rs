@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, header};
-use tokio::runtime::{Builder, EnterGuard, Runtime};
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
@@ -17,6 +16,7 @@ use super::body::RequestBody;
 use super::cache::{CacheError, Footprint, footprint_of};
 use super::call::{Call, CallFacts, Ordinal};
 use super::capabilities::{DirError, open_dirs};
+use super::clockwork::Clockwork;
 use super::engine;
 use super::http02::{self, Instance};
 use super::limits::CallLimits;
@@ -24,11 +24,7 @@ use super::link::Link;
 use super::outbound;
 use super::sandbox::{CallName, Grants, Sandbox, Serving};
 use super::shelf::Shelf;
-use super::ticker::Ticker;
 use crate::config;
-
-/// Threads of the background runtime that may wait for files and name servers at once.
-const BLOCKING_THREADS_MAX: usize = 16;
 
 /// Bytes of the smallest memory that a slot is made for: one Wasm page.
 const MEMORY_MIN: u64 = 64 << 10;
@@ -136,15 +132,6 @@ struct Module {
     requests_max: u64,
 }
 
-/// What runs beside the guests: the clock that slices them, and the runtime that waits for timers, files and
-/// sockets on their behalf.
-pub(super) struct Clockwork {
-    ticker: Ticker,
-    slice: Duration,
-    /// `None` only while it is dropped.
-    runtime: Option<Runtime>,
-}
-
 impl Guests {
     /// Starts the engine and loads the modules. To be called after the fork: it starts threads.
     ///
@@ -209,7 +196,7 @@ impl Guests {
         if request.uri().authority().is_none() {
             request.headers_mut().insert(header::HOST, facts.authority);
         }
-        let link = Link::new(self.clockwork.slice, grants.limits.cpu);
+        let link = Link::new(self.clockwork.slice(), grants.limits.cpu);
         let name = CallName { request: facts.request_id };
         let serving = Serving::new(grants, name, Arc::clone(&link), request.body().recall());
         let instance = match shelf.take(module) {
@@ -257,36 +244,4 @@ fn load(
     // Now, and not within the first request.
     component.initialize_copy_on_write_image().map_err(load_error)?;
     http02::prepare(linker, &component).map_err(load_error)
-}
-
-impl Clockwork {
-    fn start(engine: &Engine, slice: Duration) -> io::Result<Clockwork> {
-        let runtime = Builder::new_multi_thread()
-            .worker_threads(1)
-            .max_blocking_threads(BLOCKING_THREADS_MAX)
-            .thread_name("guest-background")
-            .enable_io()
-            .enable_time()
-            .build()?;
-        Ok(Clockwork { ticker: Ticker::start(engine.weak(), slice)?, slice, runtime: Some(runtime) })
-    }
-
-    /// A guest is about to run on this thread: the clock ticks, and the runtime is at hand.
-    pub(super) fn enter(&self) -> EnterGuard<'_> {
-        self.ticker.touch();
-        self.runtime.as_ref().expect("the runtime lives until the clockwork is dropped").enter()
-    }
-
-    pub(super) fn slice(&self) -> Duration {
-        self.slice
-    }
-}
-
-impl Drop for Clockwork {
-    fn drop(&mut self) {
-        // A file call that hangs must not keep the child from ending.
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
 }

@@ -6,7 +6,7 @@
 //! ```text
 //! compile ── cache        in a short-lived process of its own: .wasm in, native code out
 //! library ── engine       in a child, once: modules from the cache, ready to be instantiated
-//!    │       ticker       the clock that cuts a guest's time into slices
+//!    │       clockwork    what runs beside the guests: the runtime that waits for them, and the ticker that slices them
 //!    ▼
 //!   call ─── http02       one request through one instance, polled by the thread that owns the connection
 //!    │       link         what the call and its running guest share
@@ -22,6 +22,7 @@ mod body;
 mod cache;
 mod call;
 mod capabilities;
+mod clockwork;
 pub mod compile;
 mod engine;
 mod fault;
