@@ -7,12 +7,15 @@ use std::path::Path;
 use guesthouse_mpm::settings::Mpm;
 
 use crate::config::{Config, Errors, Finding, Module, Warning};
-use crate::module::{Facts, WasmFile};
+use crate::module::{Facts, Kind, WasmFile};
 use crate::runtime_dir;
 
 /// Where a module runs, and what it says of itself.
 #[derive(Debug)]
 pub struct Placement {
+    /// As it was read, once: what is decided here and what is compiled are the same.
+    pub file: WasmFile,
+    pub kind: Kind,
     pub facts: Facts,
     /// The last word: the operator's, else the module's own.
     pub thread_safe: bool,
@@ -55,10 +58,11 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
     let Module { name, path, lines, .. } = module;
     let mistake = |line, what: String| (line, format!("module {name:?}: {what}"));
     let file = WasmFile::read(path).map_err(|error| mistake(lines.path, error.to_string()))?;
-    let facts = file
-        .facts()
-        .map_err(|error| mistake(lines.path, format!("cannot use {}: {error}", path.display())))?
-        .unwrap_or_default();
+    let cannot_use =
+        |error: &dyn std::fmt::Display| mistake(lines.path, format!("cannot use {}: {error}", path.display()));
+    let inspection = file.inspect().map_err(|error| cannot_use(&error))?;
+    inspection.check_suitable().map_err(|error| cannot_use(&error))?;
+    let (kind, facts) = (inspection.kind, inspection.facts.unwrap_or_default());
     let thread_safe = module.thread_safe.unwrap_or(facts.thread_safe);
     if let (true, Some(_)) = (thread_safe, &module.pool) {
         return Err(mistake(lines.pool.unwrap_or(lines.path), needs_no_pool(module)));
@@ -72,7 +76,7 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
         let text = format!("thread_safe = true overrides {}, which says that it is not thread-safe", path.display());
         mistake(lines.thread_safe.unwrap_or(lines.path), text)
     });
-    Ok((Placement { facts, thread_safe, confined }, warning))
+    Ok((Placement { file, kind, facts, thread_safe, confined }, warning))
 }
 
 /// Whether requests of one child run beside each other. Where they do not, every child is as good as a pool's.
@@ -104,6 +108,13 @@ mod tests {
     const NOT_THREAD_SAFE: Option<&str> = Some("thread_safe = false");
     const POOL: &str = "[module.pool]\nmax_request_workers = 2";
 
+    /// A component that looks like a handler, and says this of itself.
+    fn file(facts: Option<&str>) -> String {
+        let annotation = facts.map(|facts| format!("(@custom \"guesthouse\" \"{facts}\")")).unwrap_or_default();
+        let export = "(instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i))";
+        format!("(component {annotation} {export})")
+    }
+
     /// `line` is the configuration's line 7; line 6 names the file.
     fn text(mpm: &str, line: &str) -> String {
         format!("[server]\nmpm = \"{mpm}\"\naccess_log = \"off\"\n[[module]]\nname = \"a\"\npath = \"a.wat\"\n{line}\n")
@@ -111,8 +122,7 @@ mod tests {
 
     /// The file says `facts` of itself.
     fn checked(mpm: &str, line: &str, facts: Option<&str>) -> Result<Vec<String>, Vec<String>> {
-        let annotation = facts.map(|facts| format!("(@custom \"guesthouse\" \"{facts}\")")).unwrap_or_default();
-        checked_file(mpm, line, &format!("(component {annotation})"))
+        checked_file(mpm, line, &file(facts))
     }
 
     fn checked_file(mpm: &str, line: &str, content: &str) -> Result<Vec<String>, Vec<String>> {
@@ -150,8 +160,7 @@ mod tests {
     #[test]
     fn a_module_that_is_not_thread_safe_is_confined_where_there_are_threads() {
         let folder = tempfile::tempdir().unwrap();
-        std::fs::write(folder.path().join("a.wat"), "(component (@custom \"guesthouse\" \"thread_safe = false\"))")
-            .unwrap();
+        std::fs::write(folder.path().join("a.wat"), file(NOT_THREAD_SAFE)).unwrap();
         let confined = |mpm: &str, line: &str| {
             let (config, _) =
                 crate::config::read_text(&text(mpm, line), &folder.path().join("guesthouse.toml")).unwrap();
@@ -186,7 +195,7 @@ mod tests {
         let mistakes = |mpm: &str| {
             let folder = tempfile::tempdir().unwrap();
             std::fs::create_dir(folder.path().join(&long)).unwrap();
-            std::fs::write(folder.path().join("a.wat"), "(component)").unwrap();
+            std::fs::write(folder.path().join("a.wat"), file(None)).unwrap();
             let text = text(mpm, "thread_safe = false").replace("a.wat", "../a.wat");
             let (config, _) = crate::config::read_text(&text, &path(folder.path())).unwrap();
             check_all(&config, &path(folder.path())).map_err(|errors| errors.to_string())
@@ -206,7 +215,7 @@ mod tests {
         let confined = folder.path().join("run/confined");
         std::fs::create_dir_all(&confined).unwrap();
         std::fs::set_permissions(&confined, std::fs::Permissions::from_mode(0o770)).unwrap();
-        std::fs::write(folder.path().join("a.wat"), "(component)").unwrap();
+        std::fs::write(folder.path().join("a.wat"), file(None)).unwrap();
         let path = folder.path().join("guesthouse.toml");
         let checked = |line: &str| {
             let (config, _) = crate::config::read_text(&text("event", line), &path).unwrap();

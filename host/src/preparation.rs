@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
 use crate::guest::ModuleSource;
 use crate::guest::compile::{compile, limit_memory_of_this_process};
+use crate::module::{Kind, WasmFile};
 use crate::placement::{self, Placement, Remark};
 use crate::runtime_dir;
 
@@ -27,6 +28,7 @@ pub struct Prepared {
 /// A module that can be served: what it says of itself and what the operator says of it, made one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreparedModule {
+    pub kind: Kind,
     pub native: PathBuf,
     pub thread_safe: bool,
     pub version: Option<String>,
@@ -41,8 +43,8 @@ impl PreparedModule {
     /// What a child loads the module from.
     #[must_use]
     pub fn source<'a>(&'a self, settings: &'a Module) -> ModuleSource<'a> {
-        let Self { native, max_requests_per_instance, .. } = self;
-        ModuleSource { settings, native, max_requests_per_instance: *max_requests_per_instance }
+        let Self { kind, native, max_requests_per_instance, .. } = self;
+        ModuleSource { settings, kind: *kind, native, max_requests_per_instance: *max_requests_per_instance }
     }
 }
 
@@ -98,10 +100,11 @@ fn prepare_module(
     config: &Config,
     pools: &mut Vec<Pool>,
 ) -> Result<(PreparedModule, Option<Remark>), Remark> {
-    let (Placement { facts, thread_safe, confined }, warning) = placement::place(module, config)?;
-    let native = compile_module(module, &config.server.cache_dir)?;
+    let (Placement { file, kind, facts, thread_safe, confined }, warning) = placement::place(module, config)?;
+    let native = compile_module(module, &file, kind, &config.server.cache_dir)?;
     let pool = if confined { Some(confine(module, &native, config, pools)?) } else { None };
     let prepared = PreparedModule {
+        kind,
         native,
         thread_safe,
         version: facts.version,
@@ -139,10 +142,10 @@ fn version_of(module: &Module, native: &Path, limits: &RequestLimits) -> u32 {
 }
 
 /// The native code of a module; or what is wrong with the module, and on which line of the configuration.
-fn compile_module(module: &Module, cache_dir: &Path) -> Result<PathBuf, Remark> {
+fn compile_module(module: &Module, file: &WasmFile, kind: Kind, cache_dir: &Path) -> Result<PathBuf, Remark> {
     let name = &module.name;
-    let compiled =
-        compile(&module.path, cache_dir).map_err(|error| (module.lines.path, format!("module {name:?}: {error}")))?;
+    let compiled = compile(file, kind, &module.path, cache_dir)
+        .map_err(|error| (module.lines.path, format!("module {name:?}: {error}")))?;
     let (needs, has) = (compiled.memory_initial, module.limits.memory);
     if needs > has {
         let mebibytes = needs.div_ceil(1 << 20);

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use tokio::runtime::{Builder, EnterGuard, Runtime};
-use wasmtime::Engine;
+use wasmtime::EngineWeak;
 
 use super::ticker::Ticker;
 
@@ -22,7 +22,7 @@ pub(super) struct Clockwork {
 }
 
 impl Clockwork {
-    pub(super) fn start(engine: &Engine, slice: Duration) -> io::Result<Clockwork> {
+    pub(super) fn start(engines: Vec<EngineWeak>, slice: Duration) -> io::Result<Clockwork> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -30,7 +30,7 @@ impl Clockwork {
             .enable_io()
             .enable_time()
             .build()?;
-        Ok(Clockwork { ticker: Ticker::start(engine.weak(), slice)?, slice, runtime: Some(runtime) })
+        Ok(Clockwork { ticker: Ticker::start(engines, slice)?, slice, runtime: Some(runtime) })
     }
 
     /// A guest is about to run on this thread: the clock ticks, and the runtime is at hand.

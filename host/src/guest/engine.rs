@@ -8,6 +8,7 @@ use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAlloc
 
 use super::cache::Footprint;
 use super::sandbox::Sandbox;
+use crate::module::Kind;
 
 /// Bytes of a slot's memory that stay mapped from one instance to the next: resetting them by copying is cheaper than
 /// giving the pages back and faulting them in again. Measured: 64 KiB with `PAGEMAP_SCAN` costs half of the default.
@@ -16,13 +17,36 @@ const KEEP_RESIDENT: usize = 64 * 1024;
 /// Table elements that a guest may have at least, whatever the modules say: what Wasmtime's pool offers by default.
 pub(super) const TABLE_ELEMENTS_MIN: usize = 20_000;
 
+/// How many tasks a guest has at once. Native code made for one of these does not run in an engine of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Tasks {
+    /// One at a time.
+    One,
+    /// Any number, as WASI 0.3 has it: every store carries the book-keeping for that.
+    Many,
+}
+
+impl Tasks {
+    /// What guests of this kind have.
+    pub(super) fn of(kind: Kind) -> Tasks {
+        match kind {
+            Kind::HttpHandler => Tasks::Many,
+            Kind::HttpIncomingHandler
+            | Kind::CliComponent
+            | Kind::OtherComponent
+            | Kind::Command
+            | Kind::OtherCoreModule => Tasks::One,
+        }
+    }
+}
+
 /// What decides whether native code fits an engine.
-fn common() -> Config {
+fn common(tasks: Tasks) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
     config.memory_init_cow(true);
-    // A 0.2 guest runs one task at a time; without this every store carries the book-keeping of many.
-    config.concurrency_support(false);
+    config.concurrency_support(tasks == Tasks::Many);
+    config.wasm_component_model_async(tasks == Tasks::Many);
     // Not used by what we serve, and where most of Wasmtime's recent advisories are.
     config.wasm_memory64(false);
     // Function names come from the name section; reading DWARF at run time would let a guest that traps on purpose
@@ -32,15 +56,20 @@ fn common() -> Config {
 }
 
 /// The engine of the compiler process. It can also load what it compiled, to check it.
-pub(super) fn for_compiler() -> wasmtime::Result<Engine> {
-    Engine::new(&common())
+pub(super) fn for_compiler(tasks: Tasks) -> wasmtime::Result<Engine> {
+    Engine::new(&common(tasks))
 }
 
 /// The engine of a child: a pool of slots for so many instances at once, running or kept, each as large as the largest
 /// module needs.
 ///
 /// `memory_max` is in bytes.
-pub(super) fn for_child(instances_max: usize, needs: &Footprint, memory_max: u64) -> wasmtime::Result<Engine> {
+pub(super) fn for_child(
+    tasks: Tasks,
+    instances_max: usize,
+    needs: &Footprint,
+    memory_max: u64,
+) -> wasmtime::Result<Engine> {
     let instances = u32::try_from(instances_max).unwrap_or(u32::MAX);
     let memories = needs.memories.max(1);
     let tables = needs.tables.max(1);
@@ -60,7 +89,7 @@ pub(super) fn for_child(instances_max: usize, needs: &Footprint, memory_max: u64
         .table_keep_resident(KEEP_RESIDENT)
         // Linux 6.7 and later; elsewhere Wasmtime falls back to copying the lowest pages.
         .pagemap_scan(Enabled::Auto);
-    let mut config = common();
+    let mut config = common(tasks);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
@@ -70,13 +99,18 @@ pub(super) fn table_elements(needs: &Footprint) -> usize {
     usize::try_from(needs.table_elements).unwrap_or(usize::MAX).max(TABLE_ELEMENTS_MIN)
 }
 
-/// Everything a guest may import: all of WASI 0.2 and `wasi:http`.
+/// Everything a component may import: all of WASI 0.2 and `wasi:http`, and where guests have many tasks those of 0.3
+/// beside them, since what such a guest is made of still speaks 0.2.
 ///
 /// Today's toolchains import `wasi:cli` and `wasi:filesystem` whether the handler uses them or not, so all of it is
 /// linked, and the sandbox decides what a guest may really do: nothing, unless the configuration grants it.
-pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Sandbox>> {
+pub(super) fn linker(engine: &Engine, tasks: Tasks) -> wasmtime::Result<Linker<Sandbox>> {
     let mut linker = Linker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+    if tasks == Tasks::Many {
+        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+    }
     Ok(linker)
 }

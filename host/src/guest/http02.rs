@@ -18,9 +18,6 @@ use super::body::RequestBody;
 use super::call::Scheme;
 use super::sandbox::{Grants, Sandbox, Serving};
 
-/// The interface that makes a component this kind, without its version.
-pub(super) const INTERFACE: &str = "wasi:http/incoming-handler";
-
 /// An instance with everything that it holds of the host.
 pub(super) struct Instance {
     store: Store<Sandbox>,

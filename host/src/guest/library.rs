@@ -8,16 +8,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, header};
+use tokio_rustls::rustls::ClientConfig;
 use wasmtime::Engine;
 use wasmtime::component::{Component, Linker};
-use wasmtime_wasi_http::p2::bindings::ProxyPre;
 
 use super::body::RequestBody;
 use super::cache::{CacheError, Footprint, footprint_of};
 use super::call::{Call, CallFacts, Ordinal};
 use super::capabilities::{DirError, open_dirs};
 use super::clockwork::Clockwork;
-use super::engine;
+use super::engine::{self, Tasks};
+use super::entry::Entry;
 use super::http02::{self, Instance};
 use super::limits::CallLimits;
 use super::link::Link;
@@ -25,6 +26,7 @@ use super::outbound;
 use super::sandbox::{CallName, Grants, Sandbox, Serving};
 use super::shelf::Shelf;
 use crate::config;
+use crate::module::Kind;
 
 /// Bytes of the smallest memory that a slot is made for: one Wasm page.
 const MEMORY_MIN: u64 = 64 << 10;
@@ -34,6 +36,8 @@ const MEMORY_MIN: u64 = 64 << 10;
 pub struct ModuleSource<'a> {
     /// As configured.
     pub settings: &'a config::Module,
+    /// What its file was recognised as.
+    pub kind: Kind,
     /// What [`super::compile::compile`] made of it.
     pub native: &'a Path,
     /// Requests that one instance serves, one after the other, before it is retired. 1: every request gets a fresh
@@ -42,9 +46,9 @@ pub struct ModuleSource<'a> {
 }
 
 impl ModuleSource<'_> {
-    /// Whether instances of it are kept between requests.
-    fn is_reused(&self) -> bool {
-        self.max_requests_per_instance != 1
+    /// Instances of it that a thread may keep between requests.
+    fn kept_max(&self) -> usize {
+        usize::from(self.max_requests_per_instance != 1)
     }
 }
 
@@ -120,59 +124,103 @@ pub enum GuestsError {
 
 /// The modules of a child, ready to be called. Shared by all its threads.
 pub struct Guests {
-    engine: Engine,
     modules: Vec<Module>,
     clockwork: Arc<Clockwork>,
 }
 
 struct Module {
-    pre: Arc<ProxyPre<Sandbox>>,
+    engine: Engine,
+    entry: Entry,
     grants: Arc<Grants>,
     /// See [`ModuleSource`].
     requests_max: u64,
 }
 
+/// What those modules of a child run in that have as many tasks at once.
+struct Housing {
+    engine: Engine,
+    linker: Linker<Sandbox>,
+    /// See [`CallLimits`].
+    table_elements: usize,
+}
+
+impl Housing {
+    /// With a slot for every call, and for every instance that rests between two.
+    fn build(tasks: Tasks, modules: &[ModuleSource<'_>], capacity: Capacity) -> Result<Housing, GuestsError> {
+        let modules: Vec<_> = modules.iter().filter(|module| Tasks::of(module.kind) == tasks).copied().collect();
+        let needs = needs(&modules)?;
+        let memory_max = modules.iter().map(|module| module.settings.limits.memory).max().unwrap_or(0).max(MEMORY_MIN);
+        let Capacity { calls_max, threads, .. } = capacity;
+        let kept_max = modules.iter().map(ModuleSource::kept_max).sum::<usize>().saturating_mul(threads);
+        let engine_error =
+            |error: wasmtime::Error| GuestsError::Engine { calls_max, kept_max, cause: format!("{error:#}") };
+        let instances_max = calls_max.saturating_add(kept_max);
+        let engine = engine::for_child(tasks, instances_max, &needs, memory_max).map_err(engine_error)?;
+        let linker = engine::linker(&engine, tasks).map_err(engine_error)?;
+        Ok(Housing { engine, linker, table_elements: engine::table_elements(&needs) })
+    }
+
+    fn load(&self, source: &ModuleSource<'_>, tls: &Arc<ClientConfig>) -> Result<Module, GuestsError> {
+        let settings = source.settings;
+        let files =
+            open_dirs(&settings.dirs).map_err(|cause| GuestsError::Dir { module: settings.name.clone(), cause })?;
+        let grants = Grants {
+            name: settings.name.as_str().into(),
+            limits: CallLimits::new(&settings.limits, self.table_elements),
+            env: settings.env.clone().into_iter().collect(),
+            files,
+            outbound: settings.outbound.clone(),
+            tls: Arc::clone(tls),
+        };
+        Ok(Module {
+            engine: self.engine.clone(),
+            entry: self.enter(source)?,
+            grants: Arc::new(grants),
+            requests_max: source.max_requests_per_instance,
+        })
+    }
+
+    fn enter(&self, source: &ModuleSource<'_>) -> Result<Entry, GuestsError> {
+        let load_error = |error: wasmtime::Error| GuestsError::Load {
+            module: source.settings.name.clone(),
+            native: source.native.to_owned(),
+            cause: format!("{error:#}"),
+        };
+        // SAFETY: the bytes must be what Wasmtime's serialisation wrote, unchanged. `cache` wrote this file from our
+        // own compiler's output into a directory that nobody else may write to, and checked the checksum before its
+        // path was handed out.
+        let component = unsafe { Component::deserialize_file(&self.engine, source.native) }.map_err(load_error)?;
+        // Now, and not within the first request.
+        component.initialize_copy_on_write_image().map_err(load_error)?;
+        Entry::of(source.kind, &self.linker, &component).map_err(load_error)
+    }
+}
+
 impl Guests {
-    /// Starts the engine and loads the modules. To be called after the fork: it starts threads.
+    /// Starts the engines and loads the modules. To be called after the fork: it starts threads.
     ///
     /// # Errors
     ///
     /// If the machine is too small for `capacity`, or the cache or a module's directories are not as they were when
     /// the configuration was checked.
     pub fn start(modules: &[ModuleSource<'_>], capacity: Capacity) -> Result<Guests, GuestsError> {
-        let needs = needs(modules)?;
-        let memory_max = modules.iter().map(|module| module.settings.limits.memory).max().unwrap_or(0).max(MEMORY_MIN);
-        let Capacity { calls_max, threads, time_slice } = capacity;
-        let kept_max = modules.iter().filter(|module| module.is_reused()).count().saturating_mul(threads);
-        let engine_error =
-            |error: wasmtime::Error| GuestsError::Engine { calls_max, kept_max, cause: format!("{error:#}") };
-        let engine = engine::for_child(calls_max.saturating_add(kept_max), &needs, memory_max).map_err(engine_error)?;
-        let linker = engine::linker(&engine).map_err(engine_error)?;
         let tls = outbound::tls().map_err(|error| GuestsError::Tls(error.to_string()))?;
-        let table_elements = engine::table_elements(&needs);
-        let modules = modules
-            .iter()
-            .map(|source| {
-                let settings = source.settings;
-                let files = open_dirs(&settings.dirs)
-                    .map_err(|cause| GuestsError::Dir { module: settings.name.clone(), cause })?;
-                let grants = Grants {
-                    name: settings.name.as_str().into(),
-                    limits: CallLimits::new(&settings.limits, table_elements),
-                    env: settings.env.clone().into_iter().collect(),
-                    files,
-                    outbound: settings.outbound.clone(),
-                    tls: Arc::clone(&tls),
+        // An engine has a pool of address space and a clock to follow: there is none that nobody needs.
+        let mut housings: [(Tasks, Option<Housing>); 2] = [(Tasks::One, None), (Tasks::Many, None)];
+        let mut loaded = Vec::with_capacity(modules.len());
+        for source in modules {
+            let tasks = Tasks::of(source.kind);
+            for (_, housing) in housings.iter_mut().filter(|(of, _)| *of == tasks) {
+                let housing = match housing {
+                    Some(housing) => housing,
+                    none => none.insert(Housing::build(tasks, modules, capacity)?),
                 };
-                Ok(Module {
-                    pre: Arc::new(load(&engine, &linker, source)?),
-                    grants: Arc::new(grants),
-                    requests_max: source.max_requests_per_instance,
-                })
-            })
-            .collect::<Result<Vec<_>, GuestsError>>()?;
-        let clockwork = Arc::new(Clockwork::start(&engine, time_slice).map_err(GuestsError::Threads)?);
-        Ok(Guests { engine, modules, clockwork })
+                loaded.push(housing.load(source, &tls)?);
+            }
+        }
+        let engines = housings.iter().filter_map(|(_, housing)| housing.as_ref()).map(|housing| housing.engine.weak());
+        let clockwork = Clockwork::start(engines.collect(), capacity.time_slice).map_err(GuestsError::Threads)?;
+        Ok(Guests { modules: loaded, clockwork: Arc::new(clockwork) })
     }
 
     /// An empty shelf. Every thread that calls has one of its own.
@@ -192,7 +240,7 @@ impl Guests {
     /// If there is no such module, or the shelf is not from these guests.
     #[must_use]
     pub fn call(&self, shelf: &mut Shelf, module: usize, mut request: Request<RequestBody>, facts: CallFacts) -> Call {
-        let Module { pre, grants, requests_max } = &self.modules[module];
+        let Module { engine, entry, grants, requests_max } = &self.modules[module];
         if request.uri().authority().is_none() {
             request.headers_mut().insert(header::HOST, facts.authority);
         }
@@ -201,11 +249,13 @@ impl Guests {
         let serving = Serving::new(grants, name, Arc::clone(&link), request.body().recall());
         let instance = match shelf.take(module) {
             Some(kept) => kept.again(serving),
-            None => Instance::new(&self.engine, Arc::clone(grants), serving),
+            None => Instance::new(engine, Arc::clone(grants), serving),
         };
         let ordinal = Ordinal { module, request: instance.requests(), requests_max: *requests_max };
         let method = request.method().clone();
-        let guest = http02::begin(Arc::clone(pre), instance, facts.scheme, request);
+        let guest = match entry {
+            Entry::Http02(pre) => http02::begin(Arc::clone(pre), instance, facts.scheme, request),
+        };
         Call::new(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(&self.clockwork))
     }
 }
@@ -225,23 +275,4 @@ fn needs(modules: &[ModuleSource<'_>]) -> Result<Footprint, GuestsError> {
         }
         Ok(needs.max(footprint))
     })
-}
-
-fn load(
-    engine: &Engine,
-    linker: &Linker<Sandbox>,
-    source: &ModuleSource<'_>,
-) -> Result<ProxyPre<Sandbox>, GuestsError> {
-    let load_error = |error: wasmtime::Error| GuestsError::Load {
-        module: source.settings.name.clone(),
-        native: source.native.to_owned(),
-        cause: format!("{error:#}"),
-    };
-    // SAFETY: the bytes must be what Wasmtime's serialisation wrote, unchanged. `cache` wrote this file from our own
-    // compiler's output into a directory that nobody else may write to, and checked the checksum before its path
-    // was handed out.
-    let component = unsafe { Component::deserialize_file(engine, source.native) }.map_err(load_error)?;
-    // Now, and not within the first request.
-    component.initialize_copy_on_write_image().map_err(load_error)?;
-    http02::prepare(linker, &component).map_err(load_error)
 }

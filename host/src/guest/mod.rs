@@ -6,6 +6,7 @@
 //! ```text
 //! compile ── cache        in a short-lived process of its own: .wasm in, native code out
 //! library ── engine       in a child, once: modules from the cache, ready to be instantiated
+//!    │       entry        how a module's guests are entered, by its kind
 //!    │       clockwork    what runs beside the guests: the runtime that waits for them, and the ticker that slices them
 //!    ▼
 //!   call ─── http02       one request through one instance, polled by the thread that owns the connection
@@ -25,6 +26,7 @@ mod capabilities;
 mod clockwork;
 pub mod compile;
 mod engine;
+mod entry;
 mod fault;
 mod http02;
 mod library;

@@ -13,7 +13,11 @@ use http::{HeaderValue, Method, Request};
 use super::sandbox::{CallName, Grants};
 use super::*;
 use crate::config;
+use crate::module::{Kind, WasmFile};
 use crate::request_id::RequestIds;
+
+/// What [`guest`] makes.
+const KIND: Kind = Kind::HttpIncomingHandler;
 
 /// A component whose handler is `body`, core instructions that may use what is defined below.
 pub(super) fn guest(body: &str) -> String {
@@ -85,13 +89,18 @@ fn sliced(modules: &[(&str, u64)], settings: &config::Module, calls_max: usize, 
         .map(|(index, (body, _))| {
             let wasm = dir.path().join(format!("test-{index}.wat"));
             std::fs::write(&wasm, guest(body)).unwrap();
-            compile::compile(&wasm, &dir.path().join("cache")).unwrap().native
+            compile::compile(&WasmFile::read(&wasm).unwrap(), KIND, &wasm, &dir.path().join("cache")).unwrap().native
         })
         .collect();
     let sources: Vec<_> = modules
         .iter()
         .zip(&natives)
-        .map(|((_, requests), native)| ModuleSource { settings, native, max_requests_per_instance: *requests })
+        .map(|((_, requests), native)| ModuleSource {
+            settings,
+            kind: KIND,
+            native,
+            max_requests_per_instance: *requests,
+        })
         .collect();
     let capacity = Capacity { calls_max, threads: 2, time_slice };
     Child { guests: Guests::start(&sources, capacity).unwrap(), _cache: dir }

@@ -1,6 +1,6 @@
 //! The clock that cuts a guest's time into slices.
 //!
-//! A guest asks the engine's epoch at every loop and call whether its time is up; this thread moves the epoch on.
+//! A guest asks its engine's epoch at every loop and call whether its time is up; this thread moves the epoch on.
 //! It knows nothing of guests: what a tick means is decided in `link`.
 //!
 //! ```text
@@ -38,15 +38,15 @@ struct Shared {
 }
 
 impl Ticker {
-    /// Starts the thread; it holds the engine weakly, so that it never keeps one alive.
-    pub(super) fn start(engine: EngineWeak, slice: Duration) -> std::io::Result<Ticker> {
+    /// Starts the thread; it holds the engines weakly, so that it never keeps one alive.
+    pub(super) fn start(engines: Vec<EngineWeak>, slice: Duration) -> std::io::Result<Ticker> {
         let shared = Arc::new(Shared {
             entered: AtomicU64::new(0),
             parked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         });
         let theirs = Arc::clone(&shared);
-        let join = thread::Builder::new().name("ticker".into()).spawn(move || theirs.run(&engine, slice))?;
+        let join = thread::Builder::new().name("ticker".into()).spawn(move || theirs.run(&engines, slice))?;
         Ok(Ticker { shared, thread: join.thread().clone(), join: Some(join) })
     }
 
@@ -85,14 +85,14 @@ impl Drop for Ticker {
 }
 
 impl Shared {
-    fn run(&self, engine: &EngineWeak, slice: Duration) {
+    fn run(&self, engines: &[EngineWeak], slice: Duration) {
         let mut seen = self.entered.load(Ordering::SeqCst);
         let mut idle = 0;
         while !self.stopping.load(Ordering::SeqCst) {
             thread::sleep(slice);
-            let Some(engine) = engine.upgrade() else { return };
-            engine.increment_epoch();
-            drop(engine);
+            for engine in engines.iter().filter_map(EngineWeak::upgrade) {
+                engine.increment_epoch();
+            }
             let entered = self.entered.load(Ordering::SeqCst);
             idle = if entered == seen { idle + 1 } else { 0 };
             seen = entered;
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn the_clock_stops_when_no_guest_runs_and_starts_with_the_next_one() {
         let engine = wasmtime::Engine::default();
-        let ticker = Ticker::start(engine.weak(), Duration::from_millis(1)).unwrap();
+        let ticker = Ticker::start(vec![engine.weak()], Duration::from_millis(1)).unwrap();
         wait_until("parks when idle", || ticker.is_parked());
         ticker.touch();
         assert!(!ticker.is_parked());
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_parked_clock_can_be_dropped() {
         let engine = wasmtime::Engine::default();
-        let ticker = Ticker::start(engine.weak(), Duration::from_millis(1)).unwrap();
+        let ticker = Ticker::start(vec![engine.weak()], Duration::from_millis(1)).unwrap();
         wait_until("parks when idle", || ticker.is_parked());
         let began = Instant::now();
         drop(ticker);

@@ -5,7 +5,7 @@
 //! that may die of it. A few megabytes of types can take gigabytes to validate, and types within types recurse without a
 //! limit while they are read.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use wasmparser::{
     ComponentExternalKind, ComponentTypeRef, Encoding, ExternalKind, Import as CoreImport, Imports, MemoryType, Parser,
     Payload, TypeRef, WasmFeatures,
@@ -64,7 +64,7 @@ pub struct Inspection {
 }
 
 /// What kind of guest is in the file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// A component that exports `wasi:http/incoming-handler@0.2`.
@@ -80,6 +80,19 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// Its name where programs read it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Kind::HttpIncomingHandler => "http-incoming-handler",
+            Kind::HttpHandler => "http-handler",
+            Kind::CliComponent => "cli-component",
+            Kind::OtherComponent => "other-component",
+            Kind::Command => "command",
+            Kind::OtherCoreModule => "other-core-module",
+        }
+    }
+
     fn of(encoding: Encoding, exports: &[Export]) -> Kind {
         let has = |interface: &str| exports.iter().any(|export| export.name.starts_with(interface));
         match encoding {

@@ -8,6 +8,7 @@
 //! sections     the outermost level of a file, section by section
 //! facts        the custom section `guesthouse`: thread_safe, version, description
 //! inspect      kind, imports, exports, memories, and what the guest will ask for (asks)
+//! suitable     whether a server can run it
 //! report       the same as text for a terminal
 //! tag          puts the section into a file
 //! ```
@@ -17,6 +18,7 @@ mod facts;
 mod inspect;
 mod report;
 mod sections;
+mod suitable;
 mod tag;
 
 use std::fs::OpenOptions;
@@ -28,6 +30,7 @@ pub use self::asks::Ask;
 pub use self::facts::{Facts, FactsError};
 pub use self::inspect::{Export, Import, InspectError, Inspection, Kind, Memory};
 pub use self::sections::Malformed;
+pub use self::suitable::Unsuitable;
 pub use self::tag::{Change, TagError, tag};
 
 /// Bytes of a file: ten times what the largest interpreters take.
@@ -108,6 +111,12 @@ impl WasmFile {
         Ok(Self { binary: binary.into_owned(), size, is_text: true })
     }
 
+    /// The binary format of the module.
+    #[must_use]
+    pub fn binary(&self) -> &[u8] {
+        &self.binary
+    }
+
     /// What the file says of itself; `None` if it says nothing.
     ///
     /// # Errors
@@ -136,7 +145,7 @@ fn on_one_line(told: &str) -> String {
 }
 
 /// Text that begins, after white space and comments, with a parenthesis.
-pub(crate) fn is_text(bytes: &[u8]) -> bool {
+fn is_text(bytes: &[u8]) -> bool {
     let Ok(mut text) = std::str::from_utf8(bytes) else { return false };
     loop {
         text = text.trim_start();

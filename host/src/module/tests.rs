@@ -548,3 +548,24 @@ proptest! {
         prop_assert_eq!(Facts::of(&tagged), Ok(Some(said)));
     }
 }
+
+#[test]
+fn what_a_component_exports_instead_of_a_handler_is_named() {
+    let unsuitable = |wat: &str| inspected(&binary(wat)).unwrap().check_suitable().unwrap_err().to_string();
+    let greeter = unsuitable("(component (instance $i) (export \"acme:greet/hello@1.0.0\" (instance $i)))");
+    assert!(greeter.contains("it exports acme:greet/hello@1.0.0"), "{greeter}");
+    assert!(unsuitable("(component)").contains("it exports nothing"));
+}
+
+#[test]
+fn every_import_that_is_not_offered_is_named() {
+    let imports = |names: &[&str]| {
+        let imports: String = names.iter().map(|name| format!("(import \"{name}\" (instance))")).collect();
+        let export = "(instance $i) (export \"wasi:http/incoming-handler@0.2.0\" (instance $i))";
+        inspected(&binary(&format!("(component {imports} {export})"))).unwrap().check_suitable()
+    };
+    assert_eq!(imports(&["wasi:cli/environment@0.2.3", "wasi:http/types@0.2.12"]), Ok(()));
+    let error = imports(&["acme:a/b@1.0.0", "wasi:http/types@0.2.0", "wasi:nn/graph@0.2.0", "wasi:http/client@0.3.0"]);
+    let Unsuitable::Imports { imports } = error.unwrap_err() else { panic!("imports are missing") };
+    assert_eq!(imports, "acme:a/b@1.0.0, wasi:nn/graph@0.2.0, wasi:http/client@0.3.0");
+}

@@ -20,9 +20,6 @@ use crate::config::Config;
 use crate::preparation::PreparedModule;
 use crate::tally::{CAUSES, Counters, ModuleReading, STATUS_CLASSES, latency};
 
-/// What every module that can be served so far exports, as `guesthouse module inspect` names it.
-const KIND: &str = "http-incoming-handler";
-
 /// How a child sees the whole server.
 #[derive(Debug)]
 pub struct Observer {
@@ -227,7 +224,7 @@ fn module(name: &str, prepared: &PreparedModule, pools: &[PoolSettings], reading
     let errors = CAUSES.iter().map(|cause| (*cause).to_owned()).zip(reading.errors).filter(|(_, count)| *count > 0);
     Module {
         name: name.to_owned(),
-        kind: KIND.to_owned(),
+        kind: prepared.kind.name().to_owned(),
         version: prepared.version.clone(),
         description: prepared.description.clone(),
         runs: match (prepared.thread_safe, pool) {
