@@ -19,7 +19,7 @@ mod waker;
 
 pub use child::ChildExit;
 pub use error::{LoadError, ServeError, StartError};
-pub use protocol::{Accepted, Application, ChildContext, Deadline, Next, Protocol, ThreadContext, Turn};
+pub use protocol::{Accepted, Application, ChildContext, Deadline, Next, Protocol, ThreadContext, Turn, Upkeep};
 pub use scoreboard::{Scoreboard, Tallies};
 pub use settings::Settings;
 pub use stream::Stream;

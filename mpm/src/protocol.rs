@@ -78,6 +78,8 @@ pub struct ChildContext {
 pub struct ThreadContext {
     /// Index of the thread in its child, from 0.
     pub index: usize,
+    /// Has the thread's own work looked after ([`Protocol::tend`]) when it is woken, from any thread.
+    pub waker: Waker,
     /// The thread's line in the scoreboard.
     pub slot: ThreadSlot,
 }
@@ -105,8 +107,41 @@ pub trait Protocol: Send + Sync + 'static {
     /// its upstream, if it has one.
     fn advance(&self, thread: &mut Self::Thread, connection: &mut Self::Connection, turn: &mut Turn<'_>) -> Next;
 
+    /// Looks after the work of a thread that belongs to none of its connections, without blocking: what many of them
+    /// share, or what goes on after one has closed. Called when [`ThreadContext::waker`] was woken, when the deadline
+    /// of the answer before has passed, and at any other time an MPM likes.
+    ///
+    /// A thread that serves one connection at a time does this work while that one waits, and finishes it before it
+    /// takes the next. No thread ends before it is done.
+    fn tend(&self, thread: &mut Self::Thread, now: Instant) -> Upkeep {
+        let _ = (thread, now);
+        Upkeep::Done
+    }
+
     /// The thread is about to wait, or has served all that was ready: hand over what was gathered (log lines).
     fn turn_end(&self, thread: &mut Self::Thread);
+}
+
+/// What the work of a thread that belongs to none of its connections waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Upkeep {
+    /// There is none.
+    Done,
+    /// The thread's waker will tell; it is looked after at the deadline at the latest.
+    Wait(Deadline),
+    /// It has used a time slice up and would go on, after everything that is ready.
+    Yield(Deadline),
+}
+
+impl Upkeep {
+    /// When to look after it at the latest; `None` if there is nothing to look after.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Deadline> {
+        match *self {
+            Upkeep::Done => None,
+            Upkeep::Wait(at) | Upkeep::Yield(at) => Some(at),
+        }
+    }
 }
 
 /// Facts about a socket that was just accepted.

@@ -81,7 +81,7 @@ impl AsFd for Bell {
     }
 }
 
-/// What an event thread is to look at: connections that were woken, and the doorbell that ends its sleep.
+/// What an event thread is to look at: connections that were woken, its own work, and the doorbell that ends its sleep.
 pub(crate) struct Inbox {
     woken: Mutex<Vec<Arc<Ring>>>,
     /// The thread sleeps or is about to. Raised by the thread, taken by who rings.
@@ -89,12 +89,20 @@ pub(crate) struct Inbox {
     doorbell: Doorbell,
 }
 
-/// The waker of one connection.
+/// The waker of one connection, or of the thread's own work.
 struct Ring {
     inbox: Arc<Inbox>,
-    token: Token,
+    wakes: Wakes,
     /// In the inbox already.
     queued: AtomicBool,
+}
+
+/// Who is woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wakes {
+    Connection(Token),
+    /// The work of the thread that belongs to no connection.
+    Thread,
 }
 
 impl Inbox {
@@ -102,9 +110,9 @@ impl Inbox {
         Arc::new(Self { woken: Mutex::default(), asleep: AtomicBool::new(false), doorbell })
     }
 
-    /// A waker that puts `token` into this inbox.
-    pub(crate) fn waker(self: &Arc<Self>, token: Token) -> Waker {
-        Arc::new(Ring { inbox: Arc::clone(self), token, queued: AtomicBool::new(false) }).into()
+    /// A waker that puts `wakes` into this inbox.
+    pub(crate) fn waker(self: &Arc<Self>, wakes: Wakes) -> Waker {
+        Arc::new(Ring { inbox: Arc::clone(self), wakes, queued: AtomicBool::new(false) }).into()
     }
 
     /// Makes the thread look up, whatever it is doing: something other than a connection has changed.
@@ -128,14 +136,14 @@ impl Inbox {
         self.asleep.store(false, Ordering::SeqCst);
     }
 
-    /// Moves the tokens that were woken to `into`, which is emptied first.
-    pub(crate) fn take(&self, into: &mut Vec<Token>) {
+    /// Moves those that were woken to `into`, which is emptied first.
+    pub(crate) fn take(&self, into: &mut Vec<Wakes>) {
         into.clear();
         for ring in self.locked().drain(..) {
             // Lowered before the connection is advanced: a wake during that counts again. An exchange, because it
             // must see what those did who found the flag up and left: a store would not.
             ring.queued.swap(false, Ordering::AcqRel);
-            into.push(ring.token);
+            into.push(ring.wakes);
         }
     }
 
@@ -170,7 +178,7 @@ mod tests {
     use nix::poll::{PollFd, PollFlags, poll};
     use std::time::Duration;
 
-    const TOKEN: Token = Token { index: 1, generation: 9 };
+    const WAKES: Wakes = Wakes::Connection(Token { index: 1, generation: 9 });
 
     fn is_readable(bell: &Bell) -> bool {
         poll(&mut [PollFd::new(bell.as_fd(), PollFlags::POLLIN)], 0u8).unwrap() == 1
@@ -192,24 +200,24 @@ mod tests {
     fn wakes_of_one_connection_are_coalesced() {
         let poller = Poller::new().unwrap();
         let inbox = Inbox::new(poller.doorbell().unwrap());
-        let waker = inbox.waker(TOKEN);
+        let waker = inbox.waker(WAKES);
         waker.wake_by_ref();
         waker.wake_by_ref();
         let mut woken = Vec::new();
         inbox.take(&mut woken);
-        assert_eq!(woken, [TOKEN]);
+        assert_eq!(woken, [WAKES]);
         inbox.take(&mut woken);
         assert_eq!(woken, []);
         waker.wake();
         inbox.take(&mut woken);
-        assert_eq!(woken, [TOKEN]);
+        assert_eq!(woken, [WAKES]);
     }
 
     #[test]
     fn a_thread_with_mail_does_not_fall_asleep() {
         let mut poller = Poller::new().unwrap();
         let inbox = Inbox::new(poller.doorbell().unwrap());
-        inbox.waker(TOKEN).wake();
+        inbox.waker(WAKES).wake();
         assert!(!inbox.fall_asleep());
         let mut events = Vec::new();
         poller.wait(Some(Duration::ZERO), &mut events).unwrap();
@@ -219,19 +227,19 @@ mod tests {
     /// The race that matters: a wake between the last look into the inbox and the sleep.
     #[test]
     fn no_wake_is_lost_between_looking_and_sleeping() {
-        const WAKES: usize = 2000;
+        const TIMES: usize = 2000;
         let mut poller = Poller::new().unwrap();
         let inbox = Inbox::new(poller.doorbell().unwrap());
         let (heard, next) = std::sync::mpsc::sync_channel::<()>(0);
-        let waker = inbox.waker(TOKEN);
+        let waker = inbox.waker(WAKES);
         let other = std::thread::spawn(move || {
-            for _ in 0..WAKES {
+            for _ in 0..TIMES {
                 waker.wake_by_ref();
                 next.recv().unwrap();
             }
         });
         let (mut events, mut woken) = (Vec::new(), Vec::new());
-        for _ in 0..WAKES {
+        for _ in 0..TIMES {
             loop {
                 inbox.take(&mut woken);
                 if !woken.is_empty() {

@@ -14,7 +14,7 @@ use super::guard;
 use super::watch::{self, earliest, has_spoken};
 use crate::error::StartError;
 use crate::listener::Taken;
-use crate::protocol::{Accepted, Gate, Next, Pass, Protocol, ThreadContext, Turn};
+use crate::protocol::{Accepted, Gate, Next, Pass, Protocol, ThreadContext, Turn, Upkeep};
 use crate::scoreboard::{Status, ThreadSlot};
 use crate::stream::{Edge, Stream};
 use crate::waker::Bell;
@@ -39,8 +39,11 @@ pub(super) struct Attendant<P: Protocol> {
     thread: P::Thread,
     /// One connection has one request in flight.
     gate: Gate,
+    /// What the thread's own work waits for.
+    upkeep: Upkeep,
     bell: Arc<Bell>,
-    /// Rings the bell. One for all connections: a wake for one that is gone merely advances the next one once more.
+    /// Rings the bell. One for all connections, and for the thread's own work: a wake for one that is gone merely
+    /// advances the next one once more.
     waker: Waker,
 }
 
@@ -48,11 +51,11 @@ impl<P: Protocol> Attendant<P> {
     /// # Errors
     /// The protocol has no state for the thread, or no descriptor is to be had.
     pub(super) fn new(crew: &Arc<Crew<P>>, index: usize, slot: ThreadSlot) -> Result<Self, StartError> {
-        let thread = crew.protocol.thread(ThreadContext { index, slot: slot.clone() })?;
         let bell = Bell::new().map_err(|error| StartError(format!("cannot make an eventfd: {error}")))?;
         let bell = Arc::new(bell);
-        let waker = Arc::clone(&bell).into();
-        Ok(Self { crew: Arc::clone(crew), slot, thread, gate: Gate::new(1), bell, waker })
+        let waker: Waker = Arc::clone(&bell).into();
+        let thread = crew.protocol.thread(ThreadContext { index, waker: waker.clone(), slot: slot.clone() })?;
+        Ok(Self { crew: Arc::clone(crew), slot, thread, gate: Gate::new(1), upkeep: Upkeep::Done, bell, waker })
     }
 
     /// Serves a connection until it closes.
@@ -62,6 +65,7 @@ impl<P: Protocol> Attendant<P> {
         let accepted = Accepted { peer, local, at: Instant::now() };
         if let Some(connection) = guard::accept(&self.crew.protocol, &mut self.thread, &accepted) {
             self.converse(stream, connection, overseer);
+            self.finish(overseer);
         }
         guard::turn_end(&self.crew.protocol, &mut self.thread);
         self.crew.count_closed();
@@ -87,10 +91,36 @@ impl<P: Protocol> Attendant<P> {
                 }
             };
             self.slot.set_status(if draining { Status::Graceful } else { status(next) });
-            wait(&self.bell, &mut sockets, overseer, until);
+            let until = self.upkeep_due().map_or(until, |due| due.min(until));
+            if wait(&self.bell, Some(&mut sockets), overseer, until) || self.upkeep != Upkeep::Done {
+                self.tend();
+            }
         }
         self.gate.leave(&mut pass);
         guard::close(connection);
+    }
+
+    /// Finishes the thread's own work: while it waits for a connection nobody would look after that.
+    fn finish(&mut self, overseer: &mut impl Overseer) {
+        self.tend();
+        while let Some(due) = self.upkeep_due()
+            && overseer.end().is_none_or(|end| Instant::now() < end)
+        {
+            wait(&self.bell, None, overseer, due);
+            self.tend();
+        }
+    }
+
+    fn tend(&mut self) {
+        self.upkeep = guard::tend(&self.crew.protocol, &mut self.thread, Instant::now());
+    }
+
+    /// When to look after the thread's own work at the latest.
+    fn upkeep_due(&self) -> Option<Instant> {
+        match self.upkeep {
+            Upkeep::Yield(_) => Some(Instant::now()),
+            Upkeep::Done | Upkeep::Wait(_) => self.upkeep.deadline(),
+        }
     }
 
     fn advance(
@@ -116,23 +146,27 @@ struct Sockets {
     upstream: Option<Box<Stream>>,
 }
 
-/// Waits for an edge of a socket that is missing, a wake, an order or the deadline.
-fn wait(bell: &Bell, sockets: &mut Sockets, overseer: &mut impl Overseer, until: Instant) {
-    let Sockets { stream, upstream } = sockets;
+/// Waits for an edge of a socket that is missing, a wake, an order or the deadline. Says whether it was woken.
+fn wait(bell: &Bell, sockets: Option<&mut Sockets>, overseer: &mut impl Overseer, until: Instant) -> bool {
+    let (stream, upstream) = sockets.map_or((None, None), |sockets| {
+        let Sockets { stream, upstream } = sockets;
+        (Some(stream), upstream.as_deref_mut())
+    });
     let nothing = || PollFd::new(bell.as_fd(), PollFlags::empty());
-    let [socket, end] = entries(stream, nothing);
-    let [upstream_socket, upstream_end] =
-        upstream.as_deref().map_or_else(|| [nothing(), nothing()], |upstream| entries(upstream, nothing));
+    let no_socket = || [nothing(), nothing()];
+    let [socket, end] = stream.as_deref().map_or_else(no_socket, |stream| entries(stream, nothing));
+    let [upstream_socket, upstream_end] = upstream.as_deref().map_or_else(no_socket, |stream| entries(stream, nothing));
     let own = PollFd::new(bell.as_fd(), PollFlags::POLLIN);
     let orders = overseer.fd().map_or_else(nothing, |fd| PollFd::new(fd, PollFlags::POLLIN));
-    let mut fds = [socket, end, own, orders, upstream_socket, upstream_end];
-    let asked = if upstream.is_some() { fds.len() } else { fds.len() - 2 };
+    let mut fds = [own, orders, socket, end, upstream_socket, upstream_end];
+    let asked = fds.len() - if upstream.is_some() { 0 } else { 2 } - if stream.is_some() { 0 } else { 2 };
     watch::wait(&mut fds[..asked], earliest(Some(until), overseer.end()));
-    let (edge, upstream_edge) = (edge(&fds[0], &fds[1]), edge(&fds[4], &fds[5]));
-    let (rung, ordered) = (has_spoken(&fds[2]), has_spoken(&fds[3]));
-    stream.note(edge);
-    if let Some(upstream) = upstream {
-        upstream.note(upstream_edge);
+    let (rung, ordered) = (has_spoken(&fds[0]), has_spoken(&fds[1]));
+    let (edge, upstream_edge) = (edge(&fds[2], &fds[3]), edge(&fds[4], &fds[5]));
+    for (stream, edge) in [(stream, edge), (upstream, upstream_edge)] {
+        if let Some(stream) = stream {
+            stream.note(edge);
+        }
     }
     if rung {
         bell.silence();
@@ -140,6 +174,7 @@ fn wait(bell: &Bell, sockets: &mut Sockets, overseer: &mut impl Overseer, until:
     if ordered {
         overseer.heed();
     }
+    rung
 }
 
 /// What asks the kernel for the edges that are missing; `nothing` takes the place of what is not needed, because the
@@ -227,9 +262,9 @@ mod tests {
         let mut sockets = Sockets { stream: Stream::new(Socket::Unix(ours)), upstream: None };
         let bell = Bell::new().unwrap();
         bell.ring_late();
-        wait(&bell, &mut sockets, &mut Nobody, Instant::now() + Duration::from_secs(60));
+        wait(&bell, Some(&mut sockets), &mut Nobody, Instant::now() + Duration::from_secs(60));
         let deadline = Instant::now() + Duration::from_millis(20);
-        wait(&bell, &mut sockets, &mut Nobody, deadline);
+        wait(&bell, Some(&mut sockets), &mut Nobody, deadline);
         assert!(Instant::now() >= deadline, "nobody has rung again");
     }
 
@@ -246,10 +281,10 @@ mod tests {
         let bell = Bell::new().unwrap();
         drop(theirs);
         let far = Instant::now() + Duration::from_secs(60);
-        wait(&bell, &mut sockets, &mut Nobody, far);
+        wait(&bell, Some(&mut sockets), &mut Nobody, far);
         assert!(Instant::now() < far && sockets.upstream.as_deref().is_some_and(Stream::peer_closed));
         let deadline = Instant::now() + Duration::from_millis(20);
-        wait(&bell, &mut sockets, &mut Nobody, deadline);
+        wait(&bell, Some(&mut sockets), &mut Nobody, deadline);
         assert!(Instant::now() >= deadline, "there is nothing new");
     }
 }

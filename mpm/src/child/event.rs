@@ -16,10 +16,10 @@ use super::{ChildExit, Post, cannot_start, guard, oversee};
 use crate::error::StartError;
 use crate::listener::{Listener, Taken};
 use crate::poller::{Event, Poller, Token};
-use crate::protocol::{Accepted, Gate, Next, Pass, Protocol, ThreadContext, Turn};
+use crate::protocol::{Accepted, Gate, Next, Pass, Protocol, ThreadContext, Turn, Upkeep};
 use crate::scoreboard::{Status, ThreadSlot};
 use crate::stream::Stream;
-use crate::waker::Inbox;
+use crate::waker::{Inbox, Wakes};
 
 /// Connections that a thread accepts in one turn, before it looks after those that it has.
 const ACCEPTS_PER_TURN: usize = 16;
@@ -90,6 +90,8 @@ struct EventThread<P: Protocol> {
     connections: Connections<Open<P::Connection>>,
     connections_max: usize,
     gate: Gate,
+    /// What the thread's own work waits for.
+    upkeep: Upkeep,
     poller: Poller,
     inbox: Arc<Inbox>,
 }
@@ -114,7 +116,8 @@ impl<P: Protocol> EventThread<P> {
         inbox: Arc<Inbox>,
     ) -> Result<Self, StartError> {
         let slot = thread_slot(&post.scoreboard, post.slot, index);
-        let thread = crew.protocol.thread(ThreadContext { index, slot: slot.clone() })?;
+        let waker = inbox.waker(Wakes::Thread);
+        let thread = crew.protocol.thread(ThreadContext { index, waker, slot: slot.clone() })?;
         for (index, listener) in post.listeners.iter().enumerate() {
             poller
                 .watch_listener(listener, index)
@@ -135,6 +138,7 @@ impl<P: Protocol> EventThread<P> {
             connections: Connections::new(),
             connections_max: bounds.connections_max,
             gate: Gate::new(bounds.requests_in_flight_max),
+            upkeep: Upkeep::Done,
             poller,
             inbox,
         })
@@ -143,7 +147,7 @@ impl<P: Protocol> EventThread<P> {
     fn serve(mut self) {
         let (mut events, mut woken) = (Vec::new(), Vec::new());
         self.publish();
-        while !(self.intake.is_done() && self.connections.len() == 0) {
+        while !(self.intake.is_done() && self.connections.len() == 0 && self.upkeep == Upkeep::Done) {
             if let Err(error) = self.wait(&mut events) {
                 tracing::error!("a thread ends, and so does this process, because its poller has failed: {error}");
                 return;
@@ -163,8 +167,10 @@ impl<P: Protocol> EventThread<P> {
     fn wait(&mut self, events: &mut Vec<Event>) -> io::Result<()> {
         let now = Instant::now();
         let until = earliest(self.connections.next_deadline(), self.accept_at(now));
+        let until = earliest(until, self.upkeep.deadline());
         let timeout = until.map(|until| until.saturating_duration_since(now));
-        let has_work = self.connections.has_runnable() || timeout == Some(Duration::ZERO);
+        let has_yielded = matches!(self.upkeep, Upkeep::Yield(_));
+        let has_work = self.connections.has_runnable() || has_yielded || timeout == Some(Duration::ZERO);
         if has_work || !self.inbox.fall_asleep() {
             return self.poller.wait(Some(Duration::ZERO), events);
         }
@@ -190,10 +196,17 @@ impl<P: Protocol> EventThread<P> {
     }
 
     /// Finds out who is to be advanced: who was woken, whose socket has changed, whose deadline has come.
-    fn collect(&mut self, events: &[Event], woken: &mut Vec<Token>, now: Instant) {
+    fn collect(&mut self, events: &[Event], woken: &mut Vec<Wakes>, now: Instant) {
         self.inbox.take(woken);
-        for token in woken.iter() {
-            self.connections.schedule(*token);
+        for wakes in woken.iter() {
+            match wakes {
+                Wakes::Connection(token) => self.connections.schedule(*token),
+                // At once, so that the connections which it wakes are served in this turn.
+                Wakes::Thread => self.upkeep = Upkeep::Wait(now),
+            }
+        }
+        if matches!(self.upkeep, Upkeep::Wait(at) if at <= now) {
+            self.tend(now);
         }
         for event in events {
             match *event {
@@ -226,11 +239,18 @@ impl<P: Protocol> EventThread<P> {
         }
     }
 
-    /// One only: what has become ready meanwhile goes before the next.
+    /// One only: what has become ready meanwhile goes before the next. The thread's own work has its turn with each.
     fn serve_yielded(&mut self, now: Instant) {
         if let Some(token) = self.connections.pop_yielded() {
             self.serve_one(token, now);
         }
+        if let Upkeep::Yield(_) = self.upkeep {
+            self.tend(now);
+        }
+    }
+
+    fn tend(&mut self, now: Instant) {
+        self.upkeep = guard::tend(&self.crew.protocol, &mut self.thread, now);
     }
 
     /// Advances a connection, and after it whoever may use the place for a request that it has given back.
@@ -327,7 +347,7 @@ impl<P: Protocol> EventThread<P> {
         };
         let inbox = &self.inbox;
         let token = self.connections.insert(now, |token| {
-            let waker = inbox.waker(token);
+            let waker = inbox.waker(Wakes::Connection(token));
             Open { stream, upstream: None, connection, waker, pass: Pass::default() }
         });
         let open = self.connections.get_mut(token).expect("just inserted");

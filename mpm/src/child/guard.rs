@@ -3,8 +3,9 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::Instant;
 
-use crate::protocol::{Accepted, Next, Protocol, Turn};
+use crate::protocol::{Accepted, Next, Protocol, Turn, Upkeep};
 
 /// [`Protocol::accept`]; `None` if it panicked.
 pub(super) fn accept<P: Protocol>(protocol: &P, thread: &mut P::Thread, accepted: &Accepted) -> Option<P::Connection> {
@@ -19,6 +20,11 @@ pub(super) fn advance<P: Protocol>(
     mut turn: Turn<'_>,
 ) -> Next {
     caught("serving a connection", || protocol.advance(thread, connection, &mut turn)).unwrap_or(Next::Close)
+}
+
+/// [`Protocol::tend`]; a thread whose own work panicked has none for now.
+pub(super) fn tend<P: Protocol>(protocol: &P, thread: &mut P::Thread, now: Instant) -> Upkeep {
+    caught("looking after a thread's own work", || protocol.tend(thread, now)).unwrap_or(Upkeep::Done)
 }
 
 /// [`Protocol::turn_end`].

@@ -1,6 +1,7 @@
 //! Children of all three MPMs, run on a thread of the test instead of in a process of their own: real sockets, a real
 //! control line, and a protocol made for testing. What needs processes is tested from outside, in `tests/`.
 
+mod upkeep;
 mod upstream;
 
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
@@ -13,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::control::{self, Command, ControlParent, Report};
 use crate::error::LoadError;
-use crate::protocol::{Accepted, Next, Protocol, ThreadContext, Turn};
+use crate::protocol::{Accepted, Next, Protocol, ThreadContext, Turn, Upkeep};
 use crate::scoreboard::{ChildStatus, ThreadReading};
 use crate::settings::{Common, ListenAddress, Prefork, Settings, Worker};
 
@@ -49,18 +50,18 @@ enum Task {
 }
 
 impl Protocol for Talker {
-    type Thread = ();
+    type Thread = upkeep::Errands;
     type Connection = Talk;
 
-    fn thread(&self, _: ThreadContext) -> Result<(), StartError> {
-        Ok(())
+    fn thread(&self, context: ThreadContext) -> Result<upkeep::Errands, StartError> {
+        Ok(upkeep::Errands::new(context.waker))
     }
 
-    fn accept(&self, (): &mut (), _: &Accepted) -> Talk {
+    fn accept(&self, _: &mut upkeep::Errands, _: &Accepted) -> Talk {
         Talk::default()
     }
 
-    fn advance(&self, (): &mut (), talk: &mut Talk, turn: &mut Turn<'_>) -> Next {
+    fn advance(&self, errands: &mut upkeep::Errands, talk: &mut Talk, turn: &mut Turn<'_>) -> Next {
         if turn.draining {
             talk.drain.get_or_insert((talk.lines, turn.now));
         }
@@ -130,6 +131,10 @@ impl Protocol for Talker {
                 }
                 "hear" => talk.task = Task::Hear(Vec::new()),
                 other => match other.split_once(' ') {
+                    Some(("run", address)) => {
+                        errands.run(address);
+                        say(turn, "running");
+                    }
                     Some(("connect", path)) => {
                         let connected = turn.connect(&ListenAddress::Unix(path.into()));
                         let word = connected.map_or_else(|error| error.kind().to_string(), |()| "connected".to_owned());
@@ -149,7 +154,11 @@ impl Protocol for Talker {
         }
     }
 
-    fn turn_end(&self, (): &mut ()) {}
+    fn tend(&self, errands: &mut upkeep::Errands, now: Instant) -> Upkeep {
+        errands.tend(now)
+    }
+
+    fn turn_end(&self, _: &mut upkeep::Errands) {}
 }
 
 impl Talk {
