@@ -13,6 +13,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use guesthouse::config;
 use guesthouse::guest::{CallFacts, Capacity, Guests, ModuleSource, Progress, RequestBody, Scheme, compile};
 use guesthouse::http::{AnswerContext, AnswerLength, Http1, Limits, Output, Received};
+use guesthouse::module::{Kind, WasmFile};
 use guesthouse::request_id::RequestIds;
 use guesthouse::route::Router;
 use http::header::CONTENT_TYPE;
@@ -95,6 +96,9 @@ fn route(c: &mut Criterion) {
     }
 }
 
+/// What the guest is.
+const KIND: Kind = Kind::HttpIncomingHandler;
+
 /// From the request to the end of its call, on one thread: in an instance that is made and dropped, and in one that is
 /// kept. Needs `cargo xtask guests`; without the guest it is left out.
 fn call(c: &mut Criterion) {
@@ -105,12 +109,20 @@ fn call(c: &mut Criterion) {
     let text = format!("[server]\naccess_log = \"off\"\n[[module]]\nname = \"hello\"\npath = \"{}\"\n", wasm.display());
     let config = configured(&text);
     let cache = tempfile::tempdir().expect("there is a temporary directory");
-    let compiled = compile::compile(&wasm, &cache.path().join("cache")).expect("the guest can be served");
+    let compiled =
+        compile::compile(&WasmFile::read(&wasm).expect("it can be read"), KIND, &wasm, &cache.path().join("cache"))
+            .expect("the guest can be served");
     let (settings, native) = (&config.modules[0], compiled.native.as_path());
-    let modules = [1, 0].map(|max_requests_per_instance| ModuleSource { settings, native, max_requests_per_instance });
+    let modules = [1, 0].map(|max_requests_per_instance| ModuleSource {
+        settings,
+        kind: KIND,
+        native,
+        max_requests_per_instance,
+        max_concurrent_requests_per_instance: 1,
+    });
     let capacity = Capacity { calls_max: 400, threads: 1, time_slice: Duration::from_millis(1) };
     let guests = Guests::start(&modules, capacity).expect("the engine starts");
-    let mut shelf = guests.shelf();
+    let mut shelf = guests.shelf(Waker::noop().clone());
     let mut ids = RequestIds::new(0);
     for (module, name) in [(0, "call the hello guest"), (1, "call the hello guest, in a kept instance")] {
         c.bench_function(name, |b| {

@@ -21,6 +21,49 @@ pub struct Placement {
     pub thread_safe: bool,
     /// It needs a pool of its own.
     pub confined: bool,
+    pub reuse: Reuse,
+}
+
+/// How far an instance of a module is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Reuse {
+    /// 0: it is never retired.
+    pub max_requests_per_instance: u64,
+    pub max_concurrent_requests_per_instance: usize,
+}
+
+/// Requests that one instance of `wasi:http/handler@0.3` serves, unless said: as many as with `wasmtime serve`.
+const REQUESTS_OF_A_SHARED_INSTANCE: u64 = 128;
+
+/// How many of them at once.
+const REQUESTS_AT_ONCE: usize = 16;
+
+impl Reuse {
+    /// As the operator wants it, or else what suits a module of this kind; or what stands in the way.
+    fn of(module: &Module, kind: Kind, thread_safe: bool) -> Result<Reuse, String> {
+        let Module { max_requests_per_instance, max_concurrent_requests_per_instance, .. } = module;
+        let (requests, at_once) = match (kind, thread_safe) {
+            (Kind::HttpHandler, true) => (REQUESTS_OF_A_SHARED_INSTANCE, REQUESTS_AT_ONCE),
+            (_, true) => (1, 1),
+            (_, false) => (0, 1),
+        };
+        let max_concurrent_requests_per_instance = max_concurrent_requests_per_instance.unwrap_or(at_once);
+        if max_concurrent_requests_per_instance > 1 {
+            if kind != Kind::HttpHandler {
+                return Err(format!(
+                    "a {kind} serves one request at a time: remove max_concurrent_requests_per_instance"
+                ));
+            }
+            if !thread_safe {
+                return Err(String::from(
+                    "a module that is not thread-safe serves one request at a time: remove \
+                     max_concurrent_requests_per_instance",
+                ));
+            }
+        }
+        let max_requests_per_instance = max_requests_per_instance.unwrap_or(requests);
+        Ok(Reuse { max_requests_per_instance, max_concurrent_requests_per_instance })
+    }
 }
 
 /// Something about a module, and on which line of the configuration that stands.
@@ -67,6 +110,8 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
     if let (true, Some(_)) = (thread_safe, &module.pool) {
         return Err(mistake(lines.pool.unwrap_or(lines.path), needs_no_pool(module)));
     }
+    let reuse =
+        Reuse::of(module, kind, thread_safe).map_err(|why| mistake(lines.concurrent.unwrap_or(lines.path), why))?;
     let confined = !thread_safe && has_threads(&config.server_pool().mpm);
     if confined {
         runtime_dir::socket(&config.server.runtime_dir, name, 0).map_err(|problem| mistake(lines.path, problem))?;
@@ -76,7 +121,7 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
         let text = format!("thread_safe = true overrides {}, which says that it is not thread-safe", path.display());
         mistake(lines.thread_safe.unwrap_or(lines.path), text)
     });
-    Ok((Placement { file, kind, facts, thread_safe, confined }, warning))
+    Ok((Placement { file, kind, facts, thread_safe, confined, reuse }, warning))
 }
 
 /// Whether requests of one child run beside each other. Where they do not, every child is as good as a pool's.

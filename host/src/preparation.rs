@@ -13,7 +13,7 @@ use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, Modul
 use crate::guest::ModuleSource;
 use crate::guest::compile::{compile, limit_memory_of_this_process};
 use crate::module::{Kind, WasmFile};
-use crate::placement::{self, Placement, Remark};
+use crate::placement::{self, Placement, Remark, Reuse};
 use crate::runtime_dir;
 
 /// What the preparation process tells the parent: a configuration that can be served as it is.
@@ -35,6 +35,7 @@ pub struct PreparedModule {
     pub description: Option<String>,
     /// 0: an instance is never retired.
     pub max_requests_per_instance: u64,
+    pub max_concurrent_requests_per_instance: usize,
     /// `Some`: it runs there and nowhere else.
     pub pool: Option<ConfinedPool>,
 }
@@ -43,8 +44,13 @@ impl PreparedModule {
     /// What a child loads the module from.
     #[must_use]
     pub fn source<'a>(&'a self, settings: &'a Module) -> ModuleSource<'a> {
-        let Self { kind, native, max_requests_per_instance, .. } = self;
-        ModuleSource { settings, kind: *kind, native, max_requests_per_instance: *max_requests_per_instance }
+        ModuleSource {
+            settings,
+            kind: self.kind,
+            native: &self.native,
+            max_requests_per_instance: self.max_requests_per_instance,
+            max_concurrent_requests_per_instance: self.max_concurrent_requests_per_instance,
+        }
     }
 }
 
@@ -100,7 +106,9 @@ fn prepare_module(
     config: &Config,
     pools: &mut Vec<Pool>,
 ) -> Result<(PreparedModule, Option<Remark>), Remark> {
-    let (Placement { file, kind, facts, thread_safe, confined }, warning) = placement::place(module, config)?;
+    let (placement, warning) = placement::place(module, config)?;
+    let Placement { file, kind, facts, thread_safe, confined, reuse } = placement;
+    let Reuse { max_requests_per_instance, max_concurrent_requests_per_instance } = reuse;
     let native = compile_module(module, &file, kind, &config.server.cache_dir)?;
     let pool = if confined { Some(confine(module, &native, config, pools)?) } else { None };
     let prepared = PreparedModule {
@@ -109,7 +117,8 @@ fn prepare_module(
         thread_safe,
         version: facts.version,
         description: facts.description,
-        max_requests_per_instance: module.max_requests_per_instance.unwrap_or(u64::from(thread_safe)),
+        max_requests_per_instance,
+        max_concurrent_requests_per_instance,
         pool,
     };
     Ok((prepared, warning))

@@ -5,7 +5,9 @@
 //! [`Service::advance`], and the connection goes on as far as that is possible without waiting. Only chooses between the
 //! two.
 
-use guesthouse_mpm::{Accepted, Next, Protocol, StartError, ThreadContext, Turn};
+use std::time::Instant;
+
+use guesthouse_mpm::{Accepted, Next, Protocol, StartError, ThreadContext, Turn, Upkeep};
 
 use crate::confined::{Cell, Conversation, Desk};
 use crate::connection;
@@ -39,7 +41,7 @@ impl Protocol for Service {
     fn thread(&self, context: ThreadContext) -> Result<Thread, StartError> {
         match self {
             Service::Site(site) => Ok(Thread::Site(Box::new(site::Thread::new(site, &context)))),
-            Service::Cell(cell) => Ok(Thread::Cell(Desk::new(cell))),
+            Service::Cell(cell) => Ok(Thread::Cell(Desk::new(cell, &context))),
         }
     }
 
@@ -62,6 +64,13 @@ impl Protocol for Service {
                 conversation.advance(cell, desk, turn)
             }
             _ => unreachable!("{ONE_OF_TWO}"),
+        }
+    }
+
+    fn tend(&self, thread: &mut Thread, now: Instant) -> Upkeep {
+        match thread {
+            Thread::Site(thread) => thread.tend(now),
+            Thread::Cell(desk) => desk.tend(now),
         }
     }
 

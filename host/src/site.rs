@@ -5,7 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use guesthouse_mpm::{ChildContext, StartError, ThreadContext};
+use guesthouse_mpm::{ChildContext, StartError, ThreadContext, Upkeep};
 
 use crate::access_log::AccessLog;
 use crate::clock::{Began, Clock};
@@ -118,10 +118,15 @@ impl Thread {
         Self {
             clock: Clock::new(Instant::now()),
             request_ids: RequestIds::new(context.index),
-            shelf: site.guests.shelf(),
+            shelf: site.guests.shelf(context.waker.clone()),
             access_log: site.access_log.clone().map(AccessLog::new),
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
         }
+    }
+
+    /// Looks after the guests that go on without a connection.
+    pub(crate) fn tend(&mut self, now: Instant) -> Upkeep {
+        self.shelf.tend(now)
     }
 
     /// The thread is about to wait.

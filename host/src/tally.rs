@@ -11,7 +11,7 @@ use self::latency::{BUCKET_COUNT, bucket_of, nanoseconds};
 pub mod latency;
 
 /// Why requests fail, in one word each: those of [`Fault::kind`](crate::guest::Fault::kind), and the last three.
-pub const CAUSES: [&str; 20] = [
+pub const CAUSES: [&str; 21] = [
     "trap",
     "exit",
     "no-answer",
@@ -19,6 +19,7 @@ pub const CAUSES: [&str; 20] = [
     "bad-answer",
     "broken-off",
     "memory-limit",
+    "instance-lost",
     "wall-limit",
     "cpu-limit",
     "response-limit",

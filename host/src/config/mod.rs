@@ -195,6 +195,8 @@ pub struct Module {
     pub thread_safe: Option<bool>,
     /// 0: an instance is never retired. `None`: what suits the module.
     pub max_requests_per_instance: Option<u64>,
+    /// `None`: what suits the module.
+    pub max_concurrent_requests_per_instance: Option<usize>,
     /// `None`: the operator wrote none.
     pub pool: Option<ModulePool>,
     pub limits: Limits,
@@ -209,6 +211,8 @@ pub struct ModuleLines {
     pub path: usize,
     /// `None`: the operator wrote none.
     pub thread_safe: Option<usize>,
+    /// Of `max_concurrent_requests_per_instance`; `None`: the operator wrote none.
+    pub concurrent: Option<usize>,
     /// Of `[module.pool]`; `None`: the operator wrote none.
     pub pool: Option<usize>,
     /// Of `memory`; `None`: the operator wrote none.

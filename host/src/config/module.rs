@@ -16,6 +16,8 @@ const MIB: u64 = 1 << 20;
 const MEMORY: RangeInclusive<u64> = 1 << 16..=1 << 32;
 /// Requests of one instance; 0: any number.
 const REQUESTS: RangeInclusive<u64> = 0..=1_000_000_000;
+/// Requests that one instance serves at once.
+const CONCURRENT: RangeInclusive<u64> = 1..=1024;
 /// Bodies; the upper end is there to stay clear of overflow.
 const BODY: RangeInclusive<u64> = 0..=1 << 60;
 
@@ -62,6 +64,7 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
         let mut lines = ModuleLines {
             path: table.line_of("path").unwrap_or_default(),
             thread_safe: table.line_of("thread_safe"),
+            concurrent: table.line_of("max_concurrent_requests_per_instance"),
             pool: table.line_of("pool"),
             memory: None,
         };
@@ -69,6 +72,10 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
         let thread_safe = table.field("thread_safe", None, |value| value.boolean().map(Some)).value;
         let max_requests_per_instance =
             table.field("max_requests_per_instance", None, |value| value.number(&REQUESTS).map(Some)).value;
+        let max_concurrent_requests_per_instance = table
+            .field("max_concurrent_requests_per_instance", None, |value| value.number(&CONCURRENT).map(Some))
+            .value
+            .map(|number| usize::try_from(number).expect("it is at most 1024"));
         let pool = table.value("pool").and_then(|value| Table::of("[module.pool]", value).ok()).map(mpm::read_pool);
         let limits = table.table("limits", "[module.limits]");
         lines.memory = limits.line_of("memory");
@@ -84,6 +91,7 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
                 lines,
                 thread_safe,
                 max_requests_per_instance,
+                max_concurrent_requests_per_instance,
                 pool,
                 limits,
                 env,

@@ -10,7 +10,7 @@
 use std::task::Context;
 use std::time::{Duration, Instant};
 
-use guesthouse_mpm::{ChildContext, Next, StartError, Turn};
+use guesthouse_mpm::{ChildContext, Next, StartError, ThreadContext, Turn, Upkeep};
 use http::Request;
 
 use super::frame::{Ask, Asked, BadFrame, Told, ask_bytes_max};
@@ -131,8 +131,15 @@ impl Cell {
 }
 
 impl Desk {
-    pub(crate) fn new(cell: &Cell) -> Desk {
-        Desk { shelf: cell.guests.shelf(), scratch: vec![0; READ_BYTES_MAX].into_boxed_slice() }
+    pub(crate) fn new(cell: &Cell, context: &ThreadContext) -> Desk {
+        Desk { shelf: cell.guests.shelf(context.waker.clone()), scratch: vec![0; READ_BYTES_MAX].into_boxed_slice() }
+    }
+}
+
+impl Desk {
+    /// Looks after a guest that goes on without a conversation.
+    pub(crate) fn tend(&mut self, now: Instant) -> Upkeep {
+        self.shelf.tend(now)
     }
 }
 

@@ -43,7 +43,7 @@ pub(super) struct Length {
 impl Opened {
     /// Checks the head of an answer to a request with this method. `limit`: `limits.response_body`, bytes.
     pub(super) fn check(answer: Answer, method: &Method, limit: u64) -> Result<Opened, Fault> {
-        let (parts, body) = answer.map_err(|code| Fault::from_error_code(&code))?.into_parts();
+        let (parts, body) = answer?.into_parts();
         if !(200..=599).contains(&parts.status.as_u16()) {
             return Err(Fault::BadAnswer(format!("status {} is not a final one", parts.status.as_u16())));
         }
@@ -97,7 +97,13 @@ pub(super) enum Said {
 pub(super) fn said(frame: Poll<Option<Result<Frame<Bytes>, Error>>>, length: &mut Length) -> Said {
     let trailers = match frame {
         Poll::Pending => return Said::Nothing,
-        // The only error: the guest dropped its body without finishing it.
+        // Where the host counts as well, it says so before the chunk that is too long is handed over.
+        Poll::Ready(Some(Err(Error::HttpResponseBodySize(Some(sent)))))
+            if length.announced.is_some_and(|announced| sent > announced) =>
+        {
+            return Said::Fault(length.too_long());
+        }
+        // The guest dropped its body without finishing it, or said that it is none.
         Poll::Ready(Some(Err(_))) => return Said::Fault(Fault::BrokenOff),
         Poll::Ready(None) => None,
         Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
@@ -119,11 +125,14 @@ impl Length {
         }
         match self.announced {
             // wasmtime-wasi-http hands the chunk over before it tells the guest that it is too long.
-            Some(announced) if self.sent > announced => {
-                Said::Fault(Fault::BadAnswer(format!("its body is longer than its content-length of {announced}")))
-            }
+            Some(announced) if self.sent > announced => Said::Fault(self.too_long()),
             _ => Said::Chunk(chunk),
         }
+    }
+
+    fn too_long(&self) -> Fault {
+        let announced = self.announced.unwrap_or(self.sent);
+        Fault::BadAnswer(format!("its body is longer than its content-length of {announced}"))
     }
 }
 

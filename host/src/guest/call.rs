@@ -6,6 +6,7 @@
 //! ```text
 //! guest    Running ──well, and its module is reused──► Resting ──finish──► (shelf)
 //!             └──otherwise───────────────────────────────► Over
+//!          Seated in an instance that serves others as well, until the answer is told, or the instance is over
 //!
 //! answer   Awaited ──Head──► Open ──Data*──► (End) ──► Told
 //!             │                │ the guest is over
@@ -17,6 +18,7 @@
 //! answer was whole and right, and everything was told. Whatever else ends a call ends the instance.
 
 use std::collections::VecDeque;
+use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,6 +34,7 @@ use super::answer::{Length, Opened, Rest, Said, must_have_body, said};
 use super::clockwork::Clockwork;
 use super::fault::{Fault, judge};
 use super::http02::{Instance, Running};
+use super::http03::{Driven, Seat};
 use super::link::{Answer, Link};
 use super::sandbox::Grants;
 use super::shelf::Shelf;
@@ -105,7 +108,10 @@ pub(super) struct Ordinal {
 }
 
 enum Guest {
+    /// In an instance that serves nobody else meanwhile.
     Running(Running),
+    /// In an instance that others may be in as well, and which goes on without this call.
+    Seated(Seat),
     /// It has returned, nothing is wrong, and it may serve again.
     Resting(Instance),
     /// Its instance is gone.
@@ -132,7 +138,8 @@ enum AnswerState {
 }
 
 impl Call {
-    pub(super) fn new(
+    /// Of a guest that serves nobody else meanwhile.
+    pub(super) fn alone(
         guest: Running,
         ordinal: Ordinal,
         method: Method,
@@ -140,18 +147,41 @@ impl Call {
         grants: Arc<Grants>,
         clockwork: Arc<Clockwork>,
     ) -> Call {
-        let (guest, answer, audience) = (Guest::Running(guest), AnswerState::Awaited, Audience::Client);
+        Call::new(Guest::Running(guest), ordinal, method, link, grants, clockwork)
+    }
+
+    /// Of a guest that serves others beside it.
+    pub(super) fn seated(
+        seat: Seat,
+        ordinal: Ordinal,
+        method: Method,
+        link: Arc<Link>,
+        grants: Arc<Grants>,
+        clockwork: Arc<Clockwork>,
+    ) -> Call {
+        Call::new(Guest::Seated(seat), ordinal, method, link, grants, clockwork)
+    }
+
+    fn new(
+        guest: Guest,
+        ordinal: Ordinal,
+        method: Method,
+        link: Arc<Link>,
+        grants: Arc<Grants>,
+        clockwork: Arc<Clockwork>,
+    ) -> Call {
+        let (answer, audience) = (AnswerState::Awaited, Audience::Client);
         Call { guest, answer, audience, ordinal, link, grants, clockwork, method }
     }
 
     /// Takes what the guest has to say, or lets it run until it says something, waits, or has had its time slice.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Progress {
-        self.link.rings(cx.waker());
-        let mut due = self.link.begin_poll();
+        self.link.alarm.rings(cx.waker());
+        let mut due = self.link.alarm.begin_poll();
         let slice_over = self.link.spent() + self.clockwork.slice();
         let advanced = catch_unwind(AssertUnwindSafe(|| {
             loop {
-                match self.advance(due) {
+                match self.advance(due, slice_over) {
                     Some(Progress::Head(..) | Progress::Data(_) | Progress::End(_))
                         if self.audience == Audience::Nobody =>
                     {
@@ -165,16 +195,16 @@ impl Call {
                     Some(progress) => return progress,
                     None => {}
                 }
-                if self.link.fall_asleep() {
+                if self.link.alarm.fall_asleep() {
                     return Progress::Pending;
                 }
-                due = self.link.woken() || self.link.begin_poll();
+                due = self.link.alarm.woken() || self.link.alarm.begin_poll();
             }
         }));
         match advanced {
             Ok(Progress::Pending) => Progress::Pending,
             Ok(progress) => {
-                self.link.stay_awake();
+                self.link.alarm.stay_awake();
                 progress
             }
             Err(panic) => self.fail(Fault::Host(panic_text(panic.as_ref()))),
@@ -183,7 +213,7 @@ impl Call {
 
     /// To be called before the caller brings what the guest waits for, if it polls next anyway: nobody is rung for it.
     pub fn rouse(&self) {
-        self.link.stay_awake();
+        self.link.alarm.stay_awake();
     }
 
     /// CPU time that the guest has used so far.
@@ -209,7 +239,11 @@ impl Call {
     #[must_use]
     pub fn outlives(&self) -> bool {
         let Ordinal { request, requests_max, .. } = self.ordinal;
-        !matches!(self.guest, Guest::Over) && (requests_max == 0 || request < requests_max)
+        match self.guest {
+            Guest::Running(_) | Guest::Resting(_) => requests_max == 0 || request < requests_max,
+            // It finishes by itself.
+            Guest::Seated(_) | Guest::Over => false,
+        }
     }
 
     /// The client is gone: what the guest still says is thrown away, and [`Call::poll`] answers only `Pending`,
@@ -236,27 +270,33 @@ impl Call {
 
     /// Ends a call whose wall time is over. The caller keeps the time, since it has a timer anyway.
     pub fn time_out(&mut self) -> Fault {
+        if let Guest::Seated(seat) = &self.guest {
+            seat.time_out();
+        }
         self.end();
         Fault::WallLimit(self.grants.limits.wall)
     }
 
     /// One step: what has been said first, then the guest. `None`: nothing more to do for now.
-    fn advance(&mut self, mut due: bool) -> Option<Progress> {
+    fn advance(&mut self, mut due: bool, slice_over: Duration) -> Option<Progress> {
         loop {
             if let Some(progress) = self.tell() {
                 return Some(progress);
             }
-            let Guest::Running(guest) = &mut self.guest else { return Some(Progress::Done) };
-            if !due {
-                return None;
-            }
+            let guest = match &mut self.guest {
+                Guest::Running(guest) if due => guest,
+                Guest::Running(_) => return None,
+                Guest::Seated(_) => match self.drive(slice_over) {
+                    ControlFlow::Continue(()) => continue,
+                    ControlFlow::Break(progress) => return progress,
+                },
+                Guest::Resting(_) | Guest::Over => return Some(Progress::Done),
+            };
             let waker = Waker::from(Arc::clone(&self.link));
             let entered = self.clockwork.enter();
-            let began = Instant::now();
-            self.link.enter(began);
+            self.link.stopwatch.enter(Instant::now());
             let polled = guest.as_mut().poll(&mut Context::from_waker(&waker));
-            let stopped = Instant::now();
-            self.link.leave(stopped);
+            self.link.charge(self.link.stopwatch.lap(Instant::now()));
             drop(entered);
             match polled {
                 Poll::Ready((instance, result)) => {
@@ -264,17 +304,41 @@ impl Call {
                         return Some(progress);
                     }
                 }
-                Poll::Pending if self.link.was_sliced() => return Some(self.tell().unwrap_or(Progress::Sliced)),
+                Poll::Pending if self.link.stopwatch.was_sliced() => {
+                    return Some(self.tell().unwrap_or(Progress::Sliced));
+                }
                 // Host calls that never wait for anything do not see the clock.
                 Poll::Pending if self.link.is_spent() => {
                     let limit = self.grants.limits.cpu;
                     return Some(self.fail(Fault::CpuLimit(limit)));
                 }
                 Poll::Pending => {
-                    due = self.link.woken();
-                    if due && stopped - began >= self.clockwork.slice() {
+                    due = self.link.alarm.woken();
+                    if due && self.link.spent() >= slice_over {
                         return Some(self.tell().unwrap_or(Progress::Sliced));
                     }
+                }
+            }
+        }
+    }
+
+    /// Lets the instance that this call is in run on, until there is something to tell, or nothing to go on with.
+    fn drive(&mut self, slice_over: Duration) -> ControlFlow<Option<Progress>> {
+        let Guest::Seated(seat) = &self.guest else { return ControlFlow::Break(None) };
+        if let AnswerState::Told = self.answer {
+            self.guest = Guest::Over;
+            return ControlFlow::Break(Some(Progress::Done));
+        }
+        match seat.drive(&self.link) {
+            Driven::Ran if self.link.spent() < slice_over => ControlFlow::Continue(()),
+            Driven::Ran | Driven::Sliced => ControlFlow::Break(Some(self.tell().unwrap_or(Progress::Sliced))),
+            Driven::Asleep => ControlFlow::Break(None),
+            Driven::Over => {
+                let progress = self.answer_ended(Err(seat.fault()));
+                self.guest = Guest::Over;
+                match progress {
+                    Some(progress) => ControlFlow::Break(Some(progress)),
+                    None => ControlFlow::Continue(()),
                 }
             }
         }
@@ -314,7 +378,12 @@ impl Call {
                     self.answer = AnswerState::Open(body, length);
                     return Some(Progress::Data(chunk));
                 }
-                Said::End(trailers) => return Some(Progress::End(trailers)),
+                Said::End(trailers) => {
+                    if let Guest::Seated(seat) = &mut self.guest {
+                        seat.passed_on();
+                    }
+                    return Some(Progress::End(trailers));
+                }
                 // Its end will be judged without regard to the answer.
                 Said::Fault(Fault::BrokenOff) if self.audience == Audience::Nobody => return None,
                 Said::Fault(fault) => return Some(self.fail(fault)),
@@ -437,7 +506,7 @@ impl Drop for Call {
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
     format!("panicked: {}", text.unwrap_or("without a message"))
 }

@@ -57,10 +57,11 @@ struct LogLines {
 }
 
 impl Lines for LogLines {
-    fn line(&self, CallName { request }: CallName, stream: Stream, line: &str) {
+    fn line(&self, call: CallName, stream: Stream, line: &str) {
+        let request = call.shown();
         match stream {
-            Stream::Stdout => tracing::info!(module = %self.module, %request, stream = "stdout", "{line}"),
-            Stream::Stderr => tracing::info!(module = %self.module, %request, stream = "stderr", "{line}"),
+            Stream::Stdout => tracing::info!(module = %self.module, request, stream = "stdout", "{line}"),
+            Stream::Stderr => tracing::info!(module = %self.module, request, stream = "stderr", "{line}"),
         }
     }
 }

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::{PoolConcurrencyLimitError, Trap, WasmBacktrace};
 use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
+use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as ErrorCode03;
 
 use super::limits::{CallLimits, Refused};
 use super::link::CpuSpent;
@@ -17,7 +18,7 @@ use super::link::CpuSpent;
 /// A call that did not end well. It ends one request; the instance is gone, and nothing else notices.
 ///
 /// A confined child tells it to the server child that asked, so that it is logged and answered like any other.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Fault {
     /// The guest hit a trap: `unreachable`, a memory access out of bounds, its stack overflowed, a panic...
     Trap {
@@ -43,6 +44,8 @@ pub enum Fault {
         /// Bytes that the guest would have had.
         wanted: u64,
     },
+    /// Another request that the same instance served has ended it; how.
+    InstanceLost(String),
     /// `limits.wall` is passed.
     WallLimit(Duration),
     /// `limits.cpu` is passed.
@@ -95,6 +98,7 @@ impl Fault {
             Fault::BadAnswer(_) => "bad-answer",
             Fault::BrokenOff => "broken-off",
             Fault::OutOfMemory { .. } => "memory-limit",
+            Fault::InstanceLost(_) => "instance-lost",
             Fault::WallLimit(_) => "wall-limit",
             Fault::CpuLimit(_) => "cpu-limit",
             Fault::ResponseTooLong(_) => "response-limit",
@@ -117,6 +121,7 @@ impl Fault {
             | Fault::NoAnswer
             | Fault::ErrorCode(_)
             | Fault::BadAnswer(_)
+            | Fault::InstanceLost(_)
             | Fault::BrokenOff => Blame::Guest,
             Fault::OutOfMemory { .. }
             | Fault::WallLimit(_)
@@ -144,6 +149,7 @@ impl Fault {
             | Fault::BadAnswer(_)
             | Fault::BrokenOff
             | Fault::OutOfMemory { .. }
+            | Fault::InstanceLost(_)
             | Fault::ResponseTooLong(_)
             | Fault::Host(_) => StatusCode::INTERNAL_SERVER_ERROR,
         }
@@ -182,6 +188,7 @@ impl Fault {
             Fault::Trap { message, backtrace } => Texts { line: Some(message), frames: Some(backtrace) },
             Fault::ErrorCode(line)
             | Fault::BadAnswer(line)
+            | Fault::InstanceLost(line)
             | Fault::NoPool(line)
             | Fault::BadHop(line)
             | Fault::Host(line) => Texts { line: Some(line), frames: None },
@@ -203,6 +210,14 @@ impl Fault {
     pub(super) fn from_error_code(code: &ErrorCode) -> Fault {
         Fault::ErrorCode(match code {
             ErrorCode::InternalError(Some(text)) => format!("internal-error: {}", printable(text)),
+            other => format!("{other:?}"),
+        })
+    }
+
+    /// The same of WASI 0.3.
+    pub(super) fn from_error_code_03(code: &ErrorCode03) -> Fault {
+        Fault::ErrorCode(match code {
+            ErrorCode03::InternalError(Some(text)) => format!("internal-error: {}", printable(text)),
             other => format!("{other:?}"),
         })
     }
@@ -262,6 +277,7 @@ impl fmt::Display for Fault {
             Fault::OutOfMemory { limit, wanted } => {
                 write!(f, "the guest ran out of memory: it needs {wanted} bytes, limits.memory is {limit}")
             }
+            Fault::InstanceLost(how) => write!(f, "another request of the same instance has ended it: {how}"),
             Fault::WallLimit(limit) => write!(f, "the guest took longer than limits.wall ({limit:?})"),
             Fault::CpuLimit(limit) => write!(f, "the guest used more than limits.cpu ({limit:?})"),
             Fault::ResponseTooLong(limit) => {

@@ -16,7 +16,9 @@ use wasmtime_wasi_http::p2::bindings::{Proxy, ProxyPre};
 
 use super::body::RequestBody;
 use super::call::Scheme;
-use super::sandbox::{Grants, Sandbox, Serving};
+use super::fault::Fault;
+use super::link::Link;
+use super::sandbox::{self, Grants, Sandbox};
 
 /// An instance with everything that it holds of the host.
 pub(super) struct Instance {
@@ -33,13 +35,13 @@ pub(super) type Running = Pin<Box<dyn Future<Output = (Instance, wasmtime::Resul
 
 impl Instance {
     /// One that serves its first request.
-    pub(super) fn new(engine: &Engine, grants: Arc<Grants>, serving: Serving) -> Instance {
-        Instance { store: Sandbox::store(engine, grants, serving), proxy: None, requests: 1 }
+    pub(super) fn new(engine: &Engine, grants: Arc<Grants>, request: sandbox::Request) -> Instance {
+        Instance { store: Sandbox::serving_one(engine, grants, request), proxy: None, requests: 1 }
     }
 
     /// Serves one more.
-    pub(super) fn again(mut self, serving: Serving) -> Instance {
-        Sandbox::begin(&mut self.store, serving);
+    pub(super) fn again(mut self, request: sandbox::Request) -> Instance {
+        Sandbox::begin(&mut self.store, request);
         self.requests = self.requests.saturating_add(1);
         self
     }
@@ -56,6 +58,7 @@ impl Instance {
     async fn handle(
         &mut self,
         pre: &ProxyPre<Sandbox>,
+        link: Arc<Link>,
         scheme: Scheme,
         request: Request<RequestBody>,
     ) -> wasmtime::Result<()> {
@@ -64,10 +67,11 @@ impl Instance {
             Scheme::Https => WasiScheme::Https,
         };
         let sandbox = self.store.data_mut();
-        let link = Arc::clone(sandbox.link());
         let mut http = sandbox.http();
         let request = http.new_incoming_request(scheme, request)?;
-        let answer = http.new_response_outparam_from_callback(move |answer| link.answer(answer))?;
+        let answer = http.new_response_outparam_from_callback(move |answer| {
+            link.answer(answer.map_err(|code| Fault::from_error_code(&code)));
+        })?;
         let proxy = match &mut self.proxy {
             Some(proxy) => proxy,
             none => none.insert(pre.instantiate_async(&mut self.store).await?),
@@ -85,11 +89,12 @@ pub(super) fn prepare(linker: &Linker<Sandbox>, component: &Component) -> wasmti
 pub(super) fn begin(
     pre: Arc<ProxyPre<Sandbox>>,
     mut instance: Instance,
+    link: Arc<Link>,
     scheme: Scheme,
     request: Request<RequestBody>,
 ) -> Running {
     Box::pin(async move {
-        let result = instance.handle(&pre, scheme, request).await;
+        let result = instance.handle(&pre, link, scheme, request).await;
         (instance, result)
     })
 }

@@ -5,7 +5,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::Waker;
+use std::time::{Duration, Instant};
 
 use http::{Request, header};
 use tokio_rustls::rustls::ClientConfig;
@@ -20,11 +21,12 @@ use super::clockwork::Clockwork;
 use super::engine::{self, Tasks};
 use super::entry::Entry;
 use super::http02::{self, Instance};
+use super::http03::{self, Reuse, Shared};
 use super::limits::CallLimits;
 use super::link::Link;
 use super::outbound;
-use super::sandbox::{CallName, Grants, Sandbox, Serving};
-use super::shelf::Shelf;
+use super::sandbox::{self, CallName, Grants, Sandbox};
+use super::shelf::{Shelf, UNSEATED_MAX};
 use crate::config;
 use crate::module::Kind;
 
@@ -40,15 +42,20 @@ pub struct ModuleSource<'a> {
     pub kind: Kind,
     /// What [`super::compile::compile`] made of it.
     pub native: &'a Path,
-    /// Requests that one instance serves, one after the other, before it is retired. 1: every request gets a fresh
-    /// one. 0: it is never retired while it is well.
+    /// Requests that one instance serves before it is retired. 1: every request gets a fresh one. 0: it is never retired
+    /// while it is well.
     pub max_requests_per_instance: u64,
+    /// Requests that one instance serves at once, if its kind can.
+    pub max_concurrent_requests_per_instance: usize,
 }
 
 impl ModuleSource<'_> {
     /// Instances of it that a thread may keep between requests.
     fn kept_max(&self) -> usize {
-        usize::from(self.max_requests_per_instance != 1)
+        match Tasks::of(self.kind) {
+            Tasks::One => usize::from(self.max_requests_per_instance != 1),
+            Tasks::Many => UNSEATED_MAX,
+        }
     }
 }
 
@@ -132,8 +139,7 @@ struct Module {
     engine: Engine,
     entry: Entry,
     grants: Arc<Grants>,
-    /// See [`ModuleSource`].
-    requests_max: u64,
+    reuse: Reuse,
 }
 
 /// What those modules of a child run in that have as many tasks at once.
@@ -176,7 +182,10 @@ impl Housing {
             engine: self.engine.clone(),
             entry: self.enter(source)?,
             grants: Arc::new(grants),
-            requests_max: source.max_requests_per_instance,
+            reuse: Reuse {
+                requests_max: source.max_requests_per_instance,
+                at_once_max: source.max_concurrent_requests_per_instance,
+            },
         })
     }
 
@@ -223,14 +232,14 @@ impl Guests {
         Ok(Guests { modules: loaded, clockwork: Arc::new(clockwork) })
     }
 
-    /// An empty shelf. Every thread that calls has one of its own.
+    /// An empty shelf. Every thread that calls has one of its own, and tends it when `thread` is woken.
     #[must_use]
-    pub fn shelf(&self) -> Shelf {
-        Shelf::new(self.modules.len())
+    pub fn shelf(&self, thread: Waker) -> Shelf {
+        Shelf::new(self.modules.len(), thread)
     }
 
-    /// Begins a call of a module (an index into what [`Guests::start`] was given), in the instance that rests on the
-    /// thread's shelf or in a fresh one. Nothing runs before the first [`Call::poll`].
+    /// Begins a call of a module (an index into what [`Guests::start`] was given): in an instance that the thread's
+    /// shelf has for it, or in a fresh one. Nothing runs before the first [`Call::poll`].
     ///
     /// The request's headers are those that the HTTP layer lets through, with `forwarded` and `x-forwarded-for` as
     /// the server sets them.
@@ -240,23 +249,34 @@ impl Guests {
     /// If there is no such module, or the shelf is not from these guests.
     #[must_use]
     pub fn call(&self, shelf: &mut Shelf, module: usize, mut request: Request<RequestBody>, facts: CallFacts) -> Call {
-        let Module { engine, entry, grants, requests_max } = &self.modules[module];
-        if request.uri().authority().is_none() {
-            request.headers_mut().insert(header::HOST, facts.authority);
-        }
-        let link = Link::new(self.clockwork.slice(), grants.limits.cpu);
-        let name = CallName { request: facts.request_id };
-        let serving = Serving::new(grants, name, Arc::clone(&link), request.body().recall());
-        let instance = match shelf.take(module) {
-            Some(kept) => kept.again(serving),
-            None => Instance::new(engine, Arc::clone(grants), serving),
-        };
-        let ordinal = Ordinal { module, request: instance.requests(), requests_max: *requests_max };
+        let Module { engine, entry, grants, reuse } = &self.modules[module];
+        let clockwork = &self.clockwork;
+        let link = Link::new(clockwork.slice(), grants.limits.cpu);
+        let name = CallName { request: Some(facts.request_id) };
         let method = request.method().clone();
-        let guest = match entry {
-            Entry::Http02(pre) => http02::begin(Arc::clone(pre), instance, facts.scheme, request),
-        };
-        Call::new(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(&self.clockwork))
+        let ordinal = |request| Ordinal { module, request, requests_max: reuse.requests_max };
+        match entry {
+            Entry::Http02(pre) => {
+                if request.uri().authority().is_none() {
+                    request.headers_mut().insert(header::HOST, facts.authority);
+                }
+                let serving = sandbox::Request { link: Arc::clone(&link), name, body: request.body().recall() };
+                let instance = match shelf.take(module) {
+                    Some(kept) => kept.again(serving),
+                    None => Instance::new(engine, Arc::clone(grants), serving),
+                };
+                let ordinal = ordinal(instance.requests());
+                let guest = http02::begin(Arc::clone(pre), instance, Arc::clone(&link), facts.scheme, request);
+                Call::alone(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
+            }
+            Entry::Http03(pre) => {
+                let shared = shelf.shared(module, |thread| Shared::new(pre, engine, grants, clockwork, *reuse, thread));
+                let request = http03::addressed(request, facts.scheme, &facts.authority);
+                let seat = shared.begin(request, &link, name, Instant::now());
+                let ordinal = ordinal(seat.ordinal());
+                Call::seated(seat, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
+            }
+        }
     }
 }
 

@@ -10,14 +10,17 @@
 //!    │       clockwork    what runs beside the guests: the runtime that waits for them, and the ticker that slices them
 //!    ▼
 //!   call ─── http02       one request through one instance, polled by the thread that owns the connection
-//!    │       link         what the call and its running guest share
+//!    │       http03       the same through an instance that serves many at once (tasks: which of them is whose)
+//!    │       link         what the call and its running guest share: who wakes whom (alarm), who has run how long
+//!    │                    (stopwatch), and the answer
 //!    │       body         the request's body on its way into the guest
 //!    │       answer       what the guest says, held against what it announced and may say
-//!    │       shelf        where an instance that serves several requests rests between two of them, by thread
+//!    │       shelf        where a thread keeps instances that serve several requests
 //!    ▼
 //! sandbox ── capabilities, limits, stdio, outbound (outbound_policy)      all that a guest can reach of the host
 //! ```
 
+mod alarm;
 mod answer;
 mod body;
 mod cache;
@@ -29,6 +32,7 @@ mod engine;
 mod entry;
 mod fault;
 mod http02;
+mod http03;
 mod library;
 mod limits;
 mod link;
@@ -37,6 +41,8 @@ mod outbound_policy;
 mod sandbox;
 mod shelf;
 mod stdio;
+mod stopwatch;
+mod tasks;
 mod ticker;
 
 #[cfg(test)]

@@ -42,10 +42,12 @@ const CONNECT_TIMEOUT_MAX: Duration = Duration::from_secs(30);
 /// How far the request is in its life: the answer, and the connection that has to be driven while it is read.
 type Sent = (Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>);
 
-/// The hooks of one call.
+/// The hooks of one call, or of one instance that serves many at once.
 pub(super) struct Outbound {
     grants: Arc<Grants>,
     call: CallName,
+    /// Requests that may be open.
+    open_max: usize,
     /// Made with the first request. One clone goes with every open one, so that counting the clones counts them.
     tally: Option<Arc<Tally>>,
 }
@@ -75,8 +77,17 @@ pub(super) fn tls() -> Result<Arc<ClientConfig>, tokio_rustls::rustls::Error> {
 }
 
 impl Outbound {
-    pub(super) fn new(grants: Arc<Grants>, call: CallName) -> Outbound {
-        Outbound { grants, call, tally: None }
+    /// `at_once`: calls that the instance serves.
+    pub(super) fn new(grants: Arc<Grants>, call: CallName, at_once: usize) -> Outbound {
+        Outbound { grants, call, open_max: OUTBOUND_REQUESTS.saturating_mul(at_once), tally: None }
+    }
+
+    /// Another call begins: the log may be told of its requests again, under its name.
+    pub(super) fn begin_request(&mut self, call: CallName) {
+        self.call = call;
+        if let Some(tally) = &self.tally {
+            tally.lines.store(0, Ordering::Relaxed);
+        }
     }
 
     /// The call is over. Its requests end, also those whose answer the guest has not read to its end.
@@ -89,7 +100,7 @@ impl Outbound {
     /// A place among the requests that the call may have open, if one is left.
     fn place(&mut self) -> Option<Arc<Tally>> {
         let tally = self.tally.get_or_insert_default();
-        (Arc::strong_count(tally) <= OUTBOUND_REQUESTS).then(|| Arc::clone(tally))
+        (Arc::strong_count(tally) <= self.open_max).then(|| Arc::clone(tally))
     }
 
     /// Everything that can be said about a request before anything is sent or resolved.
@@ -101,7 +112,7 @@ impl Outbound {
         if permission == Permission::Denied {
             if place.may_tell() {
                 tracing::warn!(
-                    module = %self.grants.name, request = %self.call.request, host = %host.escape_debug(), port,
+                    module = %self.grants.name, request = self.call.shown(), host = %host.escape_debug(), port,
                     "outbound request denied: the module's `outbound` does not name this host and port"
                 );
             }
@@ -136,7 +147,7 @@ impl WasiHttpHooks for Outbound {
                 && place.may_tell()
             {
                 tracing::info!(
-                    module = %grants.name, request = %call.request, host = %destination.host.escape_debug(),
+                    module = %grants.name, request = call.shown(), host = %destination.host.escape_debug(),
                     "outbound request failed: {error}"
                 );
             }
@@ -150,6 +161,10 @@ impl WasiHttpHooks for Outbound {
     }
 
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        CHUNK_BYTES
+    }
+
+    fn p3_outgoing_body_chunk_size(&mut self) -> usize {
         CHUNK_BYTES
     }
 }
@@ -285,7 +300,7 @@ async fn addresses(caller: &Caller<'_>, to: &Destination) -> Result<Vec<SocketAd
     if public.is_empty() {
         if caller.tally.may_tell() {
             tracing::warn!(
-                module = %caller.grants.name, request = %caller.call.request, host = %to.host.escape_debug(),
+                module = %caller.grants.name, request = caller.call.shown(), host = %to.host.escape_debug(),
                 addresses = ?found,
                 "outbound request denied: the host's addresses are not public; `outbound` must say `private = true`"
             );
@@ -440,7 +455,7 @@ mod tests {
             .iter()
             .map(|(host, port)| OutboundHost { host: (*host).into(), port: *port, private: false })
             .collect();
-        let mut hooks = Outbound::new(grants(&settings), call_name());
+        let mut hooks = Outbound::new(grants(&settings), call_name(), 1);
         let empty = http_body_util::Empty::new().map_err(|never| match never {}).boxed_unsync();
         let request = Request::get(uri).body(empty).unwrap();
         let sent = Box::into_pin(hooks.send_request(request, None, Box::new(std::future::ready(Ok(())))));
@@ -497,7 +512,7 @@ mod tests {
 
     #[test]
     fn a_call_has_only_so_many_requests_open() {
-        let mut hooks = Outbound::new(grants(&settings()), call_name());
+        let mut hooks = Outbound::new(grants(&settings()), call_name(), 1);
         let mut places: Vec<_> = (0..OUTBOUND_REQUESTS).map(|_| hooks.place()).collect();
         assert!(places.iter().all(Option::is_some));
         assert!(hooks.place().is_none());

@@ -1,13 +1,15 @@
 //! What the host holds for one instance: the data of its store.
 //!
 //! Three lives meet here. What an instance is made from ([`Grants`]) is the module's and lives as long as the child;
-//! the [`Sandbox`] lives as long as the instance; what belongs to one request ([`Serving`]) is renewed for each.
+//! the [`Sandbox`] lives as long as the instance; what belongs to one request ([`Request`]) is renewed for each, where an
+//! instance serves one at a time.
 
 use std::sync::Arc;
 
 use tokio_rustls::rustls::ClientConfig;
+use tracing::field::{DisplayValue, display};
 use wasmtime::component::ResourceTable;
-use wasmtime::{Engine, Store};
+use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
@@ -18,6 +20,7 @@ use super::limits::{CallLimits, FIELDS_BYTES, HOSTCALL_BYTES, MemoryMeter, RESOU
 use super::link::Link;
 use super::outbound::Outbound;
 use super::stdio::Console;
+use super::tasks::Tasks;
 use crate::config::OutboundHost;
 use crate::request_id::RequestId;
 
@@ -36,13 +39,24 @@ pub(super) struct Grants {
 /// What a log line calls a call by, together with the module's name.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct CallName {
-    pub(super) request: RequestId,
+    /// `None`: the instance serves several, and which of them is not known.
+    pub(super) request: Option<RequestId>,
+}
+
+impl CallName {
+    /// For a log line, which leaves out what is not known.
+    pub(super) fn shown(self) -> Option<DisplayValue<RequestId>> {
+        self.request.map(display)
+    }
 }
 
 /// See the file's head.
 pub(super) struct Sandbox {
     pub(super) memory: MemoryMeter,
     serving: Serving,
+    outbound: Outbound,
+    /// As the log calls what is served.
+    call: CallName,
     grants: Arc<Grants>,
     table: ResourceTable,
     http: WasiHttpCtx,
@@ -50,13 +64,20 @@ pub(super) struct Sandbox {
     wasi: Option<Box<Wasi>>,
 }
 
+/// What is served.
+enum Serving {
+    /// One request at a time.
+    One(Request),
+    /// Any number of them.
+    Many(Tasks),
+}
+
 /// What belongs to the request that is being served, and to no other.
-pub(super) struct Serving {
-    link: Arc<Link>,
-    call: CallName,
-    outbound: Outbound,
-    /// The request's body, wherever the guest has put it.
-    body: Recall,
+pub(super) struct Request {
+    pub(super) link: Arc<Link>,
+    pub(super) name: CallName,
+    /// Wherever the guest has put it.
+    pub(super) body: Recall,
 }
 
 struct Wasi {
@@ -64,39 +85,59 @@ struct Wasi {
     console: Console,
 }
 
-impl Serving {
-    pub(super) fn new(grants: &Arc<Grants>, call: CallName, link: Arc<Link>, body: Recall) -> Serving {
-        Serving { link, call, outbound: Outbound::new(Arc::clone(grants), call), body }
-    }
-}
-
 impl Sandbox {
-    /// A store for a new instance, with every limit in place, in which it serves its first request.
-    pub(super) fn store(engine: &Engine, grants: Arc<Grants>, serving: Serving) -> Store<Sandbox> {
+    /// A store for a new instance that serves one request at a time, with every limit in place, and its first request.
+    pub(super) fn serving_one(engine: &Engine, grants: Arc<Grants>, request: Request) -> Store<Sandbox> {
+        let name = request.name;
+        let mut store = Sandbox::store(engine, grants, Serving::One(request), name, 1);
+        store.epoch_deadline_callback(|store| match &store.data().serving {
+            Serving::One(request) => request.link.tick(),
+            Serving::Many(_) => Ok(UpdateDeadline::Continue(1)),
+        });
+        store
+    }
+
+    /// A store for a new instance that serves so many requests at once, with every limit in place.
+    pub(super) fn serving_many(engine: &Engine, grants: Arc<Grants>, tasks: Tasks, at_once: usize) -> Store<Sandbox> {
+        let mut store = Sandbox::store(engine, grants, Serving::Many(tasks), CallName { request: None }, at_once);
+        store.epoch_deadline_callback(Tasks::tick);
+        store
+    }
+
+    fn store(engine: &Engine, grants: Arc<Grants>, serving: Serving, call: CallName, at_once: usize) -> Store<Sandbox> {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES);
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES);
         let memory = MemoryMeter::new(&grants.limits);
-        let mut store = Store::new(engine, Sandbox { memory, serving, grants, table, http, wasi: None });
+        let outbound = Outbound::new(Arc::clone(&grants), call, at_once);
+        let sandbox = Sandbox { memory, serving, outbound, call, grants, table, http, wasi: None };
+        let mut store = Store::new(engine, sandbox);
         store.limiter(|sandbox| &mut sandbox.memory);
         // For every single call into the host, so there is nothing of it to renew.
         store.set_hostcall_fuel(HOSTCALL_BYTES);
         store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|store| store.data().serving.link.tick());
         store
     }
 
     /// An instance that has served before begins another request: all that belongs to one request is renewed here,
     /// and what belongs to the instance stays.
-    pub(super) fn begin(store: &mut Store<Sandbox>, serving: Serving) {
+    pub(super) fn begin(store: &mut Store<Sandbox>, request: Request) {
         let sandbox = store.data_mut();
-        sandbox.memory.begin_request();
-        if let Some(wasi) = &sandbox.wasi {
-            wasi.console.begin_request(serving.call);
-        }
-        sandbox.serving = serving;
+        sandbox.name_requests(request.name);
+        sandbox.outbound = Outbound::new(Arc::clone(&sandbox.grants), request.name, 1);
+        sandbox.serving = Serving::One(request);
         store.set_epoch_deadline(1);
+    }
+
+    /// A request begins; `name` is its name, unless there are others.
+    pub(super) fn name_requests(&mut self, name: CallName) {
+        self.memory.begin_request();
+        self.call = name;
+        self.outbound.begin_request(name);
+        if let Some(wasi) = &self.wasi {
+            wasi.console.begin_request(name);
+        }
     }
 
     /// The guest has returned and will serve again: nothing of the request goes on.
@@ -105,16 +146,21 @@ impl Sandbox {
     /// handles late (when its garbage is collected, say) must not hit those of another request. But behind them is
     /// nothing any more.
     pub(super) fn end(&mut self) {
-        self.serving.outbound.end_all();
-        self.serving.body.take_back();
+        self.outbound.end_all();
+        if let Serving::One(request) = &self.serving {
+            request.body.take_back();
+        }
         if let Some(wasi) = &self.wasi {
             wasi.console.end_request();
         }
     }
 
-    /// What the call that is being served shares with its guest.
-    pub(super) fn link(&self) -> &Arc<Link> {
-        &self.serving.link
+    /// Its tasks, if it serves many requests at once.
+    pub(super) fn tasks(&mut self) -> Option<&mut Tasks> {
+        match &mut self.serving {
+            Serving::One(_) => None,
+            Serving::Many(tasks) => Some(tasks),
+        }
     }
 
     /// The limits of the module.
@@ -126,7 +172,7 @@ impl Sandbox {
 impl WasiView for Sandbox {
     fn ctx(&mut self) -> WasiCtxView<'_> {
         let wasi = self.wasi.get_or_insert_with(|| {
-            let (ctx, console) = capabilities::wasi(&self.grants, self.serving.call);
+            let (ctx, console) = capabilities::wasi(&self.grants, self.call);
             Box::new(Wasi { ctx, console })
         });
         WasiCtxView { ctx: &mut wasi.ctx, table: &mut self.table }
@@ -135,6 +181,6 @@ impl WasiView for Sandbox {
 
 impl WasiHttpView for Sandbox {
     fn http(&mut self) -> WasiHttpCtxView<'_> {
-        WasiHttpCtxView { hooks: &mut self.serving.outbound, table: &mut self.table, ctx: &mut self.http }
+        WasiHttpCtxView { hooks: &mut self.outbound, table: &mut self.table, ctx: &mut self.http }
     }
 }

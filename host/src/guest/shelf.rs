@@ -1,34 +1,93 @@
-//! Where instances rest between two requests: one shelf for each thread, at most one instance for each module.
+//! Where a thread keeps its instances: those that serve one request at a time rest here between two, at most one for
+//! each module; those that serve many at once live here, and go on when no call of theirs is polled.
 //!
 //! Nothing here decides whether an instance may rest; `call` does, from how its request ended.
 
-use super::http02::Instance;
+use std::rc::Rc;
+use std::task::Waker;
+use std::time::Instant;
 
-/// The instances that one thread keeps. Made by [`super::Guests::shelf`], for these guests only.
+use guesthouse_mpm::Upkeep;
+
+use super::http02::Instance;
+use super::http03::{Shared, Tended};
+
+/// Instances of one module that a thread keeps although no call waits for them: one that has nothing to do, and one
+/// that is used up and goes on for a while after its answers.
+pub(super) const UNSEATED_MAX: usize = 2;
+
+/// The instances of one thread. Made by [`super::Guests::shelf`], for these guests only.
 pub struct Shelf {
     /// By module.
-    places: Box<[Option<Instance>]>,
+    resting: Box<[Option<Instance>]>,
+    /// With the module of each.
+    shared: Vec<(usize, Rc<Shared>)>,
+    /// Has this shelf tended.
+    thread: Waker,
 }
 
 impl Shelf {
-    pub(super) fn new(modules: usize) -> Shelf {
-        Shelf { places: std::iter::repeat_with(|| None).take(modules).collect() }
+    pub(super) fn new(modules: usize, thread: Waker) -> Shelf {
+        Shelf { resting: std::iter::repeat_with(|| None).take(modules).collect(), shared: Vec::new(), thread }
     }
 
     /// The instance that rests for this module, if one does.
     pub(super) fn take(&mut self, module: usize) -> Option<Instance> {
-        self.places[module].take()
+        self.resting[module].take()
     }
 
     /// Keeps an instance until the next request for this module. Where one rests already, because a thread served
     /// two requests at once, the newcomer comes back.
     pub(super) fn keep(&mut self, module: usize, instance: Instance) -> Result<(), Instance> {
-        match &mut self.places[module] {
+        match &mut self.resting[module] {
             Some(_) => Err(instance),
             free => {
                 *free = Some(instance);
                 Ok(())
             }
+        }
+    }
+
+    /// An instance of this module that takes another request, or a new one. `make` is told whom to ring.
+    pub(super) fn shared(&mut self, module: usize, make: impl FnOnce(&Waker) -> Rc<Shared>) -> Rc<Shared> {
+        let of_module = |(of, _): &&(usize, Rc<Shared>)| *of == module;
+        if let Some((_, shared)) = self.shared.iter().filter(of_module).find(|(_, shared)| shared.has_room()) {
+            return Rc::clone(shared);
+        }
+        // There are slots for so many and no more. The oldest has had the longest time.
+        let unseated = |(of, shared): &(usize, Rc<Shared>)| *of == module && !shared.is_seated();
+        if self.shared.iter().filter(|entry| unseated(entry)).count() >= UNSEATED_MAX
+            && let Some(oldest) = self.shared.iter().position(unseated)
+        {
+            self.shared.remove(oldest);
+        }
+        let shared = make(&self.thread);
+        self.shared.push((module, Rc::clone(&shared)));
+        shared
+    }
+
+    /// Drives the instances that nobody else does, and ends those that are used up, overdue, or one too many.
+    pub fn tend(&mut self, now: Instant) -> Upkeep {
+        let mut sliced = false;
+        let mut earliest: Option<Instant> = None;
+        let mut idle = Vec::new();
+        self.shared.retain(|(module, shared)| match shared.tend(now) {
+            None => false,
+            Some(Tended::Idle) if idle.contains(module) => false,
+            Some(Tended::Idle) => {
+                idle.push(*module);
+                true
+            }
+            Some(Tended::Busy { sliced: again, until }) => {
+                sliced |= again;
+                earliest = earliest.into_iter().chain(until).min();
+                true
+            }
+        });
+        match earliest {
+            at if sliced => Upkeep::Yield(at.unwrap_or(now)),
+            Some(at) => Upkeep::Wait(at),
+            None => Upkeep::Done,
         }
     }
 }
@@ -294,7 +353,7 @@ mod tests {
         let lines: Vec<&str> = text.lines().filter(|line| line.contains("stream=\"stdout\"")).collect();
         assert_eq!(lines.len(), names.len(), "{text}");
         for (line, name) in lines.iter().zip(names) {
-            let request = format!(" half module=test request={} ", name.request);
+            let request = format!(" half module=test request={} ", name.request.unwrap());
             assert!(line.contains(&request), "{request:?} in {line:?}");
         }
     }

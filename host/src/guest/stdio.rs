@@ -242,7 +242,7 @@ mod tests {
 
     impl Lines for Kept {
         fn line(&self, call: CallName, stream: Stream, line: &str) {
-            self.0.lock().unwrap().push((call.request, stream, line.to_owned()));
+            self.0.lock().unwrap().push((call.request.unwrap(), stream, line.to_owned()));
         }
     }
 
@@ -301,11 +301,11 @@ mod tests {
             panic!("both lines are finished")
         };
         assert_eq!((half.as_str(), other.as_str(), first), ("half", "other half", also_first));
-        let second = CallName { request: crate::request_id::RequestIds::new(9).issue() };
+        let second = CallName { request: Some(crate::request_id::RequestIds::new(9).issue()) };
         console.begin_request(second);
         write(&mut stdout, b"whole\n");
         console.end_request();
-        assert_eq!(kept.all(), [(second.request, Stream::Stdout, "whole".to_owned())]);
+        assert_eq!(kept.all(), [(second.request.unwrap(), Stream::Stdout, "whole".to_owned())]);
     }
 
     #[test]

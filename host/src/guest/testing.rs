@@ -37,6 +37,7 @@ pub(super) fn settings() -> config::Module {
         lines: config::ModuleLines { path: 1, ..config::ModuleLines::default() },
         thread_safe: None,
         max_requests_per_instance: None,
+        max_concurrent_requests_per_instance: None,
         pool: None,
         limits: config::Limits {
             memory: 1 << 20,
@@ -64,7 +65,7 @@ pub(super) fn grants(settings: &config::Module) -> Arc<Grants> {
 }
 
 pub(super) fn call_name() -> CallName {
-    CallName { request: RequestIds::new(0).issue() }
+    CallName { request: Some(RequestIds::new(0).issue()) }
 }
 
 /// A child whose guest is not cut into slices by a machine that is merely busy.
@@ -100,6 +101,7 @@ fn sliced(modules: &[(&str, u64)], settings: &config::Module, calls_max: usize, 
             kind: KIND,
             native,
             max_requests_per_instance: *requests,
+            max_concurrent_requests_per_instance: 1,
         })
         .collect();
     let capacity = Capacity { calls_max, threads: 2, time_slice };
@@ -110,7 +112,7 @@ impl Child {
     /// A call of the first module, whose instance serves no other.
     pub(super) fn call(&self, method: Method) -> Call {
         let request = Request::builder().method(method).uri("/").body(RequestBody::empty()).unwrap();
-        self.guests.call(&mut self.guests.shelf(), 0, request, facts())
+        self.guests.call(&mut self.guests.shelf(Waker::noop().clone()), 0, request, facts())
     }
 
     /// Calls the guest and follows it to its end.
@@ -120,13 +122,13 @@ impl Child {
 
     /// One of its threads, which keeps instances.
     pub(super) fn thread(&self) -> Caller<'_> {
-        Caller { guests: &self.guests, shelf: self.guests.shelf() }
+        Caller { guests: &self.guests, shelf: self.guests.shelf(Waker::noop().clone()) }
     }
 }
 
 fn facts() -> CallFacts {
     let authority = HeaderValue::from_static("test.example");
-    CallFacts { scheme: Scheme::Http, authority, request_id: call_name().request }
+    CallFacts { scheme: Scheme::Http, authority, request_id: RequestIds::new(0).issue() }
 }
 
 /// What a thread of a child has for its calls.
@@ -178,7 +180,8 @@ impl Caller<'_> {
 
     /// Calls the first module under a name, for the log.
     pub(super) fn get_as(&mut self, name: CallName) -> Told {
-        let call = self.begin_module(0, CallFacts { request_id: name.request, ..facts() }, RequestBody::empty());
+        let call =
+            self.begin_module(0, CallFacts { request_id: name.request.unwrap(), ..facts() }, RequestBody::empty());
         self.end(call)
     }
 

@@ -8,7 +8,10 @@ use super::inspect::{Import, Inspection, Kind};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsuitable {
     /// A component, but no handler of requests.
-    #[error("it does not export wasi:http/incoming-handler@0.2, so it cannot answer requests; it exports {exports}")]
+    #[error(
+        "it does not export wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3, so it cannot answer requests; it \
+         exports {exports}"
+    )]
     NoHandler {
         /// As a list.
         exports: String,
@@ -32,8 +35,8 @@ impl Inspection {
     /// What stands in the way of serving the file.
     pub fn check_suitable(&self) -> Result<(), Unsuitable> {
         match self.kind {
-            Kind::HttpIncomingHandler => {}
-            Kind::HttpHandler | Kind::CliComponent | Kind::OtherComponent => {
+            Kind::HttpIncomingHandler | Kind::HttpHandler => {}
+            Kind::CliComponent | Kind::OtherComponent => {
                 return Err(Unsuitable::NoHandler { exports: list(self.exports.iter().map(|e| e.name.clone())) });
             }
             Kind::Command | Kind::OtherCoreModule => return Err(Unsuitable::CoreModule),

@@ -233,6 +233,7 @@ fn module(name: &str, prepared: &PreparedModule, pools: &[PoolSettings], reading
             (false, None) => Runs::Resident,
         },
         max_requests_per_instance: prepared.max_requests_per_instance,
+        max_concurrent_requests_per_instance: prepared.max_concurrent_requests_per_instance,
         pool: pool.map(|pool| pool.name.clone()),
         requests: reading.requests,
         errors: errors.collect(),

@@ -187,7 +187,7 @@ pub struct Memory {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Module {
     pub name: String,
-    /// What it exports: "http-incoming-handler".
+    /// What it exports: "http-incoming-handler", "http-handler"...
     pub kind: String,
     /// By its own word, as is the next.
     pub version: Option<String>,
@@ -195,6 +195,8 @@ pub struct Module {
     pub runs: Runs,
     /// 1: a fresh one for each; 0: never retired.
     pub max_requests_per_instance: u64,
+    /// More than 1 only where a module's kind serves many at once.
+    pub max_concurrent_requests_per_instance: usize,
     /// Name of the pool that it is confined in.
     pub pool: Option<String>,
     pub requests: u64,

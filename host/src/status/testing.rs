@@ -61,6 +61,7 @@ pub(super) fn snapshot() -> Snapshot {
             Module {
                 pool: Some("counter".to_owned()),
                 max_requests_per_instance: 0,
+                max_concurrent_requests_per_instance: 1,
                 ..module("counter", Runs::Confined, 100)
             },
         ],
@@ -94,6 +95,7 @@ fn module(name: &str, runs: Runs, requests: u64) -> Module {
         description: None,
         runs,
         max_requests_per_instance: 1,
+        max_concurrent_requests_per_instance: 1,
         pool: None,
         requests,
         errors: BTreeMap::new(),

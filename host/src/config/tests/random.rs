@@ -38,6 +38,7 @@ fn line() -> impl Strategy<Value = String> {
         Just("pool"),
         Just("min_spare_servers"),
         Just("max_requests_per_instance"),
+        Just("max_concurrent_requests_per_instance"),
         Just("time_slice"),
     ];
     let text = prop_oneof![

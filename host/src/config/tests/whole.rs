@@ -40,9 +40,10 @@ fn the_example_is_read_as_it_is_meant() {
         modules: vec![Module {
             name: String::from("hello"),
             path: PathBuf::from("/etc/hello.wasm"),
-            lines: ModuleLines { path: 23, thread_safe: None, pool: None, memory: Some(26) },
+            lines: ModuleLines { path: 23, memory: Some(26), ..ModuleLines::default() },
             thread_safe: None,
             max_requests_per_instance: None,
+            max_concurrent_requests_per_instance: None,
             pool: None,
             limits: Limits {
                 memory: 64 << 20,

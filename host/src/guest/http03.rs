@@ -1,0 +1,519 @@
+//! The kind of guest that exports `wasi:http/handler@0.3`: one instance serves many requests at once, on one thread.
+//!
+//! An instance has an event loop of its own, which runs all its tasks; whoever drives that drives all of them. It is
+//! driven by the calls that are in it, each when it is polled, so that a request which answers at once is answered at
+//! once; and by the thread (`shelf`), when something has happened that no call was waiting for.
+//!
+//! ```text
+//!  call ──arrival──► inbox ──► loop: start the task ──► its answer ──► link ──► call
+//!    │                          ▲        │ all tasks of the instance
+//!    └────────── drive ─────────┘◄───────┘ wake: the thread is rung, and drives
+//! ```
+//!
+//! Time is kept outside of the loop, because a guest that does not return keeps it from running: each call's by its
+//! connection, each instance's by its thread. A task cannot be ended from outside, so one that is overdue retires its
+//! instance: it takes nothing new, and goes when the others have ended, or are overdue as well. A trap, a limit that is
+//! passed and an exit end the instance, and with it all that are in it.
+
+use std::cell::{Cell, RefCell};
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use http::uri::{self, Authority};
+use http::{HeaderValue, Request, Uri};
+use tokio::sync::oneshot;
+use wasmtime::component::{Accessor, Component, Linker};
+use wasmtime::{AsContextMut, Engine, Store};
+use wasmtime_wasi_http::p3;
+use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
+use wasmtime_wasi_http::{Error, WasiHttpView};
+
+use super::alarm::Alarm;
+use super::body::{Recall, RequestBody};
+use super::call::{Scheme, panic_text};
+use super::clockwork::Clockwork;
+use super::fault::{Fault, judge};
+use super::link::Link;
+use super::sandbox::{CallName, Grants, Sandbox};
+use super::stopwatch::Stopwatch;
+use super::tasks::Tasks;
+
+/// What makes instances of one module.
+pub(super) struct Pre {
+    service: ServicePre<Sandbox>,
+}
+
+/// Checks all that can be checked before a request comes: every import and the handler's type.
+pub(super) fn prepare(linker: &Linker<Sandbox>, component: &Component) -> wasmtime::Result<Pre> {
+    Ok(Pre { service: ServicePre::new(linker.instantiate_pre(component)?)? })
+}
+
+/// The request with all that it says of whom it is for in its URI, where a guest of this kind finds it.
+pub(super) fn addressed(
+    request: Request<RequestBody>,
+    scheme: Scheme,
+    authority: &HeaderValue,
+) -> Request<RequestBody> {
+    let (mut parts, body) = request.into_parts();
+    let mut uri = parts.uri.into_parts();
+    uri.scheme = Some(match scheme {
+        Scheme::Http => uri::Scheme::HTTP,
+        Scheme::Https => uri::Scheme::HTTPS,
+    });
+    uri.authority = uri.authority.or_else(|| Authority::try_from(authority.as_bytes()).ok());
+    // A request that names no host (HTTP/1.0) has neither.
+    if uri.authority.is_none() {
+        uri.scheme = None;
+    }
+    parts.uri = Uri::from_parts(uri).unwrap_or_default();
+    Request::from_parts(parts, body)
+}
+
+/// How far an instance is used.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Reuse {
+    /// Requests that it serves in all; 0: as many as come.
+    pub(super) requests_max: u64,
+    /// Requests that it serves at once.
+    pub(super) at_once_max: usize,
+}
+
+/// One instance, shared by the calls that are in it and the thread that it lives on.
+pub(super) struct Shared {
+    pulse: Arc<Pulse>,
+    inbox: Rc<Inbox>,
+    life: RefCell<Life>,
+    grants: Arc<Grants>,
+    clockwork: Arc<Clockwork>,
+    reuse: Reuse,
+    /// Requests that it has begun.
+    begun: Cell<u64>,
+    /// When the last one that it has begun must be over.
+    ends: Cell<Instant>,
+    /// Those that are in it: a call waits for the answer, or a task has not given it.
+    places: RefCell<Vec<Weak<Place>>>,
+    /// It takes nothing new.
+    retired: Cell<bool>,
+}
+
+/// What wakes an instance, and how long it runs.
+struct Pulse {
+    alarm: Alarm,
+    stopwatch: Arc<Stopwatch>,
+}
+
+enum Life {
+    Running(Running),
+    /// Nothing of it runs any more. Its store lives until all calls have taken what their guest had said by then: the
+    /// end of a body can be told from one that was left unfinished only as long as it does.
+    Over {
+        fault: Fault,
+        culprit: Option<Arc<Link>>,
+        _store: Option<Box<Store<Sandbox>>>,
+    },
+}
+
+/// The event loop. The store comes back with its end.
+type Running = Pin<Box<dyn Future<Output = (Store<Sandbox>, wasmtime::Result<()>)>>>;
+
+/// Requests on their way into the loop, and what it says of itself.
+struct Inbox {
+    arrived: RefCell<VecDeque<Arrival>>,
+    /// Of the loop, since it last looked.
+    waker: RefCell<Waker>,
+    /// No task runs.
+    is_idle: Cell<bool>,
+    /// The guest takes another request at the moment.
+    is_ready: Cell<bool>,
+}
+
+struct Arrival {
+    request: Request<RequestBody>,
+    link: Arc<Link>,
+    name: CallName,
+    place: Rc<Place>,
+    sent: oneshot::Receiver<()>,
+}
+
+/// One request in the instance; lives as long as a call waits for it or its task has not answered.
+struct Place {
+    link: Arc<Link>,
+    /// When it must be over.
+    ends: Instant,
+    /// A call waits.
+    is_seated: Cell<bool>,
+}
+
+/// A call's place in an instance. Leaving it does not end the task.
+pub(super) struct Seat {
+    shared: Rc<Shared>,
+    place: Rc<Place>,
+    body: Recall,
+    /// Tells the guest that its answer has been passed on.
+    sent: Option<oneshot::Sender<()>>,
+    ordinal: u64,
+}
+
+/// What driving an instance came to.
+pub(super) enum Driven {
+    /// It ran, and may have said something.
+    Ran,
+    /// Nothing has happened that it waits for.
+    Asleep,
+    /// It has used a time slice up and would go on.
+    Sliced,
+    /// Nothing of it will ever run again.
+    Over,
+}
+
+impl Shared {
+    /// A new instance. Nothing of it runs before it is driven. `thread` is rung when it is to be driven and nobody does.
+    pub(super) fn new(
+        pre: &Arc<Pre>,
+        engine: &Engine,
+        grants: &Arc<Grants>,
+        clockwork: &Arc<Clockwork>,
+        reuse: Reuse,
+        thread: &Waker,
+    ) -> Rc<Shared> {
+        let stopwatch = Arc::new(Stopwatch::new(clockwork.slice()));
+        let tasks = Tasks::new(Arc::clone(&stopwatch));
+        let store = Sandbox::serving_many(engine, Arc::clone(grants), tasks, reuse.at_once_max);
+        let inbox = Rc::new(Inbox {
+            arrived: RefCell::default(),
+            waker: RefCell::new(Waker::noop().clone()),
+            is_idle: Cell::new(true),
+            is_ready: Cell::new(true),
+        });
+        Rc::new(Shared {
+            pulse: Arc::new(Pulse { alarm: Alarm::new(thread.clone()), stopwatch }),
+            life: RefCell::new(Life::Running(Box::pin(run(Arc::clone(pre), store, Rc::clone(&inbox))))),
+            inbox,
+            grants: Arc::clone(grants),
+            clockwork: Arc::clone(clockwork),
+            reuse,
+            begun: Cell::new(0),
+            ends: Cell::new(Instant::now()),
+            places: RefCell::default(),
+            retired: Cell::new(false),
+        })
+    }
+
+    /// Whether it takes another request.
+    pub(super) fn has_room(&self) -> bool {
+        !self.retired.get() && self.inbox.is_ready.get() && self.in_it() < self.reuse.at_once_max && !self.is_over()
+    }
+
+    /// Hands a request over. It begins when the instance is driven next, which is for the caller to do.
+    pub(super) fn begin(
+        self: &Rc<Self>,
+        request: Request<RequestBody>,
+        link: &Arc<Link>,
+        name: CallName,
+        now: Instant,
+    ) -> Seat {
+        let ends = now + self.grants.limits.wall;
+        let place = Rc::new(Place { link: Arc::clone(link), ends, is_seated: Cell::new(true) });
+        let mut places = self.places.borrow_mut();
+        places.retain(|place| place.strong_count() > 0);
+        places.push(Rc::downgrade(&place));
+        // A line that the guest prints, or a request that it sends, is this one's for certain only if it is alone.
+        let alone = places.len() == 1 && self.inbox.is_idle.get();
+        let name = if alone { name } else { CallName { request: None } };
+        let ordinal = self.begun.get() + 1;
+        self.begun.set(ordinal);
+        self.ends.set(ends);
+        if ordinal == self.reuse.requests_max {
+            self.retired.set(true);
+        }
+        let body = request.body().recall();
+        let (sent, told) = oneshot::channel();
+        let arrival = Arrival { request, link: Arc::clone(link), name, place: Rc::clone(&place), sent: told };
+        self.inbox.arrived.borrow_mut().push_back(arrival);
+        self.inbox.is_idle.set(false);
+        self.inbox.waker.borrow().wake_by_ref();
+        // Nobody is rung: the call is about to be polled.
+        self.pulse.alarm.stay_awake();
+        Seat { shared: Rc::clone(self), place, body, sent: Some(sent), ordinal }
+    }
+
+    /// Lets the guest run, if something has happened that it waits for. What it uses is `driver`'s, as far as it is not
+    /// known whose it is.
+    pub(super) fn drive(&self, driver: Option<&Link>) -> Driven {
+        let alarm = &self.pulse.alarm;
+        let mut life = self.life.borrow_mut();
+        let Life::Running(running) = &mut *life else { return Driven::Over };
+        while !alarm.begin_poll() {
+            if alarm.fall_asleep() {
+                return Driven::Asleep;
+            }
+        }
+        let waker = Waker::from(Arc::clone(&self.pulse));
+        let entered = self.clockwork.enter();
+        let began = Instant::now();
+        self.pulse.stopwatch.enter(began);
+        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker))));
+        let stopped = Instant::now();
+        drop(entered);
+        self.charge(self.pulse.stopwatch.lap(stopped), driver);
+        match polled {
+            Ok(Poll::Pending) if self.pulse.stopwatch.was_sliced() => {
+                alarm.stay_awake();
+                Driven::Sliced
+            }
+            Ok(Poll::Pending) => {
+                // If it was woken meanwhile, it stays so.
+                if !alarm.fall_asleep() && stopped - began >= self.clockwork.slice() {
+                    return Driven::Sliced;
+                }
+                Driven::Ran
+            }
+            Ok(Poll::Ready((mut store, result))) => {
+                let sandbox = store.data_mut();
+                let culprit = sandbox.tasks().and_then(|tasks| tasks.culprit().cloned());
+                let fault = match judge(result, sandbox.limits(), sandbox.memory.refused()) {
+                    Err(fault) => fault,
+                    Ok(()) => Fault::Exited(0),
+                };
+                *life = Life::Over { fault, culprit, _store: Some(Box::new(store)) };
+                drop(life);
+                self.wake_all();
+                Driven::Over
+            }
+            Err(panic) => {
+                *life = Life::Over { fault: Fault::Host(panic_text(panic.as_ref())), culprit: None, _store: None };
+                drop(life);
+                self.wake_all();
+                Driven::Over
+            }
+        }
+    }
+
+    /// The thread's look after it: drives it, and ends what is overdue. `None`: nothing of it is left to look after.
+    pub(super) fn tend(&self, now: Instant) -> Option<Tended> {
+        let module = &*self.grants.name;
+        self.drive(None);
+        if let Life::Over { fault, .. } = &*self.life.borrow() {
+            if self.in_it() == 0 {
+                tracing::error!(module, cause = fault.kind(), "an instance ended after its answers: {fault}");
+            }
+            return None;
+        }
+        let sliced = self.pulse.alarm.is_due();
+        let places: Vec<_> = self.places.borrow().iter().filter_map(Weak::upgrade).collect();
+        let overdue = |place: &Rc<Place>| place.ends <= now && !place.is_seated.get();
+        if places.iter().any(overdue) {
+            self.retired.set(true);
+        }
+        let is_busy = !self.inbox.is_idle.get();
+        let seated = self.is_seated();
+        if is_busy && !seated && places.iter().all(overdue) && self.ends.get() <= now {
+            tracing::warn!(
+                module,
+                "ended an instance that was still busy with {}: limits.wall is passed",
+                if places.is_empty() { "what goes on after its answers" } else { "requests that nobody waits for" }
+            );
+            return None;
+        }
+        if !is_busy && places.is_empty() {
+            return (!self.retired.get()).then_some(Tended::Idle);
+        }
+        // Those that somebody waits for are looked after by whom.
+        let ends = places.iter().filter(|place| !place.is_seated.get()).map(|place| place.ends.max(now));
+        let until = ends.chain((!seated).then_some(self.ends.get())).max().filter(|_| !seated);
+        Some(Tended::Busy { sliced, until })
+    }
+
+    /// Whether a call waits for something of it.
+    pub(super) fn is_seated(&self) -> bool {
+        self.places.borrow().iter().filter_map(Weak::upgrade).any(|place| place.is_seated.get())
+    }
+
+    /// Requests that are in it.
+    fn in_it(&self) -> usize {
+        self.places.borrow().iter().filter(|place| place.strong_count() > 0).count()
+    }
+
+    fn is_over(&self) -> bool {
+        matches!(&*self.life.borrow(), Life::Over { .. })
+    }
+
+    /// Says who has used time that nothing was known of: the driver, or else all that are in it, alike.
+    fn charge(&self, used: Duration, driver: Option<&Link>) {
+        if let Some(link) = driver {
+            return link.charge(used);
+        }
+        let places: Vec<_> = self.places.borrow().iter().filter_map(Weak::upgrade).collect();
+        for place in &places {
+            place.link.charge(used / u32::try_from(places.len()).unwrap_or(u32::MAX));
+        }
+    }
+
+    fn wake_all(&self) {
+        for place in self.places.borrow().iter().filter_map(Weak::upgrade) {
+            place.link.alarm.wake();
+        }
+    }
+}
+
+/// What the thread's look after an instance came to.
+pub(super) enum Tended {
+    /// It has nothing to do.
+    Idle,
+    Busy {
+        /// It has used a time slice up and would go on.
+        sliced: bool,
+        /// When to look after it at the latest; `None`: others do.
+        until: Option<Instant>,
+    },
+}
+
+impl Seat {
+    /// Which of the instance's requests this is, from 1.
+    pub(super) fn ordinal(&self) -> u64 {
+        self.ordinal
+    }
+
+    /// See [`Shared::drive`].
+    pub(super) fn drive(&self, link: &Link) -> Driven {
+        self.shared.drive(Some(link))
+    }
+
+    /// The answer has been passed on, whole.
+    pub(super) fn passed_on(&mut self) {
+        if let Some(sent) = self.sent.take() {
+            // Most guests do not ask.
+            let _ = sent.send(());
+        }
+    }
+
+    /// The call's time is over. The task goes on, and so do those beside it, but no other request joins them.
+    pub(super) fn time_out(&self) {
+        self.shared.retired.set(true);
+    }
+
+    /// Why this call's instance is over.
+    pub(super) fn fault(&self) -> Fault {
+        let Life::Over { fault, culprit, .. } = &*self.shared.life.borrow() else {
+            return Fault::Host("an instance that runs is over".into());
+        };
+        let is_culprit = culprit.as_ref().map(|culprit| Arc::ptr_eq(culprit, &self.place.link));
+        if is_culprit.unwrap_or(self.shared.in_it() <= 1) {
+            fault.clone()
+        } else {
+            Fault::InstanceLost(fault.to_string().lines().next().unwrap_or_default().to_owned())
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.place.is_seated.set(false);
+        self.body.take_back();
+        self.sent = None;
+        let Shared { pulse, inbox, retired, .. } = &*self.shared;
+        // Whoever drove it is gone; and what goes on has a deadline that nobody else keeps.
+        if pulse.alarm.is_due() || !inbox.is_idle.get() || retired.get() {
+            pulse.alarm.ring();
+        }
+    }
+}
+
+impl Wake for Pulse {
+    fn wake(self: Arc<Self>) {
+        self.alarm.wake();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.alarm.wake();
+    }
+}
+
+/// Instantiates, and runs until something ends the instance.
+async fn run(pre: Arc<Pre>, mut store: Store<Sandbox>, inbox: Rc<Inbox>) -> (Store<Sandbox>, wasmtime::Result<()>) {
+    let result = match pre.service.instantiate_async(&mut store).await {
+        Ok(service) => {
+            let served = store.run_concurrent(async |accessor| serve(accessor, &service, &inbox).await).await;
+            served.and_then(|result| result)
+        }
+        Err(error) => Err(error),
+    };
+    if result.is_err() {
+        Tasks::blame(&mut store.as_context_mut());
+    }
+    (store, result)
+}
+
+/// Begins what arrives, and passes on what is answered.
+async fn serve(accessor: &Accessor<Sandbox>, service: &Service, inbox: &Inbox) -> wasmtime::Result<()> {
+    let handler = *service.wasi_http_handler().func_handle().func();
+    let mut answers = pin!(FuturesUnordered::new());
+    poll_fn(|cx| {
+        inbox.waker.borrow_mut().clone_from(cx.waker());
+        loop {
+            while let Some(arrival) = inbox.next() {
+                answers.push(begin(accessor, service, arrival)?);
+            }
+            match answers.poll_next_unpin(cx) {
+                Poll::Ready(Some(answered)) => answered?,
+                Poll::Ready(None) | Poll::Pending => break,
+            }
+        }
+        inbox.is_ready.set(accessor.poll_ready_for_concurrent_call(handler, cx).is_ready());
+        inbox.is_idle.set(answers.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready());
+        Poll::Pending
+    })
+    .await
+}
+
+impl Inbox {
+    fn next(&self) -> Option<Arrival> {
+        self.arrived.borrow_mut().pop_front()
+    }
+}
+
+/// Starts a task for a request. The future ends when it has answered.
+fn begin<'a>(
+    accessor: &'a Accessor<Sandbox>,
+    service: &'a Service,
+    arrival: Arrival,
+) -> wasmtime::Result<impl Future<Output = wasmtime::Result<()>> + 'a> {
+    let Arrival { request, link, name, place, sent } = arrival;
+    let handle = service.wasi_http_handler().func_handle();
+    let call = accessor.with(|mut store| {
+        let sandbox = store.data_mut();
+        sandbox.name_requests(name);
+        let http = sandbox.http();
+        // What becomes of the request's body is the client's affair, and not the answer's.
+        let (request, _) = p3::Request::from_http(http.hooks, request);
+        let request = http.table.push(request)?;
+        let call = handle.start_call_concurrent(store.as_context_mut(), (request,))?;
+        if let Some(tasks) = store.data_mut().tasks() {
+            tasks.begin(call.task(), Arc::clone(&link));
+        }
+        wasmtime::error::Ok(call)
+    })?;
+    Ok(async move {
+        let (answer,) = handle.finish_call_concurrent(accessor, call).await?;
+        let answer = match answer {
+            Ok(response) => accessor.with(|mut store| {
+                let response = store.data_mut().http().table.delete(response)?;
+                let passed_on = async move { sent.await.map_err(|_| Error::ConnectionTerminated) };
+                let answer = response.into_http(store.as_context_mut(), passed_on);
+                wasmtime::error::Ok(answer.map_err(|error| Fault::BadAnswer(error.root_cause().to_string())))
+            })?,
+            Err(code) => Err(Fault::from_error_code_03(&code)),
+        };
+        link.answer(answer);
+        link.alarm.wake();
+        drop(place);
+        Ok(())
+    })
+}
