@@ -38,6 +38,17 @@ macro_rules! under_every_mpm_and_confined {
     };
 }
 
+/// Three more tests of each function named, one under each MPM, in which the probe is one of WASI 0.3: what a client can
+/// see is the same.
+#[macro_export]
+macro_rules! with_wasi_0_3_too {
+    ($($test:ident),* $(,)?) => {
+        $crate::under_every_mpm!(@one prefork_0_3 Prefork03 $($test)*);
+        $crate::under_every_mpm!(@one worker_0_3 Worker03 $($test)*);
+        $crate::under_every_mpm!(@one event_0_3 Event03 $($test)*);
+    };
+}
+
 /// Makes three tests of each function named, one under each MPM: `prefork::name`, `worker::name`, `event::name`.
 /// A function that is not named is unused, which the compiler reports.
 #[macro_export]

@@ -16,27 +16,41 @@ pub enum Mpm {
     Event,
     /// Event, with the probe confined to a pool of its own.
     Confined,
+    /// Prefork, with the probe for WASI 0.3.
+    Prefork03,
+    /// Worker, with the probe for WASI 0.3.
+    Worker03,
+    /// Event, with the probe for WASI 0.3.
+    Event03,
 }
 
 impl Mpm {
     /// As the configuration has it.
     fn name(self) -> &'static str {
         match self {
-            Mpm::Prefork => "prefork",
-            Mpm::Worker => "worker",
-            Mpm::Event | Mpm::Confined => "event",
+            Mpm::Prefork | Mpm::Prefork03 => "prefork",
+            Mpm::Worker | Mpm::Worker03 => "worker",
+            Mpm::Event | Mpm::Confined | Mpm::Event03 => "event",
+        }
+    }
+
+    /// The guest that is the probe.
+    fn probe(self) -> &'static str {
+        match self {
+            Mpm::Prefork | Mpm::Worker | Mpm::Event | Mpm::Confined => "probe",
+            Mpm::Prefork03 | Mpm::Worker03 | Mpm::Event03 => "probe-p3",
         }
     }
 
     /// Few processes, so that many tests can run at once; two at least, so that one can be killed.
     fn directives(self) -> &'static str {
         match self {
-            Mpm::Prefork => "start_servers = 4\nmin_spare_servers = 2\nmax_spare_servers = 8\n",
-            Mpm::Worker => {
+            Mpm::Prefork | Mpm::Prefork03 => "start_servers = 4\nmin_spare_servers = 2\nmax_spare_servers = 8\n",
+            Mpm::Worker | Mpm::Worker03 => {
                 "start_servers = 2\nthreads_per_child = 4\nmin_spare_threads = 4\nmax_spare_threads = 16\n\
                  max_request_workers = 64\n"
             }
-            Mpm::Event | Mpm::Confined => "start_servers = 2\nthreads_per_child = 2\n",
+            Mpm::Event | Mpm::Confined | Mpm::Event03 => "start_servers = 2\nthreads_per_child = 2\n",
         }
     }
 }
@@ -161,7 +175,7 @@ impl Setup {
         let mut text = format!("[server]\nmpm = \"{mpm}\"\ncache_dir = \"{}\"\n", self.cache.display());
         text += &without_keys_of("listen = [\"127.0.0.1:0\"]\naccess_log = \"off\"\n", server);
         let _ = write!(text, "{server}\n[{mpm}]\n{defaults}{directives}\n");
-        let path = guest("probe");
+        let path = guest(self.mpm.probe());
         let confined = if self.mpm == Mpm::Confined { "thread_safe = false\n" } else { "" };
         let _ = write!(text, "[[module]]\nname = \"probe\"\npath = \"{}\"\n{confined}{probe}\n", path.display());
         let _ = write!(text, "[[route]]\npath = \"{probe_route}\"\nmodule = \"probe\"\n\n{tables}");

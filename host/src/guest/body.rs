@@ -57,6 +57,14 @@ impl RequestBody {
         RequestBody(Source::Empty)
     }
 
+    /// Whether somebody waits for more of it.
+    pub(super) fn is_awaited(&self) -> bool {
+        match &self.0 {
+            Source::Empty => false,
+            Source::Channel(feed) => matches!(&*lock(feed), Feed::Empty { reader: Some(_) }),
+        }
+    }
+
     /// A way to take the body back from a guest that goes on living after its request.
     pub(super) fn recall(&self) -> Recall {
         Recall(match &self.0 {

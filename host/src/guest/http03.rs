@@ -25,9 +25,11 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::uri::{self, Authority};
 use http::{HeaderValue, Request, Uri};
+use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
 use wasmtime::component::{Accessor, Component, Linker};
 use wasmtime::{AsContextMut, Engine, Store};
@@ -44,6 +46,10 @@ use super::link::Link;
 use super::sandbox::{CallName, Grants, Sandbox};
 use super::stopwatch::Stopwatch;
 use super::tasks::Tasks;
+
+/// How long a request goes on that nobody waits for any more. If it has not ended by then, its instance is retired; and
+/// is ended, if nobody waits for anything in it.
+const ABANDONED_GRACE: Duration = Duration::from_secs(1);
 
 /// What makes instances of one module.
 pub(super) struct Pre {
@@ -95,10 +101,12 @@ pub(super) struct Shared {
     reuse: Reuse,
     /// Requests that it has begun.
     begun: Cell<u64>,
-    /// When the last one that it has begun must be over.
+    /// What goes on in it although nobody waits for anything may go on until then.
     ends: Cell<Instant>,
     /// Those that are in it: a call waits for the answer, or a task has not given it.
     places: RefCell<Vec<Weak<Place>>>,
+    /// It was the last one of those whose client has got its answer that set this.
+    ends_late: Cell<bool>,
     /// It takes nothing new.
     retired: Cell<bool>,
 }
@@ -146,7 +154,7 @@ struct Arrival {
 struct Place {
     link: Arc<Link>,
     /// When it must be over.
-    ends: Instant,
+    ends: Cell<Instant>,
     /// A call waits.
     is_seated: Cell<bool>,
 }
@@ -202,6 +210,7 @@ impl Shared {
             begun: Cell::new(0),
             ends: Cell::new(Instant::now()),
             places: RefCell::default(),
+            ends_late: Cell::new(false),
             retired: Cell::new(false),
         })
     }
@@ -220,7 +229,7 @@ impl Shared {
         now: Instant,
     ) -> Seat {
         let ends = now + self.grants.limits.wall;
-        let place = Rc::new(Place { link: Arc::clone(link), ends, is_seated: Cell::new(true) });
+        let place = Rc::new(Place { link: Arc::clone(link), ends: Cell::new(ends), is_seated: Cell::new(true) });
         let mut places = self.places.borrow_mut();
         places.retain(|place| place.strong_count() > 0);
         places.push(Rc::downgrade(&place));
@@ -229,7 +238,6 @@ impl Shared {
         let name = if alone { name } else { CallName { request: None } };
         let ordinal = self.begun.get() + 1;
         self.begun.set(ordinal);
-        self.ends.set(ends);
         if ordinal == self.reuse.requests_max {
             self.retired.set(true);
         }
@@ -308,27 +316,28 @@ impl Shared {
         }
         let sliced = self.pulse.alarm.is_due();
         let places: Vec<_> = self.places.borrow().iter().filter_map(Weak::upgrade).collect();
-        let overdue = |place: &Rc<Place>| place.ends <= now && !place.is_seated.get();
+        let overdue = |place: &Rc<Place>| place.ends.get() <= now && !place.is_seated.get();
         if places.iter().any(overdue) {
             self.retired.set(true);
         }
         let is_busy = !self.inbox.is_idle.get();
         let seated = self.is_seated();
-        if is_busy && !seated && places.iter().all(overdue) && self.ends.get() <= now {
-            tracing::warn!(
-                module,
-                "ended an instance that was still busy with {}: limits.wall is passed",
-                if places.is_empty() { "what goes on after its answers" } else { "requests that nobody waits for" }
-            );
-            return None;
-        }
         if !is_busy && places.is_empty() {
             return (!self.retired.get()).then_some(Tended::Idle);
         }
-        // Those that somebody waits for are looked after by whom.
-        let ends = places.iter().filter(|place| !place.is_seated.get()).map(|place| place.ends.max(now));
-        let until = ends.chain((!seated).then_some(self.ends.get())).max().filter(|_| !seated);
-        Some(Tended::Busy { sliced, until })
+        if seated {
+            // Whoever waits looks after it. What nobody waits for is looked at when it should be over.
+            let ends = places.iter().filter(|place| !place.is_seated.get()).map(|place| place.ends.get());
+            return Some(Tended::Busy { sliced, until: ends.filter(|ends| *ends > now).min() });
+        }
+        let until = places.iter().map(|place| place.ends.get()).fold(self.ends.get(), Instant::max);
+        if until > now {
+            return Some(Tended::Busy { sliced, until: Some(until) });
+        }
+        if self.ends_late.get() {
+            tracing::warn!(module, "ended an instance that was still busy when limits.wall was over for its last answer");
+        }
+        None
     }
 
     /// Whether a call waits for something of it.
@@ -415,10 +424,16 @@ impl Seat {
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.place.is_seated.set(false);
+        let Place { ends, is_seated, .. } = &*self.place;
+        let Shared { pulse, inbox, retired, ends: all_end, ends_late, .. } = &*self.shared;
+        is_seated.set(false);
         self.body.take_back();
-        self.sent = None;
-        let Shared { pulse, inbox, retired, .. } = &*self.shared;
+        let was_answered = self.sent.take().is_none();
+        if !was_answered {
+            ends.set(ends.get().min(Instant::now() + ABANDONED_GRACE));
+        }
+        ends_late.set(was_answered);
+        all_end.set(ends.get().max(all_end.get()));
         // Whoever drove it is gone; and what goes on has a deadline that nobody else keeps.
         if pulse.alarm.is_due() || !inbox.is_idle.get() || retired.get() {
             pulse.alarm.ring();
@@ -473,6 +488,35 @@ async fn serve(accessor: &Accessor<Sandbox>, service: &Service, inbox: &Inbox) -
     .await
 }
 
+/// A request's body that tells the call when the guest waits for more: it may not be the call that drives the guest.
+struct Upload {
+    body: RequestBody,
+    link: Arc<Link>,
+}
+
+impl Body for Upload {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        let waited = self.body.is_awaited();
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        // Once: who waits may be the call itself, if the guest answers with this very body.
+        if frame.is_pending() && !waited {
+            self.link.alarm.wake();
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 impl Inbox {
     fn next(&self) -> Option<Arrival> {
         self.arrived.borrow_mut().pop_front()
@@ -492,6 +536,7 @@ fn begin<'a>(
         sandbox.name_requests(name);
         let http = sandbox.http();
         // What becomes of the request's body is the client's affair, and not the answer's.
+        let request = request.map(|body| Upload { body, link: Arc::clone(&link) });
         let (request, _) = p3::Request::from_http(http.hooks, request);
         let request = http.table.push(request)?;
         let call = handle.start_call_concurrent(store.as_context_mut(), (request,))?;

@@ -1,8 +1,28 @@
 //! The main job: a request in, the guest's answer out, on connections as HTTP/1.1 and 1.0 have them.
 
-use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined};
+use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
 
 under_every_mpm_and_confined! {
+    a_hello_is_answered,
+    a_connection_is_kept_for_the_next_request,
+    pipelined_requests_are_answered_in_order,
+    a_request_cut_into_single_bytes_is_the_same_request,
+    http_1_0_closes_unless_asked_to_keep_alive,
+    connection_close_is_obeyed,
+    head_has_the_headers_of_get_and_no_body,
+    options_asterisk_is_answered_by_the_server,
+    the_absolute_form_of_a_target_is_taken,
+    every_answer_has_a_date_and_one_framing,
+    a_guest_sees_the_request_as_it_came,
+    a_guest_sees_no_hop_by_hop_header,
+    a_guest_is_told_the_clients_address_by_the_server_alone,
+    a_guest_chooses_status_and_headers,
+    a_guest_cannot_set_what_belongs_to_the_server,
+    an_answer_without_content_has_no_framing_for_one,
+    trailers_are_sent_to_a_client_that_takes_them,
+}
+
+with_wasi_0_3_too! {
     a_hello_is_answered,
     a_connection_is_kept_for_the_next_request,
     pipelined_requests_are_answered_in_order,

@@ -3,9 +3,22 @@
 use std::io::Write;
 use std::time::Duration;
 
-use guesthouse_tests::{Client, Mpm, Setup, under_every_mpm_and_confined};
+use guesthouse_tests::{Client, Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
 
 under_every_mpm_and_confined! {
+    a_body_of_known_length_is_echoed,
+    a_chunked_body_is_echoed_with_its_trailers,
+    a_client_that_expects_100_continue_gets_it_before_it_sends,
+    a_guest_that_answers_before_it_reads_gets_the_body_too,
+    no_100_continue_is_sent_when_the_guest_does_not_read,
+    a_body_that_the_guest_does_not_read_costs_no_answer,
+    a_guest_that_reads_slowly_gets_everything,
+    an_answer_streams_while_the_guest_works,
+    a_large_echo_streams_with_little_memory,
+    a_large_answer_arrives_whole,
+}
+
+with_wasi_0_3_too! {
     a_body_of_known_length_is_echoed,
     a_chunked_body_is_echoed_with_its_trailers,
     a_client_that_expects_100_continue_gets_it_before_it_sends,

@@ -1,7 +1,7 @@
 //! A guest begins with nothing, and gets exactly what the configuration grants.
 
 use guesthouse_tests::upstream::Upstream;
-use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined};
+use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
 
 under_every_mpm_and_confined! {
     without_a_grant_there_is_no_variable_and_no_file,
@@ -10,6 +10,14 @@ under_every_mpm_and_confined! {
     a_directory_is_read_only_unless_said,
     a_directory_is_written_to_when_said,
     a_guest_cannot_leave_its_directory,
+    without_a_grant_no_server_is_called,
+    a_granted_server_is_called,
+    a_grant_is_for_one_port,
+    a_name_does_not_reach_the_inside,
+}
+
+with_wasi_0_3_too! {
+    a_guest_sees_the_variables_that_it_is_given,
     without_a_grant_no_server_is_called,
     a_granted_server_is_called,
     a_grant_is_for_one_port,

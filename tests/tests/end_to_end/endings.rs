@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined};
+use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
 
 under_every_mpm_and_confined! {
     a_broken_answer_without_a_length_ends_in_a_reset,
@@ -16,6 +16,14 @@ under_every_mpm_and_confined! {
     refused_requests_are_in_the_access_log,
     an_answer_without_content_is_logged_without_bytes,
     targets_as_browsers_write_them_reach_the_guest,
+}
+
+with_wasi_0_3_too! {
+    a_broken_answer_without_a_length_ends_in_a_reset,
+    a_whole_answer_without_a_length_ends_in_an_end_of_file,
+    a_client_that_has_ended_its_half_gets_its_answers,
+    a_client_that_has_ended_its_half_does_not_hold_a_slow_guest,
+    an_answer_to_a_body_that_nobody_reads_says_that_it_closes,
 }
 
 /// To an HTTP/1.0 client the end of the connection is the end of the answer, unless it is a reset.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use guesthouse_tests::patience::until;
 use guesthouse_tests::processes::cpu_ticks;
-use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined};
+use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
 
 under_every_mpm_and_confined! {
     a_trap_is_500_and_logged_with_its_backtrace,
@@ -22,6 +22,20 @@ under_every_mpm_and_confined! {
     a_loop_beside_it_does_not_hold_up_a_request,
     a_client_that_goes_away_ends_its_guest,
     no_fault_costs_a_child,
+}
+
+with_wasi_0_3_too! {
+    a_trap_is_500_and_logged_with_its_backtrace,
+    an_error_in_place_of_an_answer_is_a_server_error,
+    an_exit_in_place_of_an_answer_is_500,
+    a_full_stack_is_500,
+    too_much_memory_is_500,
+    an_endless_loop_is_504_at_the_cpu_limit,
+    an_endless_wait_is_504_at_the_wall_limit,
+    an_answer_that_breaks_off_closes_the_connection,
+    an_answer_longer_than_announced_cannot_reach_the_next_request,
+    work_after_the_answer_goes_on,
+    a_client_that_goes_away_ends_its_guest,
 }
 
 fn a_trap_is_500_and_logged_with_its_backtrace(mpm: Mpm) {

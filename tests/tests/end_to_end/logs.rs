@@ -1,7 +1,7 @@
 //! What the logs say: the access log's format, the guest's own output, and who said it.
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined};
+use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
 
 under_every_mpm_and_confined! {
     an_access_log_line_is_combined_plus_module_and_times,
@@ -9,6 +9,10 @@ under_every_mpm_and_confined! {
     what_a_guest_prints_is_logged_line_by_line,
     a_guest_cannot_fill_the_log,
     a_full_disk_costs_no_request,
+}
+
+with_wasi_0_3_too! {
+    what_a_guest_prints_is_logged_line_by_line,
 }
 
 fn an_access_log_line_is_combined_plus_module_and_times(mpm: Mpm) {

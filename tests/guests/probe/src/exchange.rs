@@ -1,6 +1,7 @@
 //! One request and the way to answer it: the few steps of `wasi:http` that every path of the probe needs.
 
 use std::io::{self, Write};
+use std::ops::Deref;
 use std::time::Duration;
 
 use wasip2::clocks::monotonic_clock;
@@ -9,40 +10,27 @@ use wasip2::http::types::{
 };
 use wasip2::io::streams::OutputStream;
 
+use crate::target::Target;
+
 /// A request that was not answered yet.
 pub struct Exchange {
     pub request: IncomingRequest,
     answer_to: ResponseOutparam,
-    path: String,
-    query: Vec<(String, String)>,
+    target: Target,
+}
+
+impl Deref for Exchange {
+    type Target = Target;
+
+    fn deref(&self) -> &Target {
+        &self.target
+    }
 }
 
 impl Exchange {
     pub fn new(request: IncomingRequest, answer_to: ResponseOutparam) -> Self {
-        let target = request.path_with_query().unwrap_or_default();
-        let (path, query) = target.split_once('?').unwrap_or((&target, ""));
-        let query = query.split('&').filter(|pair| !pair.is_empty()).map(parameter).collect();
-        Self { request, answer_to, path: path.to_owned(), query }
-    }
-
-    /// The last segment of the path, so that the probe can be mounted under any prefix.
-    pub fn path(&self) -> &str {
-        self.path.rfind('/').map_or("", |slash| &self.path[slash..])
-    }
-
-    /// The value of a query parameter, percent-decoded.
-    pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
-    }
-
-    /// A query parameter that is a number, or what the path does without it.
-    pub fn number(&self, name: &str, default: u64) -> u64 {
-        self.parameter(name).map_or(default, |value| value.parse().expect("the tests write numbers"))
-    }
-
-    /// A query parameter in milliseconds.
-    pub fn millis(&self, default: u64) -> Duration {
-        Duration::from_millis(self.number("ms", default))
+        let target = Target::new(&request.path_with_query().unwrap_or_default());
+        Self { request, answer_to, target }
     }
 
     /// Takes the request's body; once.
@@ -111,22 +99,4 @@ impl Write for Answer {
 pub fn sleep(duration: Duration) {
     let nanoseconds = u64::try_from(duration.as_nanos()).expect("the tests sleep for less than centuries");
     monotonic_clock::subscribe_duration(nanoseconds).block();
-}
-
-fn parameter(pair: &str) -> (String, String) {
-    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-    (name.to_owned(), percent_decode(value))
-}
-
-/// Takes what is no escape for itself: the tests write escapes only where they need them.
-fn percent_decode(text: &str) -> String {
-    let mut decoded = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let escape = if *first == b'%' { after.get(..2) } else { None };
-        let byte = escape.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok());
-        decoded.push(byte.unwrap_or(*first));
-        rest = if byte.is_some() { &after[2..] } else { after };
-    }
-    String::from_utf8_lossy(&decoded).into_owned()
 }

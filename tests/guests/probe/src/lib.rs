@@ -7,6 +7,7 @@ mod bodies;
 mod exchange;
 mod faults;
 mod headers;
+mod target;
 mod world;
 
 use exchange::Exchange;
