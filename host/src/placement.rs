@@ -278,6 +278,49 @@ mod tests {
     }
 
     #[test]
+    fn only_guests_that_serve_many_requests_at_once_may_be_told_how_many() {
+        let content = |interface: &str, facts: &str| {
+            format!(
+                "(component (@custom \"guesthouse\" \"{facts}\") (instance $i) (export \"{interface}\" (instance $i)))"
+            )
+        };
+        let (one, many) = ("wasi:http/incoming-handler@0.2.0", "wasi:http/handler@0.3.0");
+        let line = "max_concurrent_requests_per_instance = 2";
+        assert_eq!(checked_file("event", line, &content(many, "")), Ok(vec![]));
+        for (interface, facts, what) in [
+            (one, "", "a component that answers requests (wasi:http/incoming-handler@0.2) serves"),
+            (many, "thread_safe = false", "a module that is not thread-safe serves"),
+        ] {
+            let mistake = format!(
+                "guesthouse.toml:7: module \"a\": {what} one request at a time: remove \
+                 max_concurrent_requests_per_instance"
+            );
+            assert_eq!(checked_file("event", line, &content(interface, facts)), Err(vec![mistake]));
+            let one = "max_concurrent_requests_per_instance = 1";
+            assert_eq!(checked_file("event", one, &content(interface, facts)), Ok(vec![]));
+        }
+    }
+
+    #[test]
+    fn an_instance_is_used_as_far_as_its_kind_and_its_safety_allow() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("a.wat"), file(None)).unwrap();
+        let path = folder.path().join("guesthouse.toml");
+        let module = |line: &str| crate::config::read_text(&text("event", line), &path).unwrap().0;
+        let reuse = |kind, thread_safe, line: &str| {
+            let config = module(line);
+            let reuse = Reuse::of(&config.modules[0], kind, thread_safe).unwrap();
+            (reuse.max_requests_per_instance, reuse.max_concurrent_requests_per_instance)
+        };
+        assert_eq!(reuse(Kind::HttpIncomingHandler, true, ""), (1, 1));
+        assert_eq!(reuse(Kind::HttpIncomingHandler, false, ""), (0, 1));
+        assert_eq!(reuse(Kind::HttpHandler, true, ""), (128, 16));
+        assert_eq!(reuse(Kind::HttpHandler, false, ""), (0, 1));
+        let lines = "max_requests_per_instance = 7\nmax_concurrent_requests_per_instance = 3";
+        assert_eq!(reuse(Kind::HttpHandler, true, lines), (7, 3));
+    }
+
+    #[test]
     fn to_loosen_what_a_module_says_of_itself_is_a_warning() {
         let warning = "guesthouse.toml:7: module \"a\": thread_safe = true overrides a.wat, which says that it is not \
                        thread-safe";

@@ -109,6 +109,8 @@ pub(super) struct Shared {
     ends_late: Cell<bool>,
     /// It takes nothing new.
     retired: Cell<bool>,
+    /// It was in the middle of something when it last yielded: nothing else of it runs before that is done.
+    is_computing: Cell<bool>,
 }
 
 /// What wakes an instance, and how long it runs.
@@ -212,12 +214,14 @@ impl Shared {
             places: RefCell::default(),
             ends_late: Cell::new(false),
             retired: Cell::new(false),
+            is_computing: Cell::new(false),
         })
     }
 
-    /// Whether it takes another request.
+    /// Whether it takes another request, and would begin it at once.
     pub(super) fn has_room(&self) -> bool {
-        !self.retired.get() && self.inbox.is_ready.get() && self.in_it() < self.reuse.at_once_max && !self.is_over()
+        let is_free = !self.retired.get() && !self.is_computing.get() && self.inbox.is_ready.get();
+        is_free && self.in_it() < self.reuse.at_once_max && !self.is_over()
     }
 
     /// Hands a request over. It begins when the instance is driven next, which is for the caller to do.
@@ -271,6 +275,7 @@ impl Shared {
         let stopped = Instant::now();
         drop(entered);
         self.charge(self.pulse.stopwatch.lap(stopped), driver);
+        self.is_computing.set(self.pulse.stopwatch.was_sliced());
         match polled {
             Ok(Poll::Pending) if self.pulse.stopwatch.was_sliced() => {
                 alarm.stay_awake();
@@ -335,7 +340,10 @@ impl Shared {
             return Some(Tended::Busy { sliced, until: Some(until) });
         }
         if self.ends_late.get() {
-            tracing::warn!(module, "ended an instance that was still busy when limits.wall was over for its last answer");
+            tracing::warn!(
+                module,
+                "ended an instance that was still busy when limits.wall was over for its last answer"
+            );
         }
         None
     }

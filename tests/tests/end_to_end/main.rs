@@ -20,6 +20,7 @@ mod logs;
 mod module;
 mod pools;
 mod routing;
+mod shared;
 mod signals;
 mod status;
 mod timeouts;

@@ -1,0 +1,170 @@
+//! Instances that serve many requests at once, as those of `wasi:http/handler@0.3` do: what their requests share, and what
+//! they do not.
+
+use std::collections::HashSet;
+use std::time::{Duration, Instant};
+
+use guesthouse_tests::{Client, Mpm, Server, Setup, with_wasi_0_3_too};
+
+with_wasi_0_3_too! {
+    an_instance_is_retired_after_its_number_of_requests,
+    a_thread_safe_instance_serves_128_requests_unless_said,
+    what_goes_on_after_an_answer_outlives_its_client,
+    what_goes_on_after_an_answer_has_a_deadline,
+    a_module_that_is_not_thread_safe_keeps_its_only_instance,
+    a_fault_ends_an_instance_and_the_next_request_gets_another,
+}
+
+/// One thread, so that all requests can meet in one instance.
+fn one_thread() -> Setup {
+    Setup::new(Mpm::Event03).directives("start_servers = 1\nthreads_per_child = 1")
+}
+
+/// Sends a request on each of so many connections.
+fn asked(server: &Server, target: &str, times: usize) -> Vec<Client> {
+    let ask = |_| {
+        let mut client = server.connect();
+        client.send_get(target);
+        client
+    };
+    (0..times).map(ask).collect()
+}
+
+/// What `/instance` has told: the instance's name, and how many were in it at once.
+fn told(client: &mut Client) -> (String, usize) {
+    let answer = client.receive();
+    let mut words = answer.text().split_whitespace().map(str::to_owned);
+    let name = words.next().expect("an instance has a name");
+    let inside = words.nth(1).and_then(|number| number.parse().ok()).expect("a number");
+    (name, inside)
+}
+
+#[test]
+fn sixteen_slow_requests_are_in_one_instance_at_once() {
+    let server = one_thread().start();
+    let mut clients = asked(&server, "/instance?ms=700", 16);
+    let told: Vec<_> = clients.iter_mut().map(told).collect();
+    let names: HashSet<_> = told.iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 1, "{told:?}");
+    assert_eq!(told.iter().map(|(_, inside)| *inside).max(), Some(16), "{told:?}");
+}
+
+#[test]
+fn no_instance_has_more_requests_at_once_than_it_may() {
+    let server = one_thread().probe("max_concurrent_requests_per_instance = 4").start();
+    let mut clients = asked(&server, "/instance?ms=700", 8);
+    let told: Vec<_> = clients.iter_mut().map(told).collect();
+    let names: HashSet<_> = told.iter().map(|(name, _)| name).collect();
+    assert_eq!(names.len(), 2, "{told:?}");
+    assert_eq!(told.iter().map(|(_, inside)| *inside).max(), Some(4), "{told:?}");
+}
+
+#[test]
+fn a_trap_ends_the_requests_of_its_instance_and_no_other() {
+    let path = guesthouse_tests::setup::guest("probe-p3");
+    let other = format!(
+        "[[module]]\nname = \"other\"\npath = \"{}\"\n[[route]]\npath = \"/other\"\nmodule = \"other\"",
+        path.display()
+    );
+    let server = one_thread().tables(&other).start();
+    let mut neighbours = asked(&server, "/sleep?ms=20000", 3);
+    let mut others = asked(&server, "/other/sleep?ms=1500", 2);
+    // Begun when they have been, since one thread takes connections in their order.
+    assert_eq!(server.get("/hello").text(), "hello\n");
+    let began = Instant::now();
+    assert_eq!(server.get("/trap").status, 500);
+    for neighbour in &mut neighbours {
+        assert_eq!(neighbour.receive().status, 500);
+    }
+    assert!(began.elapsed() < Duration::from_secs(15), "nobody waits for an instance that is over");
+    for other in &mut others {
+        assert_eq!(other.receive().text(), "slept\n");
+    }
+    assert_eq!(server.get("/hello").text(), "hello\n");
+    server.log.wait_for("ERROR…module=probe…request=…cause=trap");
+    let lost = server.log.wait_for("cause=instance-lost");
+    assert!(lost.contains("another request of the same instance has ended it: the guest trapped"), "{lost}");
+    assert_eq!(server.log.text().matches("cause=instance-lost").count(), 3);
+    assert_eq!(server.log.text().matches("cause=trap").count(), 1, "{}", server.log.text());
+}
+
+#[test]
+fn an_endless_loop_holds_up_only_the_requests_of_its_instance() {
+    let server = one_thread().limits("cpu = \"1s\"").start();
+    let mut neighbour = asked(&server, "/sleep?ms=20000", 1).remove(0);
+    assert_eq!(server.get("/hello").text(), "hello\n");
+    let mut looping = asked(&server, "/loop", 1).remove(0);
+    // It may have to wait until the loop has had its first slice, and not for the loop's end.
+    assert_eq!(server.get("/hello").text(), "hello\n");
+    assert!(!server.log.text().contains("cpu-limit"), "the loop has not ended yet");
+    assert_eq!(looping.receive().status, 504);
+    assert_eq!(neighbour.receive().status, 500);
+    server.log.wait_for("cause=cpu-limit");
+    server.log.wait_for("another request of the same instance has ended it: the guest used more than limits.cpu");
+}
+
+#[test]
+fn a_request_that_takes_too_long_retires_its_instance_and_ends_no_other() {
+    let server = one_thread().limits("wall = \"2s\"").start();
+    let first = told(&mut asked(&server, "/instance", 1)[0]).0;
+    let mut slow = asked(&server, "/sleep?ms=60000", 1).remove(0);
+    std::thread::sleep(Duration::from_millis(1000));
+    let mut beside = asked(&server, "/instance?ms=1500", 1).remove(0);
+    assert_eq!(slow.receive().status, 504);
+    assert_eq!(told(&mut beside).0, first, "it was in the instance, and ended well");
+    assert_ne!(told(&mut asked(&server, "/instance", 1)[0]).0, first);
+}
+
+fn an_instance_is_retired_after_its_number_of_requests(mpm: Mpm) {
+    let server = Setup::new(mpm).probe("max_requests_per_instance = 3").start();
+    let mut client = server.connect();
+    let counts: Vec<String> = (0..7).map(|_| client.get("/count").text().trim().to_owned()).collect();
+    assert_eq!(counts, ["1", "2", "3", "1", "2", "3", "1"]);
+}
+
+fn a_thread_safe_instance_serves_128_requests_unless_said(mpm: Mpm) {
+    let server = Setup::new(mpm).server("max_keep_alive_requests = 1000").start();
+    let mut client = server.connect();
+    let counts: Vec<usize> = (0..129).map(|_| client.get("/count").text().trim().parse().unwrap()).collect();
+    assert_eq!((counts[127], counts[128]), (128, 1));
+}
+
+fn what_goes_on_after_an_answer_outlives_its_client(mpm: Mpm) {
+    let server = Setup::new(mpm).start();
+    let mut client = server.connect();
+    assert_eq!(client.get("/after?ms=500").text(), "answered\n");
+    // The same connection goes on meanwhile.
+    assert_eq!(client.get("/hello").text(), "hello\n");
+    drop(client);
+    server.log.wait_for("still here after the answer");
+}
+
+fn what_goes_on_after_an_answer_has_a_deadline(mpm: Mpm) {
+    let server = Setup::new(mpm).limits("wall = \"1s\"").start();
+    assert_eq!(server.get("/after?ms=60000").text(), "answered\n");
+    server.log.wait_for("ended an instance that was still busy when limits.wall was over…");
+    assert_eq!(server.get("/hello").text(), "hello\n");
+}
+
+fn a_module_that_is_not_thread_safe_keeps_its_only_instance(mpm: Mpm) {
+    let pool = "thread_safe = false\n[module.pool]\nmax_request_workers = 1";
+    let pool = if mpm == Mpm::Prefork03 { "thread_safe = false" } else { pool };
+    let server = Setup::new(mpm).probe(pool).start();
+    let mut clients = asked(&server, "/instance?ms=50", 3);
+    let told: Vec<_> = clients.iter_mut().map(told).collect();
+    assert!(told.iter().all(|(_, inside)| *inside == 1), "{told:?}");
+    if mpm != Mpm::Prefork03 {
+        let names: HashSet<_> = told.iter().map(|(name, _)| name).collect();
+        assert_eq!(names.len(), 1, "{told:?}");
+    }
+}
+
+fn a_fault_ends_an_instance_and_the_next_request_gets_another(mpm: Mpm) {
+    let server = Setup::new(mpm).start();
+    let mut client = server.connect();
+    for target in ["/trap", "/exit?code=0", "/exit?code=1", "/stack"] {
+        assert_eq!(client.get("/count").text(), "1\n", "before {target}");
+        assert_eq!(client.get(target).status, 500);
+    }
+    assert_eq!(client.get("/count").text(), "1\n");
+}
