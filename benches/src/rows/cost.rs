@@ -1,4 +1,4 @@
-//! What a request costs under load: rows 1, 3 and 9.
+//! What a request costs under load: rows 1 to 3 and 9.
 
 use anyhow::Result;
 
@@ -10,6 +10,9 @@ use crate::servers::peers::Allocation;
 use crate::servers::{AccessLog, HELLO, TEXT, guesthouse, peers};
 
 const GUEST: &str = "hello.wasm";
+
+/// Says the same, and serves many requests in one instance.
+const SHARED_GUEST: &str = "hello-p3.wasm";
 
 /// Threads of Guesthouse, and processes of nginx, in all rows but the last.
 const THREADS: usize = 2;
@@ -30,6 +33,20 @@ pub(super) fn hello(bench: &Bench) -> Result<Measured> {
     measured.ratio("Guesthouse", "wasmtime serve, tuned", Some(0.60), None);
     measured.ratio("Guesthouse", "wasmtime serve, default", Some(0.20), None);
     measured.ratio("Guesthouse", "Apache event, static file", Some(0.80), Some(0.40));
+    Ok(measured)
+}
+
+/// Row 2. Both reuse an instance as they do by default: for 128 requests, 16 of them at once.
+pub(super) fn shared_hello(bench: &Bench) -> Result<Measured> {
+    let peers = [
+        peers::wasmtime(bench, SHARED_GUEST, Allocation::Default)?,
+        peers::nginx(bench, THREADS, AccessLog::Combined)?,
+    ];
+    let own = guesthouse::hello(bench, SHARED_GUEST, THREADS, AccessLog::Combined)?;
+    let setups = [own].into_iter().chain(peers.into_iter().flatten());
+    let mut measured = in_turns(bench, setups.map(|setup| Entrant { setup, path: HELLO }).collect())?;
+    measured.ratio("Guesthouse", "wasmtime serve, default", Some(0.60), None);
+    measured.ratio("Guesthouse", "nginx, return 200", None, Some(2.0));
     Ok(measured)
 }
 

@@ -21,8 +21,9 @@ pub struct Row {
     pub measure: fn(&Bench) -> Result<Measured>,
 }
 
-pub const ROWS: [Row; 9] = [
+pub const ROWS: [Row; 10] = [
     Row { number: 1, title: "hello guest, a fresh instance for every request, event", measure: cost::hello },
+    Row { number: 2, title: "hello guest of WASI 0.3, its instances reused, event", measure: cost::shared_hello },
     Row { number: 3, title: "an answer of the server's own, event", measure: cost::text },
     Row { number: 4, title: "idle keep-alive connections, event, one child", measure: idle::idle },
     Row { number: 5, title: "noisy neighbours, event, two threads", measure: neighbours::neighbours },

@@ -526,8 +526,10 @@ impl Body for Upload {
 }
 
 impl Inbox {
+    /// The next request that somebody still waits for.
     fn next(&self) -> Option<Arrival> {
-        self.arrived.borrow_mut().pop_front()
+        let mut arrived = self.arrived.borrow_mut();
+        std::iter::from_fn(|| arrived.pop_front()).find(|arrival| arrival.place.is_seated.get())
     }
 }
 
