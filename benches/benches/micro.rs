@@ -129,7 +129,7 @@ fn call(c: &mut Criterion) {
             b.iter(|| {
                 let request = Request::get("/hello").body(RequestBody::empty()).expect("the request is well-formed");
                 let authority = HeaderValue::from_static("localhost:8080");
-                let facts = CallFacts { scheme: Scheme::Http, authority, request_id: ids.issue() };
+                let facts = CallFacts { scheme: Scheme::Http, authority, request_id: ids.issue(), cgi: None };
                 let mut call = guests.call(&mut shelf, module, request, facts);
                 loop {
                     match call.poll(&mut Context::from_waker(Waker::noop())) {

@@ -25,6 +25,7 @@ pub mod request_id;
 pub mod respond;
 pub mod route;
 pub mod runtime_dir;
+pub mod script;
 pub mod server;
 pub mod service;
 pub mod site;

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use guesthouse_mpm::settings::Mpm;
 
-use crate::config::{Config, Errors, Finding, Module, Warning};
+use crate::config::{Config, Errors, Finding, Module, Target, Warning};
 use crate::module::{Facts, Kind, WasmFile};
 use crate::runtime_dir;
 
@@ -44,7 +44,7 @@ impl Reuse {
         let Module { max_requests_per_instance, max_concurrent_requests_per_instance, .. } = module;
         let (requests, at_once) = match (kind, thread_safe) {
             (Kind::HttpHandler, true) => (REQUESTS_OF_A_SHARED_INSTANCE, REQUESTS_AT_ONCE),
-            (_, true) => (1, 1),
+            (Kind::Command | Kind::CliComponent, _) | (_, true) => (1, 1),
             (_, false) => (0, 1),
         };
         let max_concurrent_requests_per_instance = max_concurrent_requests_per_instance.unwrap_or(at_once);
@@ -112,6 +112,7 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
     }
     let reuse =
         Reuse::of(module, kind, thread_safe).map_err(|why| mistake(lines.concurrent.unwrap_or(lines.path), why))?;
+    check_kind(module, kind, config).map_err(|(line, what)| mistake(line, what))?;
     let confined = !thread_safe && has_threads(&config.server_pool().mpm);
     if confined {
         runtime_dir::socket(&config.server.runtime_dir, name, 0).map_err(|problem| mistake(lines.path, problem))?;
@@ -122,6 +123,38 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
         mistake(lines.thread_safe.unwrap_or(lines.path), text)
     });
     Ok((Placement { file, kind, facts, thread_safe, confined, reuse }, warning))
+}
+
+/// What the operator wrote must suit the kind of guest.
+fn check_kind(module: &Module, kind: Kind, config: &Config) -> Result<(), Remark> {
+    let Module { path, lines, .. } = module;
+    if kind.speaks_cgi() {
+        return match (module.max_requests_per_instance, lines.max_requests_per_instance) {
+            (None | Some(1), _) => Ok(()),
+            (Some(times), line) => Err((
+                line.unwrap_or(lines.path),
+                format!(
+                    "max_requests_per_instance is {times}, but {} is a program that speaks CGI, which runs once for each \
+                     request: remove it",
+                    path.display()
+                ),
+            )),
+        };
+    }
+    let served =
+        |target: &Target| matches!(target, Target::Module(index) if config.modules[*index].name == module.name);
+    let routes = config.routes.iter().filter(|route| served(&route.target));
+    match routes.filter_map(|route| route.scripts.as_ref()).next() {
+        None => Ok(()),
+        Some(scripts) => Err((
+            scripts.line,
+            format!(
+                "root is for interpreters that speak CGI, and {} is a {kind}: remove root, index and script_suffixes from \
+                 its routes",
+                path.display()
+            ),
+        )),
+    }
 }
 
 /// Whether requests of one child run beside each other. Where they do not, every child is as good as a pool's.

@@ -3,7 +3,7 @@
 //! A page tells the client what it can do about it and nothing of the inside: causes are in the error log.
 
 use bytes::Bytes;
-use http::header::{ALLOW as ALLOW_FIELD, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW as ALLOW_FIELD, CONTENT_TYPE, LOCATION, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use crate::guest::Fault;
@@ -42,6 +42,15 @@ pub fn server_options() -> Fixed {
 #[must_use]
 pub fn not_found() -> Fixed {
     page(StatusCode::NOT_FOUND, "Nothing is here.\n")
+}
+
+/// To a folder's path without the slash at its end (RFC 9110 section 15.4.2). `location` is a path, escaped.
+#[must_use]
+pub fn moved(location: &str) -> Fixed {
+    let Ok(location) = HeaderValue::try_from(location) else { return not_found() };
+    let mut moved = page(StatusCode::MOVED_PERMANENTLY, "This folder's path ends with a slash.\n");
+    moved.headers.insert(LOCATION, location);
+    moved
 }
 
 #[must_use]

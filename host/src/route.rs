@@ -22,7 +22,27 @@ pub struct Router {
 
 /// Paths and who answers there, the longest path first.
 #[derive(Debug, Default)]
-struct Paths(Vec<(String, Responder)>);
+struct Paths(Vec<Place>);
+
+#[derive(Debug)]
+struct Place {
+    path: String,
+    responder: Responder,
+    /// Index into the configuration's routes.
+    route: usize,
+}
+
+/// Who answers a request, and by which route.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Found<'a> {
+    pub responder: &'a Responder,
+    /// Index into the configuration's routes.
+    pub route: usize,
+    /// The route's own path: what `path` begins with.
+    pub prefix: &'a str,
+    /// The request's path as it was looked up: decoded but for slashes, without dots.
+    pub path: Cow<'a, str>,
+}
 
 /// Who answers.
 #[derive(Debug, PartialEq, Eq)]
@@ -66,13 +86,14 @@ impl Router {
     #[must_use]
     pub fn new(routes: &[Route]) -> Self {
         let mut router = Self { exact: HashMap::new(), below: Vec::new(), any: Paths::default() };
-        for route in routes {
-            router.paths_mut(route.host.as_ref()).0.push((route.path.clone(), Responder::from(&route.target)));
+        for (index, route) in routes.iter().enumerate() {
+            let place = Place { path: route.path.clone(), responder: Responder::from(&route.target), route: index };
+            router.paths_mut(route.host.as_ref()).0.push(place);
         }
         router.below.sort_by_key(|(suffix, _)| std::cmp::Reverse(suffix.len()));
         let Self { exact, below, any } = &mut router;
         for paths in exact.values_mut().chain(below.iter_mut().map(|(_, paths)| paths)).chain([any]) {
-            paths.0.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+            paths.0.sort_by_key(|place| std::cmp::Reverse(place.path.len()));
         }
         router
     }
@@ -100,21 +121,26 @@ impl Router {
     ///
     /// # Errors
     /// The path means nothing (400).
-    pub fn find(&self, authority: &str, path: &str) -> Result<Option<&Responder>, BadPath> {
+    pub fn find<'a>(&'a self, authority: &str, path: &'a str) -> Result<Option<Found<'a>>, BadPath> {
         let path = normal_path(path)?;
+        let place = self.place(authority, &path);
+        Ok(place.map(|Place { path: prefix, responder, route }| Found { responder, route: *route, prefix, path }))
+    }
+
+    fn place(&self, authority: &str, path: &str) -> Option<&Place> {
         if self.exact.is_empty() && self.below.is_empty() {
-            return Ok(self.any.find(&path));
+            return self.any.find(path);
         }
         let host = host_name(authority);
         let below = self.below.iter().filter(|(suffix, _)| is_below(&host, suffix)).map(|(_, paths)| paths);
         let mut candidates = self.exact.get(host.as_ref()).into_iter().chain(below).chain([&self.any]);
-        Ok(candidates.find_map(|paths| paths.find(&path)))
+        candidates.find_map(|paths| paths.find(path))
     }
 }
 
 impl Paths {
-    fn find(&self, path: &str) -> Option<&Responder> {
-        self.0.iter().find(|(prefix, _)| is_prefix(prefix, path)).map(|(_, responder)| responder)
+    fn find(&self, path: &str) -> Option<&Place> {
+        self.0.iter().find(|place| is_prefix(&place.path, path))
     }
 }
 
@@ -201,11 +227,12 @@ mod tests {
             host: host.map(pattern),
             path: path.to_owned(),
             target: text(&format!("{}{path}", host.unwrap_or_default())),
+            scripts: None,
         }
     }
 
     fn found(router: &Router, authority: &str, path: &str) -> String {
-        match router.find(authority, path) {
+        match router.find(authority, path).map(|found| found.map(|found| found.responder)) {
             Ok(Some(Responder::Fixed(answer))) => String::from_utf8(answer.body.to_vec()).unwrap(),
             Ok(other) => format!("{other:?}"),
             Err(bad) => bad.to_string(),

@@ -2,6 +2,7 @@
 //! lends to the connection that it advances ([`Thread`]). Nothing here knows a connection, and nothing here waits.
 
 use std::fs::File;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,12 +10,14 @@ use guesthouse_mpm::{ChildContext, StartError, ThreadContext, Upkeep};
 
 use crate::access_log::AccessLog;
 use crate::clock::{Began, Clock};
-use crate::config::{Config, RequestLimits};
-use crate::guest::{Capacity, Guests, Shelf};
+use crate::config::{self, Config, RequestLimits};
+use crate::guest::{Capacity, CgiFacts, Guests, Shelf};
 use crate::http;
 use crate::preparation::{ConfinedPool, PreparedModule};
 use crate::request_id::RequestIds;
-use crate::route::Router;
+use crate::respond::Fixed;
+use crate::route::{Found, Router};
+use crate::script::{self, Scripts};
 use crate::status::{Observer, Snapshot};
 use crate::tally::Counters;
 
@@ -23,6 +26,10 @@ pub struct Site {
     pub(crate) config: Config,
     pub(crate) limits: http::Limits,
     pub(crate) router: Router,
+    /// Of each route.
+    scripts: Vec<Option<Scripts>>,
+    /// Of each module: whether its guests speak CGI.
+    speak_cgi: Vec<bool>,
     /// Those that run here.
     pub(crate) guests: Guests,
     /// Where each module of the configuration runs.
@@ -94,7 +101,10 @@ impl Site {
         let capacity =
             Capacity { calls_max: child.requests_in_flight_max, threads: child.threads, time_slice: config.time_slice };
         let guests = Guests::start(&sources, capacity).map_err(|error| StartError(error.to_string()))?;
+        let scripts = config.routes.iter().map(|route| route.scripts.as_ref().map(open_scripts).transpose());
         Ok(Self {
+            scripts: scripts.collect::<Result<_, _>>()?,
+            speak_cgi: modules.iter().map(|module| module.kind.speaks_cgi()).collect(),
             limits: head_limits(&config.server.request_limits),
             router: Router::new(&config.routes),
             config: config.clone(),
@@ -106,10 +116,32 @@ impl Site {
         })
     }
 
+    /// What the guest of `module` is told of a request's path, if it speaks CGI.
+    ///
+    /// # Errors
+    /// The answer, if no script is there.
+    pub(crate) fn cgi_facts(
+        &self,
+        module: usize,
+        found: &Found<'_>,
+        client: Option<IpAddr>,
+        query: Option<&str>,
+    ) -> Result<Option<Box<CgiFacts>>, Fixed> {
+        if !self.speak_cgi[module] {
+            return Ok(None);
+        }
+        script::facts(found, self.scripts[found.route].as_ref(), client, query).map(Some)
+    }
+
     /// The whole server, as far as this child can see it.
     pub(crate) fn snapshot(&self, now: Instant) -> Snapshot {
         self.observer.snapshot(&self.config, &self.counters, now)
     }
+}
+
+fn open_scripts(scripts: &config::Scripts) -> Result<Scripts, StartError> {
+    let folder = scripts.folder.display();
+    Scripts::open(scripts).map_err(|error| StartError(format!("cannot look for scripts in {folder}: {error}")))
 }
 
 impl Thread {

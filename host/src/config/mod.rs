@@ -37,6 +37,8 @@ use self::table::Table;
 
 /// Name of the pool whose children serve the clients. Confined modules give theirs to their pools: none has this one.
 const SERVER_POOL: &str = "server";
+/// Where a guest sees the folder of its scripts (`root` of a route).
+pub const SCRIPTS_GUEST_PATH: &str = "/www";
 /// Name of the parent's pid file in `runtime_dir`.
 const PID_FILE: &str = "guesthouse.pid";
 /// Bytes of a configuration file: far above any real one, and a bound where the path names a device.
@@ -87,8 +89,8 @@ fn check(text: &str, path: &Path, surroundings: Surroundings<'_>) -> Result<(Con
     let mut table = Table::document(document.get_ref(), &report);
     let (server, for_mpm) = server::read(table.table("server", "[server]"), surroundings);
     let (mpm, time_slice) = mpm::read_all(&mut table, for_mpm.mpm);
-    let modules = module::read_all(table.tables("module", "[[module]]"), surroundings);
-    let routes = route::read_all(table.tables("route", "[[route]]"), &modules);
+    let mut modules = module::read_all(table.tables("module", "[[module]]"), surroundings);
+    let routes = route::read_all(table.tables("route", "[[route]]"), surroundings, &mut modules);
     table.finish();
     warn_of_what_is_never_used(&modules, &routes, &report);
     let pid_file = Some(server.runtime_dir.join(PID_FILE));
@@ -202,6 +204,9 @@ pub struct Module {
     pub limits: Limits,
     pub env: BTreeMap<String, String>,
     pub dirs: Vec<Dir>,
+    /// Folders with scripts for an interpreter: `root` of its routes, each once. The guest of a request sees the one that
+    /// its route has, read-only.
+    pub roots: Vec<PathBuf>,
     pub outbound: Vec<OutboundHost>,
 }
 
@@ -217,6 +222,8 @@ pub struct ModuleLines {
     pub pool: Option<usize>,
     /// Of `memory`; `None`: the operator wrote none.
     pub memory: Option<usize>,
+    /// Likewise.
+    pub max_requests_per_instance: Option<usize>,
 }
 
 /// `[module.pool]`: the children that a module which is not thread-safe is confined to, where it needs them.
@@ -270,6 +277,23 @@ pub struct Route {
     /// Starts with "/"; without a trailing slash unless it is "/" itself; not percent-encoded.
     pub path: String,
     pub target: Target,
+    /// For a module that is an interpreter.
+    pub scripts: Option<Scripts>,
+}
+
+/// `root`, `index` and `script_suffixes` of a `[[route]]`: which files the paths below it are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scripts {
+    /// Index into [`Module::roots`] of the route's module.
+    pub root: usize,
+    /// The folder itself.
+    pub folder: PathBuf,
+    /// DirectoryIndex: the names to look for where a path is that of a folder, in this order.
+    pub index: Vec<String>,
+    /// How the names of scripts end; a file of another name is none.
+    pub suffixes: Vec<String>,
+    /// Where `root` stands in the configuration, counted from 1.
+    pub line: usize,
 }
 
 /// Which hosts a route is for; lower case, without port.

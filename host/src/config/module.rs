@@ -67,6 +67,7 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
             concurrent: table.line_of("max_concurrent_requests_per_instance"),
             pool: table.line_of("pool"),
             memory: None,
+            max_requests_per_instance: table.line_of("max_requests_per_instance"),
         };
         let path = table.required("path", "name the .wasm file", |value| surroundings.file(value));
         let thread_safe = table.field("thread_safe", None, |value| value.boolean().map(Some)).value;
@@ -96,6 +97,7 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
                 limits,
                 env,
                 dirs,
+                roots: Vec::new(),
                 outbound,
             });
         }

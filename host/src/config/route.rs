@@ -7,9 +7,10 @@ use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use super::module::Modules;
 use super::names::{self, Host};
 use super::report::Wrong;
+use super::surroundings::Surroundings;
 use super::table::{Table, nearest};
 use super::value::Value;
-use super::{HostPattern, Route, Target};
+use super::{HostPattern, Route, SCRIPTS_GUEST_PATH, Scripts, Target};
 
 /// Final statuses (RFC 9110 15).
 const STATUSES: std::ops::RangeInclusive<u64> = 200..=599;
@@ -24,7 +25,7 @@ struct Seen {
     line: Option<usize>,
 }
 
-pub(super) fn read_all(tables: Vec<Table<'_>>, modules: &Modules) -> Vec<Route> {
+pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>, modules: &mut Modules) -> Vec<Route> {
     let mut routes = Vec::with_capacity(tables.len());
     // Apart from the routes, since one whose target is wrong counts here too.
     let mut seen: Vec<Seen> = Vec::with_capacity(tables.len());
@@ -32,6 +33,7 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, modules: &Modules) -> Vec<Route> 
         let host = table.value("host").map(read_host).transpose();
         let path = table.required("path", "write \"/\" for every path", read_path);
         let target = read_target(&mut table, modules);
+        let scripts = read_scripts(&mut table, &target, surroundings, modules);
         if let (Ok(host), Ok(path)) = (host, path) {
             match seen.iter().find(|earlier| earlier.host == host && earlier.path == path) {
                 None => seen.push(Seen { host: host.clone(), path: path.clone(), line: table.line() }),
@@ -41,8 +43,8 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, modules: &Modules) -> Vec<Route> 
                     table.wrong(format_args!("{what} has a route already{line}: remove one of them"));
                 }
             }
-            if let Ok(target) = target {
-                routes.push(Route { host, path, target });
+            if let (Ok(target), Ok(scripts)) = (target, scripts) {
+                routes.push(Route { host, path, target, scripts });
             }
         }
         table.finish();
@@ -141,6 +143,94 @@ fn read_module(value: Value<'_>, modules: &Modules) -> Result<usize, Wrong> {
             if known.is_empty() { String::from("write a [[module]] of that name") } else { nearest(name, &known) };
         value.wrong(format_args!("there is no module {name:?}: {hint}"))
     })
+}
+
+/// `root`, `index` and `script_suffixes`, of a route to a module that is an interpreter.
+fn read_scripts(
+    table: &mut Table<'_>,
+    target: &Result<Target, Wrong>,
+    surroundings: Surroundings<'_>,
+    modules: &mut Modules,
+) -> Result<Option<Scripts>, Wrong> {
+    let (root, index, suffixes) = (table.value("root"), table.value("index"), table.value("script_suffixes"));
+    let module = match target {
+        Ok(Target::Module(module)) => Some(*module),
+        // Which keys go with it shows when that is mended.
+        Err(_) => return Ok(None),
+        Ok(_) => None,
+    };
+    let Some(module) = module else {
+        return only_with("module", root)
+            .and(only_with("module", index))
+            .and(only_with("module", suffixes))
+            .map(|()| None);
+    };
+    let Some(root) = root else {
+        return only_with("root", index).and(only_with("root", suffixes)).map(|()| None);
+    };
+    let folder = surroundings.directory(root);
+    let suffixes =
+        match suffixes {
+            Some(suffixes) => read_suffixes(suffixes),
+            None => Err(root
+                .wrong("script_suffixes is missing beside it: say how the names of scripts end, such as [\".php\"]")),
+        };
+    let index = match (index, &suffixes) {
+        (Some(index), _) => read_index(index, suffixes.as_deref().unwrap_or_default()),
+        (None, Ok(suffixes)) => Ok(suffixes.iter().map(|suffix| format!("index{suffix}")).collect()),
+        (None, Err(Wrong)) => Err(Wrong),
+    };
+    let (folder, suffixes, index) = (folder?, suffixes?, index?);
+    // A module that is wrong itself is not there.
+    let Some(module) = modules.read.get_mut(module) else { return Ok(None) };
+    if module.dirs.iter().any(|dir| dir.guest == SCRIPTS_GUEST_PATH) {
+        return Err(root.wrong(format_args!(
+            "the guest sees this folder as {SCRIPTS_GUEST_PATH:?}, but a [[module.dir]] of its module stands there: \
+             choose another path for that"
+        )));
+    }
+    let known = module.roots.iter().position(|known| *known == folder);
+    let number = known.unwrap_or_else(|| {
+        module.roots.push(folder.clone());
+        module.roots.len() - 1
+    });
+    Ok(Some(Scripts { root: number, folder, index, suffixes, line: root.line }))
+}
+
+fn read_suffixes(value: Value<'_>) -> Result<Vec<String>, Wrong> {
+    const WHAT: &str = "ends of names such as [\".php\"]";
+    read_names(value, WHAT, |written| {
+        let good = written.len() > 1 && written.starts_with('.') && !written.contains('/');
+        if good { Ok(()) } else { Err(format!("{written:?} is no end of a file's name: write one such as \".php\"")) }
+    })
+}
+
+fn read_index(value: Value<'_>, suffixes: &[String]) -> Result<Vec<String>, Wrong> {
+    read_names(value, "names of files such as [\"index.php\"]", |written| {
+        if written.contains('/') || written.is_empty() {
+            return Err(format!("{written:?} is no name of a file: write one such as \"index.php\""));
+        }
+        if !suffixes.is_empty() && !suffixes.iter().any(|suffix| written.ends_with(suffix.as_str())) {
+            return Err(format!("{written:?} is no script: no suffix in script_suffixes is its end"));
+        }
+        Ok(())
+    })
+}
+
+fn read_names(value: Value<'_>, what: &str, check: impl Fn(&str) -> Result<(), String>) -> Result<Vec<String>, Wrong> {
+    let elements = value.array(what)?;
+    if elements.is_empty() {
+        return Err(value.wrong(format_args!("it is empty: write {what}")));
+    }
+    // Each is read, so that each mistake is told.
+    let read: Vec<_> = elements
+        .into_iter()
+        .map(|element| {
+            let written = element.text(what)?;
+            check(written).map(|()| written.to_owned()).map_err(|why| element.wrong(why))
+        })
+        .collect();
+    read.into_iter().collect()
 }
 
 fn read_answer(text: Value<'_>, status: Option<Value<'_>>) -> Result<Target, Wrong> {

@@ -18,7 +18,7 @@ use http::{HeaderMap, Method, Request, StatusCode, Version};
 use serde::{Deserialize, Serialize};
 use serde_bytes::Bytes as Octets;
 
-use crate::guest::{CallFacts, Fault, Scheme};
+use crate::guest::{CallFacts, CgiFacts, Fault, Scheme};
 use crate::http::{Limits, Output};
 use crate::request_id::RequestId;
 
@@ -38,8 +38,8 @@ const FAULT_BYTES_MAX: usize = 64 << 10;
 /// Bytes that a field takes in a frame beside its name and value, at most.
 const FIELD_OVERHEAD: usize = 16;
 
-/// Bytes of a request's head beside its fields and its line: numbers, and the authority, which the line or a field has
-/// too.
+/// Bytes of a request's head beside its fields and its line: numbers, the client's address, and the authority, which the
+/// line or a field has too.
 const HEAD_OVERHEAD: usize = 512;
 
 /// What came is no frame, or one that has no place here.
@@ -124,7 +124,9 @@ impl Told {
 /// Bytes of a frame's content that a server child may send, as its own limits of requests come to.
 pub(super) fn ask_bytes_max(limits: &Limits) -> usize {
     let fields = limits.fields.saturating_mul(limits.field_size.saturating_add(FIELD_OVERHEAD));
-    let head = fields.saturating_add(limits.request_line.saturating_mul(2)).saturating_add(HEAD_OVERHEAD);
+    // The path may be told twice more, decoded and in parts: a byte that is no UTF-8 is then three.
+    let lines = limits.request_line.saturating_mul(8);
+    let head = fields.saturating_add(lines).saturating_add(HEAD_OVERHEAD);
     head.max(CHUNK_BYTES_MAX)
 }
 
@@ -171,6 +173,7 @@ struct RequestFrame<'a> {
     is_http_10: bool,
     has_body: bool,
     fields: Fields<'a>,
+    cgi: Option<Box<CgiFacts>>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -207,6 +210,7 @@ impl Frame for Ask {
                     is_http_10: request.version() == Version::HTTP_10,
                     has_body: *has_body,
                     fields: fields(request.headers()),
+                    cgi: facts.cgi.clone(),
                 };
                 put(output, kind::REQUEST, &content);
             }
@@ -318,6 +322,7 @@ fn read_request(content: &[u8]) -> Option<Ask> {
         scheme: if frame.is_https { Scheme::Https } else { Scheme::Http },
         authority: HeaderValue::from_bytes(frame.authority).ok()?,
         request_id: frame.id,
+        cgi: frame.cgi,
     };
     Some(Ask::Request(Box::new(Asked { request, has_body: frame.has_body, facts })))
 }

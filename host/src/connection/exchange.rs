@@ -17,7 +17,7 @@ use http::{HeaderValue, Request};
 use super::answerer::Answerer;
 use super::forwarded;
 use super::wire::{Flushed, Wire};
-use super::{Afterwards, HALF_CLOSED_GRACE, Scope, State, Step};
+use super::{Afterwards, HALF_CLOSED_GRACE, Recipient, Scope, State, Step};
 use crate::config::Timing;
 use crate::guest::{BodySender, CallFacts, Fault, Progress, RequestBody, Scheme, body_channel};
 use crate::http::timing::ReadDeadline;
@@ -90,12 +90,13 @@ impl Exchange {
     /// Hands a request over to a guest.
     pub(super) fn begin(
         request: RequestHead,
-        module: usize,
+        to: Recipient,
         record: Box<Record>,
         client: Option<IpAddr>,
         close: bool,
         scope: &mut Scope<'_, '_>,
     ) -> Self {
+        let Recipient { module, cgi } = to;
         let id = scope.thread.request_ids.issue();
         let (upload, body) = if request.body == crate::http::RequestBody::None {
             (Upload::Done, RequestBody::empty())
@@ -113,7 +114,7 @@ impl Exchange {
         *request.version_mut() = version;
         *request.headers_mut() = headers;
         let authority = HeaderValue::try_from(authority).unwrap_or(HeaderValue::from_static(""));
-        let facts = CallFacts { scheme: Scheme::Http, authority, request_id: id };
+        let facts = CallFacts { scheme: Scheme::Http, authority, request_id: id, cgi };
         let answerer = Answerer::begin(module, request, facts, scope);
         Self { answerer, upload, module, id, record, client_ended: None, fed: scope.turn.now, close }
     }

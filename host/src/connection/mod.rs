@@ -31,6 +31,7 @@ use self::exchange::Exchange;
 use self::wire::{Flushed, Wire};
 use crate::config::Timing;
 use crate::finishing::Finishing;
+use crate::guest::CgiFacts;
 use crate::http::timing::ReadDeadline;
 use crate::http::{After, CloseReason, Received, Refusal, RequestHead, Scheme, Target};
 use crate::record::Record;
@@ -85,7 +86,7 @@ enum State {
     /// A request waits for a place among those in flight.
     Admission {
         request: Box<RequestHead>,
-        module: usize,
+        to: Recipient,
         record: Box<Record>,
         until: Instant,
     },
@@ -105,6 +106,13 @@ enum State {
         at_the_latest: Instant,
     },
     Closed,
+}
+
+/// Whose guest answers, and what it is told of the path if it speaks CGI.
+struct Recipient {
+    /// Index into the configuration's modules.
+    module: usize,
+    cgi: Option<Box<CgiFacts>>,
 }
 
 /// What becomes of a connection whose guest has gone on for nobody.
@@ -197,8 +205,8 @@ impl State {
         match self {
             State::Idle { until } => idle(until, wire, scope),
             State::Head { began, deadline } => head(began, deadline, wire, facts, scope),
-            State::Admission { request, module, record, until } => {
-                admission(request, module, record, until, wire, facts, scope)
+            State::Admission { request, to, record, until } => {
+                admission(request, to, record, until, wire, facts, scope)
             }
             State::Exchange(exchange) => exchange.step(wire, scope),
             State::Finishing(finishing, afterwards) => {
@@ -275,29 +283,37 @@ fn begin(
         Target::Absolute(Scheme::Https) => return answer_fixed(&respond::misdirected(), record, wire, facts, scope),
         Target::Absolute(Scheme::Http) | Target::Origin => {}
     }
-    match scope.site.router.find(&request.authority, request.path_and_query.path()) {
-        Ok(Some(&Responder::Module(module))) => {
+    let path_and_query = request.path_and_query.clone();
+    let found = match scope.site.router.find(&request.authority, path_and_query.path()) {
+        Ok(Some(found)) => found,
+        Ok(None) => return answer_fixed(&respond::not_found(), record, wire, facts, scope),
+        Err(bad) => {
+            tracing::debug!("cannot route a request: {bad}");
+            return answer_fixed(&respond::bad_request(), record, wire, facts, scope);
+        }
+    };
+    match found.responder {
+        &Responder::Module(module) => {
             record.module = Some(module);
             // Before it waits for a place: what is announced already is reason enough.
             if let Err(refusal) = wire.http.limit_body(scope.body_bytes_max(module)) {
                 return refuse(&refusal, record, wire, scope);
             }
+            let cgi = match scope.site.cgi_facts(module, &found, facts.client, path_and_query.query()) {
+                Ok(cgi) => cgi,
+                Err(answer) => return answer_fixed(&answer, record, wire, facts, scope),
+            };
             let until = scope.turn.now + scope.site.config.modules[module].limits.wall;
-            Step::Go(State::Admission { request, module, record, until })
+            Step::Go(State::Admission { request, to: Recipient { module, cgi }, record, until })
         }
-        Ok(Some(Responder::Fixed(answer))) => answer_fixed(answer, record, wire, facts, scope),
-        Ok(Some(Responder::ServerStatus { allow })) => {
+        Responder::Fixed(answer) => answer_fixed(answer, record, wire, facts, scope),
+        Responder::ServerStatus { allow } => {
             let answer = show(View::Status, allow, &request, facts, scope);
             answer_fixed(&answer, record, wire, facts, scope)
         }
-        Ok(Some(Responder::Metrics { allow })) => {
+        Responder::Metrics { allow } => {
             let answer = show(View::Metrics, allow, &request, facts, scope);
             answer_fixed(&answer, record, wire, facts, scope)
-        }
-        Ok(None) => answer_fixed(&respond::not_found(), record, wire, facts, scope),
-        Err(bad) => {
-            tracing::debug!("cannot route a request: {bad}");
-            answer_fixed(&respond::bad_request(), record, wire, facts, scope)
         }
     }
 }
@@ -329,17 +345,17 @@ fn must_close(facts: &Facts, scope: &Scope<'_, '_>) -> bool {
 
 fn admission(
     request: Box<RequestHead>,
-    module: usize,
+    to: Recipient,
     mut record: Box<Record>,
     until: Instant,
     wire: &mut Wire,
     facts: &Facts,
     scope: &mut Scope<'_, '_>,
 ) -> Step {
-    let is_confined = matches!(scope.site.places[module], Place::Confined(_));
+    let is_confined = matches!(scope.site.places[to.module], Place::Confined(_));
     if is_confined || scope.turn.begin_request() {
         let close = must_close(facts, scope);
-        let exchange = Exchange::begin(*request, module, record, facts.client, close, scope);
+        let exchange = Exchange::begin(*request, to, record, facts.client, close, scope);
         return Step::Go(State::Exchange(Box::new(exchange)));
     }
     let now = scope.turn.now;
@@ -352,7 +368,7 @@ fn admission(
         record.fault = Some(NO_PLACE);
         return answer_fixed(&respond::unavailable(), record, wire, facts, scope);
     }
-    Step::Wait(State::Admission { request, module, record, until }, Next::Admit(until))
+    Step::Wait(State::Admission { request, to, record, until }, Next::Admit(until))
 }
 
 /// Answers what is no request, or came too late to be one, and closes.

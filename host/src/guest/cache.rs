@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
-use wasmtime::component::Component;
+
+use super::code::Code;
 
 /// Bytes of a page of linear memory.
 const PAGE: u64 = 64 << 10;
@@ -60,18 +61,26 @@ pub(super) struct Footprint {
     pub(super) tables: u32,
     /// Elements of the largest table at the start.
     pub(super) table_elements: u64,
+    /// Of the engine's own, in a memory's slot each: 1 for a module that throws exceptions.
+    pub(super) heaps: u32,
 }
 
 impl Footprint {
-    /// What a component says of itself; `None` for one that imports core modules, which no linker of ours offers.
-    pub(super) fn of(component: &Component) -> Option<Footprint> {
-        let resources = component.resources_required()?;
+    /// What code says of itself; `None` for a component that imports core modules, which no linker of ours offers.
+    pub(super) fn of(code: &Code) -> Option<Footprint> {
+        let resources = code.resources()?;
         Some(Footprint {
             memories: resources.num_memories,
             memory_initial: resources.max_initial_memory_size.unwrap_or(0).saturating_mul(PAGE),
             tables: resources.num_tables,
             table_elements: resources.max_initial_table_size.unwrap_or(0),
+            heaps: 0,
         })
+    }
+
+    /// With a heap for exceptions, if the code has some: that is not among what it says.
+    pub(super) fn with_heap(self, throws: bool) -> Footprint {
+        Footprint { heaps: u32::from(throws), ..self }
     }
 
     /// What is enough for both.
@@ -81,6 +90,7 @@ impl Footprint {
             memory_initial: self.memory_initial.max(other.memory_initial),
             tables: self.tables.max(other.tables),
             table_elements: self.table_elements.max(other.table_elements),
+            heaps: self.heaps.max(other.heaps),
         }
     }
 }
@@ -223,7 +233,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
         let native = dir.path().join("key.cwasm");
-        let footprint = Footprint { memories: 1, memory_initial: PAGE, tables: 2, table_elements: 3 };
+        let footprint = Footprint { memories: 1, memory_initial: PAGE, tables: 2, table_elements: 3, heaps: 1 };
         cache.store(&native, b"native code", footprint).unwrap();
         (dir, native, footprint)
     }

@@ -31,6 +31,7 @@ use http_body::Body;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::answer::{Length, Opened, Rest, Said, must_have_body, said};
+use super::cgi::CgiFacts;
 use super::clockwork::Clockwork;
 use super::fault::{Fault, judge};
 use super::http02::{Instance, Running};
@@ -59,6 +60,8 @@ pub struct CallFacts {
     pub authority: HeaderValue,
     /// Names the request in the log.
     pub request_id: RequestId,
+    /// What a guest is told that speaks CGI; `None` for any other.
+    pub cgi: Option<Box<CgiFacts>>,
 }
 
 /// What a poll came to. After anything but `Pending`, `Done` and `Failed` the caller polls again when it can use

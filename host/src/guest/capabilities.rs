@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
-use wasmtime_wasi::{FsPerms, WasiCtx};
+use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
 use super::limits::RANDOM_BYTES;
 use super::sandbox::{CallName, Grants};
@@ -41,14 +41,22 @@ pub(super) fn open_dirs(dirs: &[Dir]) -> Result<WasiFilesystemCtx, DirError> {
 /// The WASI context of one instance, and its console, which begins with this call. Standard input is at its end,
 /// which is Wasmtime's default.
 pub(super) fn wasi(grants: &Grants, call: CallName) -> (WasiCtx, Console) {
-    let console = Console::new(LogLines { module: Arc::clone(&grants.name) }, call);
-    let mut builder = WasiCtx::builder();
-    builder.arg(&grants.name).envs(&grants.env).stdout(console.stdout()).stderr(console.stderr());
-    builder.max_random_size(RANDOM_BYTES);
-    builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+    let (mut builder, console) = builder(grants, call);
+    builder.arg(&grants.name).envs(&grants.env).stdout(console.stdout());
     let mut wasi = builder.build();
     *wasi.filesystem() = grants.files.clone();
     (wasi, console)
+}
+
+/// What every kind of guest has alike: limits, and its standard error in the log. It lacks arguments, variables,
+/// directories, standard input and output.
+pub(super) fn builder(grants: &Grants, call: CallName) -> (WasiCtxBuilder, Console) {
+    let console = Console::new(LogLines { module: Arc::clone(&grants.name) }, call);
+    let mut builder = WasiCtx::builder();
+    builder.stderr(console.stderr());
+    builder.max_random_size(RANDOM_BYTES);
+    builder.allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false);
+    (builder, console)
 }
 
 /// A guest's lines in the server's log.

@@ -11,9 +11,9 @@ use std::thread;
 use std::time::Duration;
 
 use wasmtime::Engine;
-use wasmtime::component::Component;
 
 use super::cache::{Cache, CacheError, Footprint};
+use super::code::Code;
 use super::engine::{self, Tasks};
 use super::entry::Entry;
 use crate::module::{Kind, WasmFile};
@@ -94,8 +94,9 @@ pub fn compile(file: &WasmFile, kind: Kind, path: &Path, cache_dir: &Path) -> Re
         COMPILE_TIME_MAX.as_secs(),
         COMPILER_MEMORY_MAX >> 20
     );
-    let code = translate(&engine, file.binary().to_owned(), path, COMPILE_TIME_MAX)?;
-    let footprint = verify(&engine, kind, &code, path)?;
+    let code = translate(&engine, kind, file.binary().to_owned(), path, COMPILE_TIME_MAX)?;
+    let throws = file.inspect().is_ok_and(|inspection| inspection.throws);
+    let footprint = verify(&engine, kind, &code, path)?.with_heap(throws);
     cache.store(&native, &code, footprint)?;
     Ok(Compiled { native, was_cached: false, memory_initial: footprint.memory_initial })
 }
@@ -114,7 +115,13 @@ pub fn limit_memory_of_this_process() -> io::Result<()> {
 }
 
 /// Compiles on a thread of its own, which is left behind if it does not end in time: the process soon does.
-fn translate(engine: &Engine, wasm: Vec<u8>, path: &Path, limit: Duration) -> Result<Vec<u8>, CompileError> {
+fn translate(
+    engine: &Engine,
+    kind: Kind,
+    wasm: Vec<u8>,
+    path: &Path,
+    limit: Duration,
+) -> Result<Vec<u8>, CompileError> {
     let failed = |cause: String| CompileError::Compile { path: path.to_owned(), cause };
     let (sender, receiver) = sync_channel(1);
     let engine = engine.clone();
@@ -122,7 +129,7 @@ fn translate(engine: &Engine, wasm: Vec<u8>, path: &Path, limit: Duration) -> Re
     compiler
         .spawn(move || {
             // Nobody listens any more if it took too long.
-            let _ = sender.send(engine.precompile_component(&wasm));
+            let _ = sender.send(Code::compile(&engine, kind, &wasm));
         })
         .map_err(|error| CompileError::Engine(format!("no thread: {error}")))?;
     match receiver.recv_timeout(limit) {
@@ -135,12 +142,12 @@ fn translate(engine: &Engine, wasm: Vec<u8>, path: &Path, limit: Duration) -> Re
 /// Loads the code as a child would.
 fn verify(engine: &Engine, kind: Kind, code: &[u8], path: &Path) -> Result<Footprint, CompileError> {
     let link_error = |error: wasmtime::Error| CompileError::Link { path: path.to_owned(), cause: format!("{error:#}") };
-    // SAFETY: these are the bytes that `precompile_component` of this engine has just returned.
-    let component = unsafe { Component::deserialize(engine, code) }.map_err(link_error)?;
-    let linker = engine::linker(engine, Tasks::of(kind)).map_err(link_error)?;
-    Entry::of(kind, &linker, &component).map_err(link_error)?;
+    // SAFETY: these are the bytes that this engine's compiler has just returned.
+    let code = unsafe { Code::load(engine, kind, code) }.map_err(link_error)?;
+    let linkers = engine::linkers(engine, Tasks::of(kind)).map_err(link_error)?;
+    Entry::of(kind, &linkers, &code).map_err(link_error)?;
     let imports_code = || CompileError::Link { path: path.to_owned(), cause: "it imports core modules".into() };
-    Footprint::of(&component).ok_or_else(imports_code)
+    Footprint::of(&code).ok_or_else(imports_code)
 }
 
 #[cfg(test)]
@@ -201,7 +208,8 @@ mod tests {
     fn a_compiler_that_does_not_end_in_time_is_given_up() {
         let engine = engine::for_compiler(Tasks::One).unwrap();
         let wasm = guest("nop").into_bytes();
-        let error = translate(&engine, wasm, Path::new("a.wasm"), Duration::ZERO).unwrap_err();
+        let error =
+            translate(&engine, Kind::HttpIncomingHandler, wasm, Path::new("a.wasm"), Duration::ZERO).unwrap_err();
         assert_eq!(error.to_string(), "cannot compile a.wasm within 0 s");
     }
 }

@@ -3,10 +3,14 @@
 //! Both start from [`common`], because native code runs only in an engine that agrees with the one that compiled it.
 //! What belongs to one module or one call never stands here.
 
-use wasmtime::component::Linker;
-use wasmtime::{Config, Enabled, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, WasmBacktraceDetails};
+use wasmtime::component::Linker as ComponentLinker;
+use wasmtime::{
+    Config, Enabled, Engine, InstanceAllocationStrategy, Linker as ModuleLinker, PoolingAllocationConfig,
+    WasmBacktraceDetails,
+};
 
 use super::cache::Footprint;
+use super::cgi;
 use super::sandbox::Sandbox;
 use crate::module::Kind;
 
@@ -49,6 +53,9 @@ fn common(tasks: Tasks) -> Config {
     config.wasm_component_model_async(tasks == Tasks::Many);
     // Not used by what we serve, and where most of Wasmtime's recent advisories are.
     config.wasm_memory64(false);
+    // Exceptions stay on: interpreters that were written for setjmp need them. They have a heap of the collector's in
+    // each store that throws, but the types of garbage-collected languages nobody uses yet.
+    config.wasm_gc(false);
     // Function names come from the name section; reading DWARF at run time would let a guest that traps on purpose
     // make the host parse megabytes of it.
     config.wasm_backtrace_details(WasmBacktraceDetails::Disable);
@@ -71,7 +78,8 @@ pub(super) fn for_child(
     memory_max: u64,
 ) -> wasmtime::Result<Engine> {
     let instances = u32::try_from(instances_max).unwrap_or(u32::MAX);
-    let memories = needs.memories.max(1);
+    // The heap for exceptions lies in a memory's slot.
+    let memories = needs.memories.saturating_add(needs.heaps).max(1);
     let tables = needs.tables.max(1);
     let mut pool = PoolingAllocationConfig::new();
     // These three only count; what bounds them is the number of memories, tables and stacks.
@@ -85,6 +93,7 @@ pub(super) fn for_child(
         .max_tables_per_module(tables)
         .table_elements(table_elements(needs));
     pool.total_stacks(instances);
+    pool.total_gc_heaps(instances.saturating_mul(needs.heaps));
     pool.linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT)
         // Linux 6.7 and later; elsewhere Wasmtime falls back to copying the lowest pages.
@@ -99,18 +108,26 @@ pub(super) fn table_elements(needs: &Footprint) -> usize {
     usize::try_from(needs.table_elements).unwrap_or(usize::MAX).max(TABLE_ELEMENTS_MIN)
 }
 
-/// Everything a component may import: all of WASI 0.2 and `wasi:http`, and where guests have many tasks those of 0.3
-/// beside them, since what such a guest is made of still speaks 0.2.
+/// Everything that guests may import, by what their code is.
+pub(super) struct Linkers {
+    pub(super) components: ComponentLinker<Sandbox>,
+    pub(super) modules: ModuleLinker<Sandbox>,
+}
+
+/// For components all of WASI 0.2 and `wasi:http`, and where guests have many tasks those of 0.3 beside them, since what
+/// such a guest is made of still speaks 0.2; for core modules WASI preview 1.
 ///
 /// Today's toolchains import `wasi:cli` and `wasi:filesystem` whether the handler uses them or not, so all of it is
 /// linked, and the sandbox decides what a guest may really do: nothing, unless the configuration grants it.
-pub(super) fn linker(engine: &Engine, tasks: Tasks) -> wasmtime::Result<Linker<Sandbox>> {
-    let mut linker = Linker::new(engine);
-    wasmtime_wasi::p2::add_to_linker_async(&mut linker)?;
-    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker)?;
+pub(super) fn linkers(engine: &Engine, tasks: Tasks) -> wasmtime::Result<Linkers> {
+    let mut components = ComponentLinker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
+    wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut components)?;
     if tasks == Tasks::Many {
-        wasmtime_wasi::p3::add_to_linker(&mut linker)?;
-        wasmtime_wasi_http::p3::add_to_linker(&mut linker)?;
+        wasmtime_wasi::p3::add_to_linker(&mut components)?;
+        wasmtime_wasi_http::p3::add_to_linker(&mut components)?;
     }
-    Ok(linker)
+    let mut modules = ModuleLinker::new(engine);
+    cgi::add_preview_1(&mut modules)?;
+    Ok(Linkers { components, modules })
 }

@@ -12,6 +12,7 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as ErrorCode03;
 
+use super::cgi::BadHead;
 use super::limits::{CallLimits, Refused};
 use super::link::CpuSpent;
 
@@ -231,6 +232,8 @@ pub(super) fn judge(result: wasmtime::Result<()>, limits: &CallLimits, refused: 
     }
     Err(if error.is::<CpuSpent>() {
         Fault::CpuLimit(limits.cpu)
+    } else if let Some(bad) = error.downcast_ref::<BadHead>() {
+        Fault::BadAnswer(bad.to_string())
     } else if error.is::<PoolConcurrencyLimitError>() {
         Fault::NoRoom
     } else if let Some(Refused { wanted }) = refused {

@@ -51,6 +51,11 @@ impl Instance {
         self.requests
     }
 
+    /// What a kind of guest runs in that has no exports to keep.
+    pub(super) fn store(&mut self) -> &mut Store<Sandbox> {
+        &mut self.store
+    }
+
     pub(super) fn sandbox(&mut self) -> &mut Sandbox {
         self.store.data_mut()
     }

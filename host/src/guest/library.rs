@@ -11,21 +11,22 @@ use std::time::{Duration, Instant};
 use http::{Request, header};
 use tokio_rustls::rustls::ClientConfig;
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
 
 use super::body::RequestBody;
 use super::cache::{CacheError, Footprint, footprint_of};
 use super::call::{Call, CallFacts, Ordinal};
 use super::capabilities::{DirError, open_dirs};
+use super::cgi;
 use super::clockwork::Clockwork;
-use super::engine::{self, Tasks};
+use super::code::Code;
+use super::engine::{self, Linkers, Tasks};
 use super::entry::Entry;
 use super::http02::{self, Instance};
 use super::http03::{self, Reuse, Shared};
 use super::limits::CallLimits;
 use super::link::Link;
 use super::outbound;
-use super::sandbox::{self, CallName, Grants, Sandbox};
+use super::sandbox::{self, CallName, Grants};
 use super::shelf::{Shelf, UNSEATED_MAX};
 use crate::config;
 use crate::module::Kind;
@@ -145,7 +146,7 @@ struct Module {
 /// What those modules of a child run in that have as many tasks at once.
 struct Housing {
     engine: Engine,
-    linker: Linker<Sandbox>,
+    linkers: Linkers,
     /// See [`CallLimits`].
     table_elements: usize,
 }
@@ -162,19 +163,21 @@ impl Housing {
             |error: wasmtime::Error| GuestsError::Engine { calls_max, kept_max, cause: format!("{error:#}") };
         let instances_max = calls_max.saturating_add(kept_max);
         let engine = engine::for_child(tasks, instances_max, &needs, memory_max).map_err(engine_error)?;
-        let linker = engine::linker(&engine, tasks).map_err(engine_error)?;
-        Ok(Housing { engine, linker, table_elements: engine::table_elements(&needs) })
+        let linkers = engine::linkers(&engine, tasks).map_err(engine_error)?;
+        Ok(Housing { engine, linkers, table_elements: engine::table_elements(&needs) })
     }
 
     fn load(&self, source: &ModuleSource<'_>, tls: &Arc<ClientConfig>) -> Result<Module, GuestsError> {
         let settings = source.settings;
-        let files =
-            open_dirs(&settings.dirs).map_err(|cause| GuestsError::Dir { module: settings.name.clone(), cause })?;
+        let dir_error = |cause| GuestsError::Dir { module: settings.name.clone(), cause };
+        let files = open_dirs(&settings.dirs).map_err(dir_error)?;
+        let roots = settings.roots.iter().map(|root| open_dirs(&cgi::with_root(&settings.dirs, root)));
         let grants = Grants {
             name: settings.name.as_str().into(),
             limits: CallLimits::new(&settings.limits, self.table_elements),
             env: settings.env.clone().into_iter().collect(),
             files,
+            roots: roots.collect::<Result<_, _>>().map_err(dir_error)?,
             outbound: settings.outbound.clone(),
             tls: Arc::clone(tls),
         };
@@ -198,10 +201,10 @@ impl Housing {
         // SAFETY: the bytes must be what Wasmtime's serialisation wrote, unchanged. `cache` wrote this file from our
         // own compiler's output into a directory that nobody else may write to, and checked the checksum before its
         // path was handed out.
-        let component = unsafe { Component::deserialize_file(&self.engine, source.native) }.map_err(load_error)?;
+        let code = unsafe { Code::map(&self.engine, source.kind, source.native) }.map_err(load_error)?;
         // Now, and not within the first request.
-        component.initialize_copy_on_write_image().map_err(load_error)?;
-        Entry::of(source.kind, &self.linker, &component).map_err(load_error)
+        code.make_image().map_err(load_error)?;
+        Entry::of(source.kind, &self.linkers, &code).map_err(load_error)
     }
 }
 
@@ -255,18 +258,24 @@ impl Guests {
         let name = CallName { request: Some(facts.request_id) };
         let method = request.method().clone();
         let ordinal = |request| Ordinal { module, request, requests_max: reuse.requests_max };
+        if let (Entry::Http02(_) | Entry::Cgi(_), None) = (entry, request.uri().authority()) {
+            request.headers_mut().insert(header::HOST, facts.authority.clone());
+        }
+        let serving = || sandbox::Request { link: Arc::clone(&link), name, body: request.body().recall() };
         match entry {
             Entry::Http02(pre) => {
-                if request.uri().authority().is_none() {
-                    request.headers_mut().insert(header::HOST, facts.authority);
-                }
-                let serving = sandbox::Request { link: Arc::clone(&link), name, body: request.body().recall() };
                 let instance = match shelf.take(module) {
-                    Some(kept) => kept.again(serving),
-                    None => Instance::new(engine, Arc::clone(grants), serving),
+                    Some(kept) => kept.again(serving()),
+                    None => Instance::new(engine, Arc::clone(grants), serving()),
                 };
                 let ordinal = ordinal(instance.requests());
                 let guest = http02::begin(Arc::clone(pre), instance, Arc::clone(&link), facts.scheme, request);
+                Call::alone(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
+            }
+            Entry::Cgi(program) => {
+                let instance = Instance::new(engine, Arc::clone(grants), serving());
+                let ordinal = ordinal(instance.requests());
+                let guest = cgi::begin(program, instance, grants, &link, facts, request);
                 Call::alone(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
             }
             Entry::Http03(pre) => {

@@ -6,10 +6,11 @@
 //! ```text
 //! compile ── cache        in a short-lived process of its own: .wasm in, native code out
 //! library ── engine       in a child, once: modules from the cache, ready to be instantiated
+//!    │       code         what was compiled: a component or a core module
 //!    │       entry        how a module's guests are entered, by its kind
 //!    │       clockwork    what runs beside the guests: the runtime that waits for them, and the ticker that slices them
 //!    ▼
-//!   call ─── http02       one request through one instance, polled by the thread that owns the connection
+//!   call ─── http02, cgi  one request through one instance, polled by the thread that owns the connection
 //!    │       http03       the same through an instance that serves many at once (tasks: which of them is whose)
 //!    │       link         what the call and its running guest share: who wakes whom (alarm), who has run how long
 //!    │                    (stopwatch), and the answer
@@ -26,7 +27,9 @@ mod body;
 mod cache;
 mod call;
 mod capabilities;
+mod cgi;
 mod clockwork;
+mod code;
 pub mod compile;
 mod engine;
 mod entry;
@@ -50,6 +53,7 @@ mod testing;
 
 pub use body::{BodySender, RequestBody, body_channel};
 pub use call::{Call, CallFacts, Progress, Scheme};
+pub use cgi::{CgiFacts, Script};
 pub use fault::{Blame, Fault};
 pub use library::{Capacity, Guests, GuestsError, ModuleSource};
 pub use shelf::Shelf;

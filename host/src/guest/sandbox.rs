@@ -11,6 +11,7 @@ use tracing::field::{DisplayValue, display};
 use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
+use wasmtime_wasi::p1::WasiP1Ctx;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
@@ -32,6 +33,8 @@ pub(super) struct Grants {
     pub(super) env: Vec<(String, String)>,
     /// The directories, opened once: a guest gets another reference to the same handles.
     pub(super) files: WasiFilesystemCtx,
+    /// The same with a folder of scripts each, in the order of the settings.
+    pub(super) roots: Vec<WasiFilesystemCtx>,
     pub(super) outbound: Vec<OutboundHost>,
     pub(super) tls: Arc<ClientConfig>,
 }
@@ -62,6 +65,8 @@ pub(super) struct Sandbox {
     http: WasiHttpCtx,
     /// Made when the guest first asks for anything of WASI; many a handler never does.
     wasi: Option<Box<Wasi>>,
+    /// What a command of preview 1 has in place of that.
+    preview_1: Option<Box<WasiP1Ctx>>,
 }
 
 /// What is served.
@@ -111,7 +116,7 @@ impl Sandbox {
         table.set_max_capacity(RESOURCES);
         let memory = MemoryMeter::new(&grants.limits);
         let outbound = Outbound::new(Arc::clone(&grants), call, at_once);
-        let sandbox = Sandbox { memory, serving, outbound, call, grants, table, http, wasi: None };
+        let sandbox = Sandbox { memory, serving, outbound, call, grants, table, http, wasi: None, preview_1: None };
         let mut store = Store::new(engine, sandbox);
         store.limiter(|sandbox| &mut sandbox.memory);
         // For every single call into the host, so there is nothing of it to renew.
@@ -161,6 +166,21 @@ impl Sandbox {
             Serving::One(_) => None,
             Serving::Many(tasks) => Some(tasks),
         }
+    }
+
+    /// Gives a program what it is run with, before it asks.
+    pub(super) fn give_wasi(&mut self, ctx: WasiCtx, console: Console) {
+        self.wasi = Some(Box::new(Wasi { ctx, console }));
+    }
+
+    /// The same for a command of preview 1.
+    pub(super) fn give_preview_1(&mut self, ctx: WasiP1Ctx) {
+        self.preview_1 = Some(Box::new(ctx));
+    }
+
+    /// What a command of preview 1 was given.
+    pub(super) fn preview_1(&mut self) -> &mut WasiP1Ctx {
+        self.preview_1.as_deref_mut().expect("a command is given its surroundings before it is instantiated")
     }
 
     /// The limits of the module.

@@ -48,6 +48,7 @@ pub(super) fn settings() -> config::Module {
         },
         env: BTreeMap::new(),
         dirs: Vec::new(),
+        roots: Vec::new(),
         outbound: Vec::new(),
     }
 }
@@ -59,6 +60,7 @@ pub(super) fn grants(settings: &config::Module) -> Arc<Grants> {
         limits: limits::CallLimits::new(&settings.limits, engine::TABLE_ELEMENTS_MIN),
         env: settings.env.clone().into_iter().collect(),
         files: capabilities::open_dirs(&settings.dirs).unwrap(),
+        roots: Vec::new(),
         outbound: settings.outbound.clone(),
         tls: outbound::tls().unwrap(),
     })
@@ -128,7 +130,7 @@ impl Child {
 
 fn facts() -> CallFacts {
     let authority = HeaderValue::from_static("test.example");
-    CallFacts { scheme: Scheme::Http, authority, request_id: RequestIds::new(0).issue() }
+    CallFacts { scheme: Scheme::Http, authority, request_id: RequestIds::new(0).issue(), cgi: None }
 }
 
 /// What a thread of a child has for its calls.

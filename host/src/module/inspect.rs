@@ -61,6 +61,9 @@ pub struct Inspection {
     pub exports: Vec<Export>,
     /// That the file defines, at any level, and that a core module imports.
     pub memories: Vec<Memory>,
+    /// It has exceptions, which need memory of the engine's own at run time.
+    #[serde(skip)]
+    pub throws: bool,
 }
 
 /// What kind of guest is in the file.
@@ -90,6 +93,15 @@ impl Kind {
             Kind::OtherComponent => "other-component",
             Kind::Command => "command",
             Kind::OtherCoreModule => "other-core-module",
+        }
+    }
+
+    /// Whether guests of this kind are programs that speak CGI.
+    #[must_use]
+    pub fn speaks_cgi(self) -> bool {
+        match self {
+            Kind::Command | Kind::CliComponent => true,
+            Kind::HttpIncomingHandler | Kind::HttpHandler | Kind::OtherComponent | Kind::OtherCoreModule => false,
         }
     }
 
@@ -152,7 +164,7 @@ pub(super) fn inspect(wasm: &[u8], size: u64) -> Result<Inspection, InspectError
     let facts = Facts::of(wasm)?;
     let mut look = Look::default();
     let encoding = look.take(wasm)?;
-    let Look { imports, exports, memories, mut asks_for, .. } = look;
+    let Look { imports, exports, memories, mut asks_for, throws, .. } = look;
     asks_for.sort_unstable();
     asks_for.dedup();
     Ok(Inspection {
@@ -164,6 +176,7 @@ pub(super) fn inspect(wasm: &[u8], size: u64) -> Result<Inspection, InspectError
         imports,
         exports,
         memories,
+        throws,
     })
 }
 
@@ -174,6 +187,7 @@ struct Look {
     exports: Vec<Export>,
     memories: Vec<Memory>,
     asks_for: Vec<Ask>,
+    throws: bool,
     items: usize,
 }
 
@@ -201,6 +215,7 @@ impl Look {
                         self.memories.push(Memory::of(&memory?, false));
                     }
                 }
+                Payload::TagSection(_) => self.throws = true,
                 outer if level == 1 => self.take_outermost(outer)?,
                 _ => {}
             }

@@ -9,19 +9,32 @@ use super::inspect::{Import, Inspection, Kind};
 pub enum Unsuitable {
     /// A component, but no handler of requests.
     #[error(
-        "it does not export wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3, so it cannot answer requests; it \
-         exports {exports}"
+        "it does not export wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run@0.2, so it cannot answer \
+         requests; it exports {exports}"
     )]
     NoHandler {
         /// As a list.
         exports: String,
     },
-    /// A core module, which has no interfaces.
+    /// A core module that is no program.
     #[error(
-        "it is a core Wasm module, which is not supported yet: build a component that exports \
-         wasi:http/incoming-handler@0.2 instead (in Rust: a cdylib for the target wasm32-wasip2)"
+        "it is a core Wasm module that does not export the function _start, so it cannot answer requests; it exports \
+         {exports}: build it as a program with a main function for WASI preview 1 (in Rust: a binary for the target \
+         wasm32-wasip1), which speaks CGI, or as a component that exports wasi:http/incoming-handler@0.2"
     )]
-    CoreModule,
+    NoStart {
+        /// As a list.
+        exports: String,
+    },
+    /// A command that needs what WASI preview 1 does not have.
+    #[error(
+        "it imports what is not part of WASI preview 1: {imports}: build it for plain wasm32-wasip1 (also called \
+         wasm32-wasi), without threads, and without the sockets and other functions that only some hosts add"
+    )]
+    CommandImports {
+        /// All of it, as a list.
+        imports: String,
+    },
     /// It needs what is not there.
     #[error("it imports what this server does not offer: {imports}")]
     Imports {
@@ -34,12 +47,15 @@ impl Inspection {
     /// # Errors
     /// What stands in the way of serving the file.
     pub fn check_suitable(&self) -> Result<(), Unsuitable> {
+        let exports = || list(self.exports.iter().map(|export| export.name.clone()));
         match self.kind {
             Kind::HttpIncomingHandler | Kind::HttpHandler => {}
+            Kind::CliComponent if self.exports.iter().any(|export| export.name.starts_with("wasi:cli/run@0.2.")) => {}
             Kind::CliComponent | Kind::OtherComponent => {
-                return Err(Unsuitable::NoHandler { exports: list(self.exports.iter().map(|e| e.name.clone())) });
+                return Err(Unsuitable::NoHandler { exports: exports() });
             }
-            Kind::Command | Kind::OtherCoreModule => return Err(Unsuitable::CoreModule),
+            Kind::Command => return self.check_command(),
+            Kind::OtherCoreModule => return Err(Unsuitable::NoStart { exports: exports() }),
         }
         let missing: Vec<&Import> = self.imports.iter().filter(|import| !is_offered(import, self.kind)).collect();
         if missing.is_empty() {
@@ -47,6 +63,72 @@ impl Inspection {
         }
         Err(Unsuitable::Imports { imports: list(missing.into_iter().map(|import| import.name.clone())) })
     }
+
+    fn check_command(&self) -> Result<(), Unsuitable> {
+        let mut missing = self.imports.iter().filter(|import| !is_preview_1(import)).peekable();
+        if missing.peek().is_none() {
+            return Ok(());
+        }
+        let named = |import: &Import| format!("{} {}", import.module.as_deref().unwrap_or_default(), import.name);
+        Err(Unsuitable::CommandImports { imports: list(missing.map(named)) })
+    }
+}
+
+/// The functions of `wasi_snapshot_preview1`. Those of sockets are among them because some toolchains import them whether
+/// a program uses them or not; they fail when they are called.
+const PREVIEW_1: [&str; 46] = [
+    "args_get",
+    "args_sizes_get",
+    "clock_res_get",
+    "clock_time_get",
+    "environ_get",
+    "environ_sizes_get",
+    "fd_advise",
+    "fd_allocate",
+    "fd_close",
+    "fd_datasync",
+    "fd_fdstat_get",
+    "fd_fdstat_set_flags",
+    "fd_fdstat_set_rights",
+    "fd_filestat_get",
+    "fd_filestat_set_size",
+    "fd_filestat_set_times",
+    "fd_pread",
+    "fd_prestat_dir_name",
+    "fd_prestat_get",
+    "fd_pwrite",
+    "fd_read",
+    "fd_readdir",
+    "fd_renumber",
+    "fd_seek",
+    "fd_sync",
+    "fd_tell",
+    "fd_write",
+    "path_create_directory",
+    "path_filestat_get",
+    "path_filestat_set_times",
+    "path_link",
+    "path_open",
+    "path_readlink",
+    "path_remove_directory",
+    "path_rename",
+    "path_symlink",
+    "path_unlink_file",
+    "poll_oneoff",
+    "proc_exit",
+    "proc_raise",
+    "random_get",
+    "sched_yield",
+    "sock_accept",
+    "sock_recv",
+    "sock_send",
+    "sock_shutdown",
+];
+
+fn is_preview_1(import: &Import) -> bool {
+    import.module.as_deref() == Some("wasi_snapshot_preview1")
+        && import.kind == "func"
+        && PREVIEW_1.contains(&import.name.as_str())
 }
 
 /// Interfaces of WASI 0.2 that every component may import.

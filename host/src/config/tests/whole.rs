@@ -54,6 +54,7 @@ fn the_example_is_read_as_it_is_meant() {
             },
             env: BTreeMap::from([(String::from("GREETING"), String::from("hi"))]),
             dirs: vec![Dir { host: PathBuf::from("/etc/data"), guest: String::from("/data"), write: false }],
+            roots: Vec::new(),
             outbound: vec![OutboundHost { host: String::from("api.example.com"), port: Some(443), private: false }],
         }],
         routes: vec![
@@ -61,11 +62,13 @@ fn the_example_is_read_as_it_is_meant() {
                 host: Some(HostPattern::Exact(String::from("example.org"))),
                 path: String::from("/hello"),
                 target: Target::Module(0),
+                scripts: None,
             },
             Route {
                 host: None,
                 path: String::from("/health"),
                 target: Target::Text { status: 200, text: String::from("ok\n") },
+                scripts: None,
             },
         ],
     };

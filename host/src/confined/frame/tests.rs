@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::guest::Script;
 use crate::request_id::RequestIds;
 
 /// What `frames` come to at the other end, in reads of so many bytes.
@@ -42,6 +43,12 @@ fn asked() -> Asked {
         scheme: Scheme::Http,
         authority: HeaderValue::from_static("example.org:80"),
         request_id: RequestIds::new(0).issue(),
+        cgi: Some(Box::new(CgiFacts {
+            client: Some("::1".parse().unwrap()),
+            script_name: "/a/x.php".into(),
+            path_info: "/b".into(),
+            script: Some(Script { root: 1, path: "/x.php".into() }),
+        })),
     };
     Asked { request, has_body: true, facts }
 }
@@ -62,6 +69,7 @@ fn a_request_arrives_as_it_was_sent_in_any_segmentation() {
         assert_eq!(request.request.uri(), expected.request.uri());
         assert_eq!(request.request.version(), Version::HTTP_11);
         assert_eq!(request.request.headers(), expected.request.headers());
+        assert_eq!(request.facts.cgi, expected.facts.cgi);
         assert_eq!(request.facts.authority, expected.facts.authority);
         assert!(request.has_body);
         assert_eq!(data, "hello");
