@@ -11,6 +11,9 @@ use crate::run::{cargo, exists, output, program, root, run, target};
 /// What the guests are compiled to.
 const TARGET: &str = "wasm32-wasip2";
 
+/// What those are compiled to as well that are programs.
+const PROGRAM_TARGET: &str = "wasm32-wasip1";
+
 /// The folders whose folders are guests, each a package of the workspace that is named as its folder.
 const FOLDERS: [&str; 2] = ["examples", "tests/guests"];
 
@@ -26,24 +29,40 @@ pub fn build_all(languages: bool) -> Result<()> {
 
 /// Builds the guests that are written in Rust, and says where they are.
 pub fn build() -> Result<PathBuf> {
-    ensure_target()?;
+    ensure_target(TARGET)?;
     let packages = packages()?;
-    run(on_packages(cargo().arg("build"), &packages))?;
+    run(on_packages(cargo().arg("build"), &packages, TARGET))?;
 
     let folder = target()?.join("guests");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make the folder {}", folder.display()))?;
-    for package in packages {
-        let file = format!("{}.wasm", package.replace('-', "_"));
-        let built = target()?.join(TARGET).join("guest").join(&file);
-        copy(&built, &folder.join(format!("{package}.wasm")))?;
+    let (programs, libraries): (Vec<_>, Vec<_>) = packages.into_iter().partition(|package| is_program(package));
+    for package in libraries {
+        copy(&built(&package.replace('-', "_"), TARGET)?, &folder.join(format!("{package}.wasm")))?;
+    }
+    if !programs.is_empty() {
+        ensure_target(PROGRAM_TARGET)?;
+        run(on_packages(cargo().arg("build"), &programs, PROGRAM_TARGET))?;
+    }
+    for package in programs {
+        copy(&built(&package, PROGRAM_TARGET)?, &folder.join(format!("{package}.wasm")))?;
+        copy(&built(&package, TARGET)?, &folder.join(format!("{package}-p2.wasm")))?;
     }
     Ok(folder)
 }
 
+fn built(name: &str, compiled_to: &str) -> Result<PathBuf> {
+    Ok(target()?.join(compiled_to).join("guest").join(format!("{name}.wasm")))
+}
+
+/// Whether a guest is a program that speaks CGI: it has a main function.
+fn is_program(package: &str) -> bool {
+    FOLDERS.iter().any(|folder| root().join(folder).join(package).join("src/main.rs").exists())
+}
+
 /// Lints the guests, for the target that they are for.
 pub fn clippy() -> Result<()> {
-    ensure_target()?;
-    run(on_packages(cargo().arg("clippy"), &packages()?).args(["--", "-D", "warnings"]))
+    ensure_target(TARGET)?;
+    run(on_packages(cargo().arg("clippy"), &packages()?, TARGET).args(["--", "-D", "warnings"]))
 }
 
 /// The names of the packages that are guests, sorted.
@@ -70,19 +89,19 @@ pub fn copy(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
-fn on_packages<'a>(command: &'a mut Command, packages: &[String]) -> &'a mut Command {
-    command.args(["--locked", "--profile", "guest", "--target", TARGET]);
+fn on_packages<'a>(command: &'a mut Command, packages: &[String], compile_to: &str) -> &'a mut Command {
+    command.args(["--locked", "--profile", "guest", "--target", compile_to]);
     command.args(packages.iter().flat_map(|package| ["-p", package]))
 }
 
 /// Adds the compiler's part for Wasm, if it is missing.
-fn ensure_target() -> Result<()> {
+fn ensure_target(name: &str) -> Result<()> {
     let sysroot = output(program("rustc").args(["--print", "sysroot"]))?;
-    if Path::new(sysroot.trim()).join("lib/rustlib").join(TARGET).exists() {
+    if Path::new(sysroot.trim()).join("lib/rustlib").join(name).exists() {
         return Ok(());
     }
     if !exists("rustup") {
-        bail!("the Rust compiler lacks the target {TARGET}, and there is no rustup to add it: see https://rustup.rs");
+        bail!("the Rust compiler lacks the target {name}, and there is no rustup to add it: see https://rustup.rs");
     }
-    run(program("rustup").args(["target", "add", TARGET]))
+    run(program("rustup").args(["target", "add", name]))
 }
