@@ -143,8 +143,8 @@ fn check_kind(module: &Module, kind: Kind, config: &Config) -> Result<(), Remark
     }
     let served =
         |target: &Target| matches!(target, Target::Module(index) if config.modules[*index].name == module.name);
-    let routes = config.routes.iter().filter(|route| served(&route.target));
-    match routes.filter_map(|route| route.scripts.as_ref()).next() {
+    let mut routes = config.routes.iter().filter(|route| served(&route.target));
+    match routes.find_map(|route| route.scripts.as_ref()) {
         None => Ok(()),
         Some(scripts) => Err((
             scripts.line,
@@ -372,6 +372,32 @@ mod tests {
         let mistakes = checked("event", "thread_safe = true", Some("threadsafe = false")).unwrap_err();
         let begin = "guesthouse.toml:6: module \"a\": cannot use a.wat: line 1 of its section \"guesthouse\" is wrong";
         assert!(mistakes.len() == 1 && mistakes[0].starts_with(begin), "{mistakes:?}");
+    }
+
+    #[test]
+    fn a_program_runs_once() {
+        let program = "(module (func (export \"_start\")))";
+        for line in ["", "max_requests_per_instance = 1", "thread_safe = false"] {
+            assert_eq!(checked_file("event", line, program), Ok(vec![]), "{line}");
+        }
+        for times in [0, 2] {
+            let mistake = format!(
+                "guesthouse.toml:7: module \"a\": max_requests_per_instance is {times}, but a.wat is a program that speaks \
+                 CGI, which runs once for each request: remove it"
+            );
+            let line = format!("max_requests_per_instance = {times}");
+            assert_eq!(checked_file("event", &line, program), Err(vec![mistake]));
+        }
+    }
+
+    #[test]
+    fn scripts_are_for_interpreters() {
+        let route = "[[route]]\npath = \"/\"\nmodule = \"a\"\nroot = \".\"\nscript_suffixes = [\".php\"]";
+        assert_eq!(checked_file("event", route, "(module (func (export \"_start\")))"), Ok(vec![]));
+        let mistake = "guesthouse.toml:10: module \"a\": root is for interpreters that speak CGI, and a.wat is a component that \
+                       answers requests (wasi:http/incoming-handler@0.2): remove root, index and script_suffixes from its \
+                       routes";
+        assert_eq!(checked_file("event", route, &file(None)), Err(vec![mistake.to_owned()]));
     }
 
     #[test]

@@ -154,7 +154,7 @@ pub fn facts(
     scripts: Option<&Scripts>,
     client: Option<IpAddr>,
     query: Option<&str>,
-) -> Result<Box<CgiFacts>, Fixed> {
+) -> Result<Box<CgiFacts>, Box<Fixed>> {
     let prefix = found.prefix.strip_suffix('/').unwrap_or(found.prefix);
     let below = &found.path[prefix.len()..];
     let Some(scripts) = scripts else {
@@ -168,8 +168,8 @@ pub fn facts(
             path_info: rest.to_owned(),
             script: Some(Script { root: scripts.root, path }),
         })),
-        Meaning::Folder => Err(respond::moved(&with_slash(&found.path, query))),
-        Meaning::Nothing => Err(respond::not_found()),
+        Meaning::Folder => Err(Box::new(respond::moved(&with_slash(&found.path, query)))),
+        Meaning::Nothing => Err(Box::new(respond::not_found())),
     }
 }
 
@@ -179,5 +179,219 @@ fn with_slash(path: &str, query: Option<&str>) -> String {
     match query {
         Some(query) => format!("{path}/?{query}"),
         None => format!("{path}/"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::fs;
+    use std::os::unix::fs::symlink;
+    use std::path::PathBuf;
+
+    use http::header::LOCATION;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::{Route, Target};
+    use crate::route::{Responder, Router};
+
+    const SECRET: &str = "secret.php";
+
+    /// A folder `www` with scripts, beside what nobody may reach, and links of every kind.
+    fn folder() -> (tempfile::TempDir, Scripts) {
+        let outer = tempfile::tempdir().unwrap();
+        let www = outer.path().join("www");
+        fs::create_dir_all(www.join("blog/empty")).unwrap();
+        fs::create_dir_all(www.join("folder.php")).unwrap();
+        fs::create_dir_all(outer.path().join("outside")).unwrap();
+        for file in [
+            "www/x.php",
+            "www/index.php",
+            "www/blog/index.php",
+            "www/blog/a b.php",
+            "www/note.txt",
+            "www/.php",
+            "www/folder.php/in.php",
+            "outside/secret.php",
+            "secret.php",
+        ] {
+            fs::write(outer.path().join(file), file).unwrap();
+        }
+        symlink("x.php", www.join("inside.php")).unwrap();
+        symlink("../secret.php", www.join("relative.php")).unwrap();
+        symlink(outer.path().join(SECRET), www.join("absolute.php")).unwrap();
+        symlink("../outside", www.join("leave")).unwrap();
+        symlink("loop.php", www.join("loop.php")).unwrap();
+        nix::unistd::mkfifo(&www.join("pipe.php"), Mode::S_IRWXU).unwrap();
+        let scripts = Scripts::open(&config::Scripts {
+            root: 0,
+            folder: www,
+            index: vec!["index.php".into()],
+            suffixes: vec![".php".into()],
+            line: 1,
+        });
+        (outer, scripts.unwrap())
+    }
+
+    fn script<'a>(path: &str, rest: &'a str) -> Meaning<'a> {
+        Meaning::Script { path: path.to_owned(), rest }
+    }
+
+    #[test]
+    fn a_path_is_a_script_and_what_follows_it() {
+        let (_outer, scripts) = folder();
+        for (path, meaning) in [
+            ("/x.php", script("/x.php", "")),
+            ("/x.php/", script("/x.php", "/")),
+            ("/x.php/more/y.php", script("/x.php", "/more/y.php")),
+            ("/blog/a b.php", script("/blog/a b.php", "")),
+            ("/folder.php/in.php/more", script("/folder.php/in.php", "/more")),
+            ("/inside.php", script("/inside.php", "")),
+        ] {
+            assert_eq!(scripts.find(path), meaning, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_folder_is_its_index_and_ends_with_a_slash() {
+        let (_outer, scripts) = folder();
+        assert_eq!(scripts.find("/"), script("/index.php", ""));
+        assert_eq!(scripts.find("/blog/"), script("/blog/index.php", ""));
+        for path in ["", "/blog", "/blog/empty", "/folder.php"] {
+            assert_eq!(scripts.find(path), Meaning::Folder, "{path:?}");
+        }
+        assert_eq!(scripts.find("/blog/empty/"), Meaning::Nothing);
+    }
+
+    #[test]
+    fn what_is_no_script_is_not_there() {
+        let (_outer, scripts) = folder();
+        for path in
+            ["/note.txt", "/.php", "/none.php", "/none.php/x.php", "/none", "/x.php.txt", "/pipe.php", "/blog/more"]
+        {
+            assert_eq!(scripts.find(path), Meaning::Nothing, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_way_leads_out_of_the_folder() {
+        let (_outer, scripts) = folder();
+        for path in [
+            "/relative.php",
+            "/absolute.php",
+            "/leave/secret.php",
+            "/leave/",
+            "/leave",
+            "/loop.php",
+            "/../secret.php",
+            "/blog/../../secret.php",
+            "/..",
+            "/../",
+            "/..%2Fsecret.php",
+            "/blog%2Findex.php",
+            "\\..\\secret.php",
+            "/x.php\0",
+        ] {
+            assert_eq!(scripts.find(path), Meaning::Nothing, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn a_path_of_many_names_that_could_be_scripts_costs_few_look_ups() {
+        let (_outer, scripts) = folder();
+        assert_eq!(scripts.find(&"/folder.php".repeat(700)), Meaning::Nothing);
+        assert_eq!(scripts.find(&format!("/{}", "a".repeat(5000))), Meaning::Nothing);
+    }
+
+    fn found<'a>(prefix: &'a str, path: &'a str) -> Found<'a> {
+        Found { responder: &Responder::Module(0), route: 0, prefix, path: Cow::Borrowed(path) }
+    }
+
+    #[test]
+    fn a_guest_without_scripts_has_all_paths_below_its_route() {
+        for (prefix, path, script_name, path_info) in
+            [("/", "/a/b", "", "/a/b"), ("/app", "/app", "/app", ""), ("/app", "/app/x y", "/app", "/x y")]
+        {
+            let facts = facts(&found(prefix, path), None, None, None).unwrap();
+            assert_eq!((facts.script_name.as_str(), facts.path_info.as_str()), (script_name, path_info));
+            assert_eq!(facts.script, None);
+        }
+    }
+
+    #[test]
+    fn a_script_is_named_as_the_client_sees_it() {
+        let (_outer, scripts) = folder();
+        let facts = facts(&found("/app", "/app/x.php/more"), Some(&scripts), None, None).unwrap();
+        assert_eq!((facts.script_name.as_str(), facts.path_info.as_str()), ("/app/x.php", "/more"));
+        assert_eq!(facts.script, Some(Script { root: 0, path: "/x.php".into() }));
+    }
+
+    #[test]
+    fn a_folder_without_its_slash_is_elsewhere_on_this_server() {
+        let (_outer, scripts) = folder();
+        for (prefix, path, query, location) in [
+            ("/app", "/app", None, "/app/"),
+            ("/", "/blog", Some("a=b"), "/blog/?a=b"),
+            ("/a b%", "/a b%/blog", None, "/a%20b%25/blog/"),
+        ] {
+            let answer = facts(&found(prefix, path), Some(&scripts), None, query).unwrap_err();
+            assert_eq!(answer.status, 301);
+            assert_eq!(answer.headers[LOCATION], location);
+        }
+    }
+
+    /// What a client may make of a path, as the pieces that it is put together from.
+    fn piece() -> impl Strategy<Value = String> {
+        prop_oneof![
+            prop::sample::select(vec![
+                "/",
+                "..",
+                ".",
+                "%2e",
+                "%2E%2e",
+                "%2f",
+                "%5c",
+                "\\",
+                "%00",
+                "%",
+                "x.php",
+                "blog",
+                "leave",
+                "secret.php",
+                "relative.php",
+                "absolute.php",
+                "outside",
+                "folder.php",
+                "index.php",
+                "www",
+            ])
+            .prop_map(str::to_owned),
+            "[ -~]{0,3}",
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_path_of_a_request_is_a_file_outside_the_folder(
+            prefix in prop::sample::select(vec!["/", "/app"]),
+            pieces in prop::collection::vec(piece(), 0..12),
+        ) {
+            let (outer, scripts) = folder();
+            let www = outer.path().join("www").canonicalize().unwrap();
+            let route = Route { host: None, path: prefix.to_owned(), target: Target::Module(0), scripts: None };
+            let router = Router::new(&[route]);
+            let asked = format!("{}/{}", prefix.trim_end_matches('/'), pieces.join("/").replace("//", "/"));
+            for asked in [asked, pieces.concat()] {
+                let Ok(Some(found)) = router.find("h", &asked) else { continue };
+                if let Ok(facts) = facts(&found, Some(&scripts), None, None) {
+                    let Script { path, .. } = facts.script.unwrap();
+                    let file: PathBuf = www.join(path.trim_start_matches('/')).canonicalize().unwrap();
+                    prop_assert!(file.starts_with(&www), "{} is {}", asked, file.display());
+                    prop_assert!(file.is_file() && fs::read_to_string(&file).unwrap().starts_with("www/"));
+                    prop_assert_eq!(facts.path_info.is_empty() || facts.path_info.starts_with('/'), true);
+                }
+            }
+        }
     }
 }

@@ -126,7 +126,7 @@ impl Site {
         found: &Found<'_>,
         client: Option<IpAddr>,
         query: Option<&str>,
-    ) -> Result<Option<Box<CgiFacts>>, Fixed> {
+    ) -> Result<Option<Box<CgiFacts>>, Box<Fixed>> {
         if !self.speak_cgi[module] {
             return Ok(None);
         }

@@ -85,14 +85,20 @@ pub(super) fn child_of(modules: &[(&str, u64)], settings: &config::Module, calls
 }
 
 fn sliced(modules: &[(&str, u64)], settings: &config::Module, calls_max: usize, time_slice: Duration) -> Child {
+    let texts: Vec<_> = modules.iter().map(|(body, requests)| (guest(body), *requests)).collect();
+    of_kind(KIND, &texts, settings, Capacity { calls_max, threads: 2, time_slice })
+}
+
+/// A child with a module for each text, of this kind, whose instances serve so many requests.
+pub(super) fn of_kind(kind: Kind, modules: &[(String, u64)], settings: &config::Module, capacity: Capacity) -> Child {
     let dir = tempfile::tempdir().unwrap();
     let natives: Vec<_> = modules
         .iter()
         .enumerate()
-        .map(|(index, (body, _))| {
+        .map(|(index, (text, _))| {
             let wasm = dir.path().join(format!("test-{index}.wat"));
-            std::fs::write(&wasm, guest(body)).unwrap();
-            compile::compile(&WasmFile::read(&wasm).unwrap(), KIND, &wasm, &dir.path().join("cache")).unwrap().native
+            std::fs::write(&wasm, text).unwrap();
+            compile::compile(&WasmFile::read(&wasm).unwrap(), kind, &wasm, &dir.path().join("cache")).unwrap().native
         })
         .collect();
     let sources: Vec<_> = modules
@@ -100,13 +106,12 @@ fn sliced(modules: &[(&str, u64)], settings: &config::Module, calls_max: usize, 
         .zip(&natives)
         .map(|((_, requests), native)| ModuleSource {
             settings,
-            kind: KIND,
+            kind,
             native,
             max_requests_per_instance: *requests,
             max_concurrent_requests_per_instance: 1,
         })
         .collect();
-    let capacity = Capacity { calls_max, threads: 2, time_slice };
     Child { guests: Guests::start(&sources, capacity).unwrap(), _cache: dir }
 }
 
@@ -128,7 +133,7 @@ impl Child {
     }
 }
 
-fn facts() -> CallFacts {
+pub(super) fn facts() -> CallFacts {
     let authority = HeaderValue::from_static("test.example");
     CallFacts { scheme: Scheme::Http, authority, request_id: RequestIds::new(0).issue(), cgi: None }
 }

@@ -569,3 +569,48 @@ fn every_import_that_is_not_offered_is_named() {
     let Unsuitable::Imports { imports } = error.unwrap_err() else { panic!("imports are missing") };
     assert_eq!(imports, "acme:a/b@1.0.0, wasi:nn/graph@0.2.0, wasi:http/client@0.3.0");
 }
+
+#[test]
+fn a_program_may_import_what_wasi_preview_1_has_and_nothing_else() {
+    let program = |imports: &str| {
+        inspected(&binary(&format!("(module {imports} (func (export \"_start\")))"))).unwrap().check_suitable()
+    };
+    let preview_1 = |name: &str| format!("(import \"wasi_snapshot_preview1\" \"{name}\" (func))");
+    assert_eq!(program(""), Ok(()));
+    // Go imports those of sockets whether they are used or not.
+    assert_eq!(program(&["fd_write", "proc_exit", "sock_accept", "sock_shutdown"].map(preview_1).concat()), Ok(()));
+    let foreign = [
+        preview_1("fd_write"),
+        preview_1("sock_open"),
+        "(import \"env\" \"memory\" (memory 1 2 shared)) (import \"wasi\" \"thread-spawn\" (func))".to_owned(),
+        "(import \"wasi_snapshot_preview1\" \"fd_read\" (global i32))".to_owned(),
+    ];
+    let error = program(&foreign.concat()).unwrap_err().to_string();
+    let named =
+        "wasi_snapshot_preview1 sock_open, env memory, wasi thread-spawn, wasi_snapshot_preview1 fd_read: build it";
+    assert!(error.contains(named), "{error}");
+}
+
+#[test]
+fn a_core_module_that_is_no_program_is_told_what_would_be_one() {
+    let error = inspected(&binary("(module (func (export \"handle\")) (memory (export \"memory\") 1))")).unwrap();
+    let error = error.check_suitable().unwrap_err().to_string();
+    assert!(error.contains("does not export the function _start") && error.contains("handle, memory"), "{error}");
+}
+
+#[test]
+fn a_component_that_runs_as_a_command_answers_requests_if_it_is_of_0_2() {
+    let command = |version: &str| {
+        let export = format!("(instance $i) (export \"wasi:cli/run@{version}\" (instance $i))");
+        inspected(&binary(&format!("(component {export})"))).unwrap().check_suitable()
+    };
+    assert_eq!(command("0.2.0"), Ok(()));
+    assert!(matches!(command("0.3.0"), Err(Unsuitable::NoHandler { .. })));
+}
+
+#[test]
+fn a_module_with_exceptions_is_known_by_them_at_any_level() {
+    let throws = |wat: &str| inspected(&binary(wat)).unwrap().throws;
+    assert!(throws("(module (tag))") && throws("(component (core module (tag (param i32))))"));
+    assert!(!throws("(module (memory 1))") && !throws("(component)"));
+}

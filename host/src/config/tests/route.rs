@@ -176,3 +176,72 @@ fn the_same_host_and_path_twice_is_a_mistake() {
     }
     config(&(route("", "/a") + &route("host = \"a.org\"", "/a") + &route("host = \"*.a.org\"", "/a")));
 }
+
+#[test]
+fn the_scripts_of_a_route_are_read_with_its_module() {
+    let text = |keys: &str| {
+        format!(
+            "[[module]]\nname = \"php\"\npath = \"a.wasm\"\n[[route]]\npath = \"/\"\nmodule = \"php\"\n{keys}\n\
+             [[route]]\npath = \"/b\"\nmodule = \"php\"\nroot = \"data\"\nscript_suffixes = [\".x\"]"
+        )
+    };
+    let (config, _) = checked(&text("root = \"data\"\nscript_suffixes = [\".php\", \".phtml\"]")).unwrap();
+    let scripts = config.routes[0].scripts.as_ref().unwrap();
+    assert_eq!(scripts.suffixes, [".php", ".phtml"]);
+    assert_eq!(scripts.index, ["index.php", "index.phtml"]);
+    assert_eq!((scripts.folder.to_str(), scripts.line), (Some("/etc/data"), 7));
+    assert_eq!((config.modules[0].roots.len(), config.routes[1].scripts.as_ref().unwrap().root), (1, 0));
+    let own = "root = \"data\"\nindex = [\"start.php\"]\nscript_suffixes = [\".php\"]";
+    assert_eq!(checked(&text(own)).unwrap().0.routes[0].scripts.as_ref().unwrap().index, ["start.php"]);
+    assert_eq!(checked(&text("")).unwrap().0.routes[0].scripts, None);
+}
+
+#[test]
+fn scripts_that_nobody_could_find_are_mistakes() {
+    for (keys, mistake) in [
+        (
+            "root = \"data\"",
+            "7: root: script_suffixes is missing beside it: say how the names of scripts end, such as [\".php\"]",
+        ),
+        ("index = [\"a\"]", "7: index: it goes with root only: remove it"),
+        ("script_suffixes = [\".a\"]", "7: script_suffixes: it goes with root only: remove it"),
+        ("root = \"nope\"\nscript_suffixes = [\".a\"]", "7: root: /etc/nope does not exist: create it"),
+        (
+            "root = \"data\"\nscript_suffixes = []",
+            "8: script_suffixes: it is empty: write ends of names such as [\".php\"]",
+        ),
+        (
+            "root = \"data\"\nscript_suffixes = [\"php\"]",
+            "8: script_suffixes: \"php\" is no end of a file's name: write one such as \".php\"",
+        ),
+        (
+            "root = \"data\"\nscript_suffixes = [\".php\"]\nindex = [\"a/b.php\"]",
+            "9: index: \"a/b.php\" is no name of a file: write one such as \"index.php\"",
+        ),
+        (
+            "root = \"data\"\nscript_suffixes = [\".php\"]\nindex = [\"index.html\"]",
+            "9: index: \"index.html\" is no script: no suffix in script_suffixes is its end",
+        ),
+    ] {
+        let text = format!(
+            "[[module]]\nname = \"php\"\npath = \"a.wasm\"\n[[route]]\npath = \"/\"\nmodule = \"php\"\n{keys}\n"
+        );
+        assert_mistakes(&text, &[&format!("guesthouse.toml:{mistake}")]);
+    }
+    assert_mistakes(
+        "[[route]]\npath = \"/\"\ntext = \"x\"\nroot = \"data\"\n",
+        &["guesthouse.toml:4: root: it goes with module only: remove it"],
+    );
+}
+
+#[test]
+fn the_folder_of_scripts_has_its_place_in_the_guest_to_itself() {
+    assert_mistakes(
+        "[[module]]\nname = \"php\"\npath = \"a.wasm\"\n[[module.dir]]\nhost = \"data\"\nguest = \"/www\"\n\
+         [[route]]\npath = \"/\"\nmodule = \"php\"\nroot = \"data\"\nscript_suffixes = [\".php\"]\n",
+        &[
+            "guesthouse.toml:10: root: the guest sees this folder as \"/www\", but a [[module.dir]] of its module stands \
+           there: choose another path for that",
+        ],
+    );
+}

@@ -19,6 +19,7 @@ mod stdout;
 mod variables;
 
 use std::net::IpAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use http::Request;
@@ -87,7 +88,7 @@ pub(super) enum Program {
 }
 
 /// A module's directories with a folder of scripts as it is granted: to be read, never to be written.
-pub(super) fn with_root(dirs: &[Dir], root: &std::path::Path) -> Vec<Dir> {
+pub(super) fn with_root(dirs: &[Dir], root: &Path) -> Vec<Dir> {
     let root = Dir { host: root.to_owned(), guest: DOCUMENT_ROOT.to_owned(), write: false };
     dirs.iter().cloned().chain([root]).collect()
 }
@@ -182,3 +183,6 @@ fn judge(ended: wasmtime::Result<()>, stdout: &Stdout, grants: &Grants, call: Ca
     stdout.end();
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
