@@ -62,6 +62,8 @@ pub struct Setup {
     cache: PathBuf,
     server: String,
     directives: String,
+    /// In the place of the probe.
+    guest: Option<&'static str>,
     probe: String,
     probe_route: &'static str,
     tables: String,
@@ -78,6 +80,7 @@ impl Setup {
             cache: shared_cache(),
             server: String::new(),
             directives: String::new(),
+            guest: None,
             probe: String::new(),
             probe_route: "/",
             tables: String::new(),
@@ -95,6 +98,13 @@ impl Setup {
     #[must_use]
     pub fn directives(mut self, lines: &str) -> Self {
         self.directives += &format!("{lines}\n");
+        self
+    }
+
+    /// Another guest in the place of the probe; the module is still called so.
+    #[must_use]
+    pub fn guest(mut self, name: &'static str) -> Self {
+        self.guest = Some(name);
         self
     }
 
@@ -169,13 +179,13 @@ impl Setup {
     }
 
     fn text(&self) -> String {
-        let Self { server, directives, probe, probe_route, tables, .. } = self;
+        let Self { server, directives, guest: name, probe, probe_route, tables, .. } = self;
         let mpm = self.mpm.name();
         let defaults = without_keys_of(self.mpm.directives(), directives);
         let mut text = format!("[server]\nmpm = \"{mpm}\"\ncache_dir = \"{}\"\n", self.cache.display());
         text += &without_keys_of("listen = [\"127.0.0.1:0\"]\naccess_log = \"off\"\n", server);
         let _ = write!(text, "{server}\n[{mpm}]\n{defaults}{directives}\n");
-        let path = guest(self.mpm.probe());
+        let path = guest(name.unwrap_or(self.mpm.probe()));
         let confined = if self.mpm == Mpm::Confined { "thread_safe = false\n" } else { "" };
         let _ = write!(text, "[[module]]\nname = \"probe\"\npath = \"{}\"\n{confined}{probe}\n", path.display());
         let _ = write!(text, "[[route]]\npath = \"{probe_route}\"\nmodule = \"probe\"\n\n{tables}");

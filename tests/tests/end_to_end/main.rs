@@ -6,6 +6,7 @@ mod answering;
 mod bodies;
 mod cache;
 mod capabilities;
+mod cgi;
 mod commands;
 mod confinement;
 mod crashes;
