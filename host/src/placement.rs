@@ -6,9 +6,10 @@ use std::path::Path;
 
 use guesthouse_mpm::settings::Mpm;
 
-use crate::config::{Config, Errors, Finding, Module, Target, Warning};
+use crate::config::{self, Config, Errors, Finding, Module, Target, Warning};
 use crate::module::{Facts, Kind, WasmFile};
 use crate::runtime_dir;
+use crate::script::Scripts;
 
 /// Where a module runs, and what it says of itself.
 #[derive(Debug)]
@@ -127,34 +128,40 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
 
 /// What the operator wrote must suit the kind of guest.
 fn check_kind(module: &Module, kind: Kind, config: &Config) -> Result<(), Remark> {
-    let Module { path, lines, .. } = module;
-    if kind.speaks_cgi() {
-        return match (module.max_requests_per_instance, lines.max_requests_per_instance) {
-            (None | Some(1), _) => Ok(()),
-            (Some(times), line) => Err((
-                line.unwrap_or(lines.path),
-                format!(
-                    "max_requests_per_instance is {times}, but {} is a program that speaks CGI, which runs once for each \
-                     request: remove it",
-                    path.display()
-                ),
-            )),
-        };
-    }
     let served =
         |target: &Target| matches!(target, Target::Module(index) if config.modules[*index].name == module.name);
-    let mut routes = config.routes.iter().filter(|route| served(&route.target));
-    match routes.find_map(|route| route.scripts.as_ref()) {
-        None => Ok(()),
-        Some(scripts) => Err((
-            scripts.line,
-            format!(
-                "root is for interpreters that speak CGI, and {} is a {kind}: remove root, index and script_suffixes from \
-                 its routes",
-                path.display()
-            ),
-        )),
+    let routes = config.routes.iter().filter(|route| served(&route.target));
+    let mut scripts = routes.filter_map(|route| route.scripts.as_ref());
+    if kind.speaks_cgi() {
+        check_program(module, scripts)
+    } else {
+        scripts.next().map_or(Ok(()), |it| Err(no_interpreter(module, kind, it)))
     }
+}
+
+/// A program runs once, and its scripts must be where they can be looked for.
+fn check_program<'a>(module: &Module, mut scripts: impl Iterator<Item = &'a config::Scripts>) -> Result<(), Remark> {
+    let Module { path, lines, max_requests_per_instance, .. } = module;
+    if let Some(times) = max_requests_per_instance.filter(|times| *times != 1) {
+        let text = format!(
+            "max_requests_per_instance is {times}, but {} is a program that speaks CGI, which runs once for each request: \
+             remove it",
+            path.display()
+        );
+        return Err((lines.max_requests_per_instance.unwrap_or(lines.path), text));
+    }
+    scripts.try_for_each(|scripts| match Scripts::open(scripts) {
+        Ok(_) => Ok(()),
+        Err(error) => Err((scripts.line, format!("cannot look for scripts in {}: {error}", scripts.folder.display()))),
+    })
+}
+
+fn no_interpreter(module: &Module, kind: Kind, scripts: &config::Scripts) -> Remark {
+    let text = format!(
+        "root is for interpreters that speak CGI, and {} is a {kind}: remove root, index and script_suffixes from its routes",
+        module.path.display()
+    );
+    (scripts.line, text)
 }
 
 /// Whether requests of one child run beside each other. Where they do not, every child is as good as a pool's.
