@@ -283,8 +283,7 @@ fn begin(
         Target::Absolute(Scheme::Https) => return answer_fixed(&respond::misdirected(), record, wire, facts, scope),
         Target::Absolute(Scheme::Http) | Target::Origin => {}
     }
-    let path_and_query = request.path_and_query.clone();
-    let found = match scope.site.router.find(&request.authority, path_and_query.path()) {
+    let found = match scope.site.router.find(&request.authority, request.path_and_query.path()) {
         Ok(Some(found)) => found,
         Ok(None) => return answer_fixed(&respond::not_found(), record, wire, facts, scope),
         Err(bad) => {
@@ -299,7 +298,7 @@ fn begin(
             if let Err(refusal) = wire.http.limit_body(scope.body_bytes_max(module)) {
                 return refuse(&refusal, record, wire, scope);
             }
-            let cgi = match scope.site.cgi_facts(module, &found, facts.client, path_and_query.query()) {
+            let cgi = match scope.site.cgi_facts(module, &found, facts.client, request.path_and_query.query()) {
                 Ok(cgi) => cgi,
                 Err(answer) => return answer_fixed(&answer, record, wire, facts, scope),
             };
