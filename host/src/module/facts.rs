@@ -6,12 +6,14 @@
 //! description = "counts visits"
 //! ```
 //!
-//! In a component the section stands at the outermost level; one in a core module inside is that module's own affair.
+//! In a component the section stands at the outermost level, where `guesthouse module tag` writes it. A compiler cannot
+//! reach that level: what it writes ends up in the core module that the component is made around. So a component that
+//! says nothing itself is spoken for by the core modules directly in it; those of components inside are their own affair.
 //! Whether what is said is heeded is decided elsewhere.
 
 use serde::{Deserialize, Serialize};
 
-use super::sections::{Malformed, sections};
+use super::sections::{Malformed, Sections, sections};
 
 /// The name of the section.
 pub(super) const SECTION: &str = "guesthouse";
@@ -79,15 +81,11 @@ const MEND: &str = "write it anew with `guesthouse module tag FILE --thread-safe
 impl Facts {
     /// The facts in a file of the binary format; `None` without the section.
     pub(super) fn of(wasm: &[u8]) -> Result<Option<Self>, FactsError> {
-        let mut found = None;
-        for section in sections(wasm)? {
-            if let Some(text) = section?.custom(SECTION)?
-                && found.replace(text).is_some()
-            {
-                return Err(FactsError::Twice);
-            }
-        }
-        found.map(Self::parse).transpose()
+        let text = match own_text(sections(wasm)?)? {
+            Some(text) => Some(text),
+            None => text_of_core_modules(sections(wasm)?)?,
+        };
+        text.map(Self::parse).transpose()
     }
 
     /// Reads the section's text.
@@ -115,4 +113,31 @@ impl Facts {
         Self::parse(text.as_bytes())?;
         Ok(text)
     }
+}
+
+/// What stands at the level of these sections.
+fn own_text(sections: Sections<'_>) -> Result<Option<&[u8]>, FactsError> {
+    let mut found = None;
+    for section in sections {
+        if let Some(text) = section?.custom(SECTION)?
+            && found.replace(text).is_some()
+        {
+            return Err(FactsError::Twice);
+        }
+    }
+    Ok(found)
+}
+
+/// What stands in the core modules among these sections.
+fn text_of_core_modules(sections: Sections<'_>) -> Result<Option<&[u8]>, FactsError> {
+    let mut found = None;
+    for section in sections {
+        if let Some(module) = section?.core_module()
+            && let Some(text) = own_text(module?)?
+            && found.replace(text).is_some()
+        {
+            return Err(FactsError::Twice);
+        }
+    }
+    Ok(found)
 }

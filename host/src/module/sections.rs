@@ -1,5 +1,5 @@
 //! The outermost level of a Wasm file, section by section: where each begins and ends. Of what is in them only the
-//! names of custom sections are read; what is nested in a section is never entered.
+//! names of custom sections are read; what is nested in a section is entered only where somebody asks for it.
 //!
 //! Core modules and components share this much: eight bytes that say which of the two it is, then sections of one
 //! byte for the id, the length, and that many bytes (Core specification 5.5; component model, Binary.md).
@@ -19,6 +19,8 @@ const PREAMBLE: usize = 8;
 
 /// The id of custom sections, in both layers.
 const CUSTOM: u8 = 0;
+/// The id of core modules, in components.
+const CORE_MODULE: u8 = 1;
 
 /// Where and how a file breaks the rules of Wasm.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +49,7 @@ impl From<wasmparser::Error> for Malformed {
 #[derive(Debug)]
 pub(super) struct Section<'a> {
     id: u8,
+    is_in_component: bool,
     /// The whole of it in the file, id and length included.
     pub(super) range: Range<usize>,
     contents: BinaryReader<'a>,
@@ -64,30 +67,44 @@ impl<'a> Section<'a> {
         }
         Ok(Some(contents.read_bytes(contents.bytes_remaining())?))
     }
+
+    /// The sections of the core module that this section of a component is, if it is one.
+    pub(super) fn core_module(&self) -> Option<Result<Sections<'a>, Malformed>> {
+        (self.is_in_component && self.id == CORE_MODULE).then(|| Sections::of(self.contents.clone()))
+    }
 }
 
 /// The sections of a file, in order. Ends after the first error.
 pub(super) struct Sections<'a> {
     rest: BinaryReader<'a>,
+    is_component: bool,
 }
 
 /// Begins to read a file of the binary format.
 pub(super) fn sections(wasm: &[u8]) -> Result<Sections<'_>, Malformed> {
-    let mut rest = BinaryReader::new(wasm, 0);
-    let preamble = rest.read_bytes(PREAMBLE)?;
-    match preamble.strip_prefix(MAGIC) {
-        Some(version) if version == CORE || version == COMPONENT => Ok(Sections { rest }),
-        Some(_) => Err(Malformed { offset: MAGIC.len(), what: "unknown version of the binary format".to_owned() }),
-        None => Err(Malformed { offset: 0, what: "it does not begin as a Wasm file does".to_owned() }),
-    }
+    Sections::of(BinaryReader::new(wasm, 0))
 }
 
 impl<'a> Sections<'a> {
+    fn of(mut rest: BinaryReader<'a>) -> Result<Self, Malformed> {
+        let begin = rest.original_position();
+        let preamble = rest.read_bytes(PREAMBLE)?;
+        match preamble.strip_prefix(MAGIC) {
+            Some(version) if version == CORE => Ok(Sections { rest, is_component: false }),
+            Some(version) if version == COMPONENT => Ok(Sections { rest, is_component: true }),
+            Some(_) => {
+                Err(Malformed { offset: begin + MAGIC.len(), what: "unknown version of the binary format".to_owned() })
+            }
+            None => Err(Malformed { offset: begin, what: "it does not begin as a Wasm file does".to_owned() }),
+        }
+    }
+
     fn read(&mut self) -> Result<Section<'a>, Malformed> {
         let begin = self.rest.original_position();
         let id = self.rest.read_u8()?;
         let contents = self.rest.read_reader()?;
-        Ok(Section { id, range: begin..self.rest.original_position(), contents })
+        let range = begin..self.rest.original_position();
+        Ok(Section { id, is_in_component: self.is_component, range, contents })
     }
 }
 

@@ -81,9 +81,32 @@ fn what_is_not_stated_has_its_default() {
 }
 
 #[test]
-fn a_section_inside_a_component_is_not_the_components_own() {
-    let wasm = binary(r#"(component (core module (@custom "guesthouse" "thread_safe = false")))"#);
+fn a_component_that_says_nothing_is_spoken_for_by_its_core_module() {
+    let compiled =
+        r#"(core module (@custom "guesthouse" "thread_safe = false\nversion = \"1\"\ndescription = \"d\""))"#;
+    let other = "(core module (func))";
+    let wasm = binary(&format!("(component {other} {compiled} {other})"));
+    assert_eq!(Facts::of(&wasm), Ok(Some(facts(false, "1", "d"))));
+    let tagged_later = r#"(@custom "guesthouse" "thread_safe = true")"#;
+    let wasm = binary(&format!("(component {compiled} {tagged_later})"));
+    assert_eq!(Facts::of(&wasm), Ok(Some(Facts::default())), "its own word goes first");
+    let wasm = binary(&format!("(component {compiled} {compiled})"));
+    assert_eq!(Facts::of(&wasm), Err(FactsError::Twice), "nobody can say which of them counts");
+}
+
+#[test]
+fn a_component_inside_a_component_is_its_own_affair() {
+    let wasm = binary(r#"(component (component (core module (@custom "guesthouse" "thread_safe = false"))))"#);
     assert_eq!(Facts::of(&wasm), Ok(None));
+}
+
+#[test]
+fn a_word_of_a_core_module_is_kept_when_the_component_is_tagged() {
+    let wasm = binary(r#"(component (core module (@custom "guesthouse" "thread_safe = false")))"#);
+    let change = Change { version: Some("2".to_owned()), ..Change::default() };
+    let (tagged, facts) = tagged(&wasm, change).unwrap();
+    assert_eq!((facts.thread_safe, facts.version.as_deref()), (false, Some("2")));
+    assert_eq!(Facts::of(&tagged), Ok(Some(facts)));
 }
 
 #[test]
