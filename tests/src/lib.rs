@@ -17,6 +17,7 @@ pub mod load;
 pub mod log;
 pub mod patience;
 pub mod processes;
+pub mod second_host;
 pub mod server;
 pub mod setup;
 pub mod upstream;

@@ -81,6 +81,26 @@ pub fn packages() -> Result<Vec<String>> {
     Ok(packages)
 }
 
+/// Runs the guests' own tests, on this machine: those of guests that are written against the SDK, whose harness takes a
+/// server's place. The others cannot run here.
+pub fn test() -> Result<()> {
+    let mut command = cargo();
+    command.args(["test", "--locked", "--lib"]);
+    for package in packages()? {
+        if is_on_sdk(&package)? {
+            command.args(["-p", &package]);
+        }
+    }
+    run(&mut command)
+}
+
+fn is_on_sdk(package: &str) -> Result<bool> {
+    let manifests = FOLDERS.map(|folder| root().join(folder).join(package).join("Cargo.toml"));
+    let manifest = manifests.into_iter().find(|manifest| manifest.exists()).context("the package was listed before")?;
+    let text = std::fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    Ok(text.lines().any(|line| line.starts_with("guesthouse-sdk")))
+}
+
 /// Copies a file to where a server may have mapped its predecessor: that one stays whole under its own inode.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let beside = to.with_extension("new");

@@ -16,12 +16,13 @@ use crate::{browser, guests};
 /// One check, by the name that the summary shows.
 type Step = (&'static str, fn(&Context) -> Result<()>);
 
-const STEPS: [Step; 7] = [
+const STEPS: [Step; 8] = [
     ("format", |_| run(cargo().args(["fmt", "--all", "--check"]))),
     ("lints", Context::lint),
     ("guests", |context| guests::clippy().and_then(|()| guests::build_all(context.languages))),
     ("build", |context| run(context.on_host("build").arg("--all-targets"))),
     ("unit tests", |context| run(context.on_host("test").args(["--lib", "--bins", "--examples"]))),
+    ("guests' own tests", |_| guests::test()),
     ("documentation tests", |context| run(context.on_host("test").arg("--doc"))),
     ("end-to-end tests", |context| run(&mut context.end_to_end()?)),
 ];
@@ -119,6 +120,7 @@ impl Context {
 fn name_what_was_built(command: &mut Command) -> Result<()> {
     let target = target()?;
     command.env("GUESTHOUSE_BIN", target.join("debug/guesthouse"));
+    command.env("WASMTIME_SERVE_BIN", target.join("debug/wasmtime-serve"));
     command.env("GUESTHOUSE_GUESTS", target.join("guests"));
     Ok(())
 }

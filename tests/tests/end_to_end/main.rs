@@ -21,6 +21,7 @@ mod logs;
 mod module;
 mod pools;
 mod routing;
+mod sdk;
 mod shared;
 mod signals;
 mod status;
