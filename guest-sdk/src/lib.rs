@@ -204,7 +204,8 @@ macro_rules! __export_p3 {
     };
 }
 
-/// The examples of the README compile too.
+/// The examples of the texts beside the sources compile too.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
-struct Readme;
+#[doc = include_str!("../../docs/handlers-in-rust.md")]
+struct Texts;
