@@ -271,6 +271,18 @@ fn slow_requests_share_an_instance(mpm: Mpm) {
 }
 
 #[test]
+fn a_request_wakes_another_one_in_its_instance() {
+    // One thread has both connections, and so one instance both requests.
+    let setup = Setup::new(Mpm::Event).directives("start_servers = 1\nthreads_per_child = 1");
+    let server = setup.tables(&served("sdk-probe-p3", "/p3", "")).start();
+    for _ in 0..10 {
+        let mut clients = [server.connect(), server.connect()];
+        clients.iter_mut().for_each(|client| client.send_get("/p3/meet"));
+        clients.iter_mut().for_each(|client| assert_eq!(client.receive().text(), "met\n"));
+    }
+}
+
+#[test]
 fn inspect_tells_what_the_attribute_has_written() {
     let inspected = inspect("counter");
     for line in [

@@ -1,5 +1,8 @@
 //! What the paths of the two guests do. The tests know them by their last segment, so that they may be mounted anywhere.
 
+use std::future::poll_fn;
+use std::sync::Mutex;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use guesthouse_sdk::http::HeaderMap;
@@ -26,6 +29,7 @@ pub async fn handle(request: Request) -> Result<Response> {
         "variable" => Ok(respond::text(config::required::<String>("GREETING")?)),
         "late" => late(request).await,
         "after" => Ok(after()),
+        "meet" => Ok(meet().await),
         "relay" => relay(request).await,
         "never" => timeout(Duration::from_millis(10), std::future::pending::<()>()).await.map(|()| unreachable!()),
         _ => Ok(respond::status(StatusCode::NOT_FOUND)),
@@ -87,6 +91,31 @@ fn after() -> Response {
         eprintln!("still here after the answer");
     });
     respond::text("answered\n")
+}
+
+/// Waits for another request in the same instance, and wakes the one that waits.
+async fn meet() -> Response {
+    static WAITING: Mutex<Option<Waker>> = Mutex::new(None);
+    let mut is_waiting = false;
+    poll_fn(|context| {
+        let mut waiting = WAITING.lock().expect("nobody panics with it");
+        match waiting.take() {
+            // Nobody has taken it out: it is this request's own.
+            Some(_) if is_waiting => *waiting = Some(context.waker().clone()),
+            Some(other) => {
+                other.wake();
+                return Poll::Ready(());
+            }
+            None if is_waiting => return Poll::Ready(()),
+            None => {
+                *waiting = Some(context.waker().clone());
+                is_waiting = true;
+            }
+        }
+        Poll::Pending
+    })
+    .await;
+    respond::text("met\n")
 }
 
 /// `?url=`: sends the request on with its body, and the answer back, both as they come.
