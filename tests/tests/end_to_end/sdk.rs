@@ -28,6 +28,7 @@ under_every_mpm! {
     a_spawned_task_goes_on_after_the_answer,
     a_timeout_ends_what_does_not_come,
     a_stateful_module_is_confined_by_its_own_word,
+    a_client_that_breaks_off_costs_no_state,
     a_stream_is_transformed_as_it_comes,
     slow_requests_share_an_instance,
 }
@@ -216,14 +217,15 @@ fn a_timeout_ends_what_does_not_come(mpm: Mpm) {
     }
 }
 
+/// A server with one instance of the counter.
+fn with_counter(mpm: Mpm) -> Server {
+    let setup = Setup::new(mpm).tables(&served("counter", "/counter", super::confinement::ONE));
+    let one = "start_servers = 1\nmin_spare_servers = 1\nmax_spare_servers = 2\nmax_request_workers = 1";
+    if mpm == Mpm::Prefork { setup.directives(one).start() } else { setup.start() }
+}
+
 fn a_stateful_module_is_confined_by_its_own_word(mpm: Mpm) {
-    let pool = super::confinement::ONE;
-    let mut setup = Setup::new(mpm).tables(&served("counter", "/counter", pool));
-    if mpm == Mpm::Prefork {
-        let one = "start_servers = 1\nmin_spare_servers = 1\nmax_spare_servers = 2\nmax_request_workers = 1";
-        setup = setup.directives(one);
-    }
-    let server = setup.start();
+    let server = with_counter(mpm);
     let cache = |method: &str, text: &str| {
         let length = text.len();
         let head = format!("{method} /counter/cache/a%20b HTTP/1.1\r\nHost: h\r\nContent-Length: {length}\r\n\r\n");
@@ -240,6 +242,16 @@ fn a_stateful_module_is_confined_by_its_own_word(mpm: Mpm) {
     assert_eq!(server.get("/counter").text(), "{\"requests\":9,\"cached\":0}");
     let answer = server.exchange("POST /counter HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n");
     assert_eq!((answer.status, answer.header("allow")), (405, Some("GET, HEAD")));
+}
+
+fn a_client_that_breaks_off_costs_no_state(mpm: Mpm) {
+    let server = with_counter(mpm);
+    assert_eq!(server.get("/counter").text(), "{\"requests\":1,\"cached\":0}");
+    let mut client = server.connect();
+    client.send("PUT /counter/cache/half HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nhalf");
+    drop(client);
+    server.log.wait_for("counter…the handler failed: the body broke off");
+    assert_eq!(server.get("/counter").text(), "{\"requests\":3,\"cached\":0}");
 }
 
 fn a_stream_is_transformed_as_it_comes(mpm: Mpm) {
