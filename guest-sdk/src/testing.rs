@@ -39,6 +39,21 @@ use crate::{Body, Request, Response, Result, answer};
 type Function = Rc<dyn Fn(Request) -> LocalBoxFuture<'static, Result<Response>>>;
 
 /// A handler, and a world to run it in: variables, other servers, and a clock that goes by itself when everybody waits.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use guesthouse_sdk::testing::Harness;
+/// use guesthouse_sdk::{Request, fetch, respond, sleep};
+///
+/// let harness = Harness::new(|_request| async { fetch(Request::get("http://slow.example/").body(())?).await });
+/// let harness = harness.outbound(|_request| async {
+///     sleep(Duration::from_secs(3600)).await;
+///     Ok(respond::text("an hour later"))
+/// });
+/// let answer = harness.get("/");
+/// assert_eq!((answer.text(), answer.took()), ("an hour later", Duration::from_secs(3600)));
+/// ```
 pub struct Harness {
     handler: Function,
     outbound: Option<Function>,
@@ -158,6 +173,16 @@ impl Harness {
 }
 
 /// An answer that has arrived.
+///
+/// ```
+/// # use guesthouse_sdk::{respond, testing::Harness};
+/// let answer = Harness::new(|_request| async { respond::json(&["a", "b"]) }).get("/");
+/// assert_eq!(answer.status(), 200);
+/// assert_eq!(answer.header("content-type"), Some("application/json"));
+/// assert_eq!(answer.text(), r#"["a","b"]"#);
+/// assert_eq!(answer.json::<Vec<String>>(), ["a", "b"]);
+/// assert!(answer.is_whole() && answer.took().is_zero() && answer.log().is_empty());
+/// ```
 #[derive(Debug, Clone)]
 pub struct Answer {
     status: StatusCode,
