@@ -208,6 +208,12 @@ impl Call {
             Ok(Progress::Pending) => Progress::Pending,
             Ok(progress) => {
                 self.link.alarm.stay_awake();
+                if let (Guest::Seated(seat), Progress::Head(..) | Progress::Data(_) | Progress::End(_)) =
+                    (&self.guest, &progress)
+                {
+                    // A client that does not read keeps its call from being polled, but nobody else's.
+                    seat.pass_on();
+                }
                 progress
             }
             Err(panic) => self.fail(Fault::Host(panic_text(panic.as_ref()))),
@@ -333,9 +339,19 @@ impl Call {
             return ControlFlow::Break(Some(Progress::Done));
         }
         match seat.drive(&self.link) {
+            // A guest that begins has no task yet that could be charged for it.
+            Driven::Ran | Driven::Sliced if self.link.is_spent() => {
+                seat.time_out();
+                let limit = self.grants.limits.cpu;
+                ControlFlow::Break(Some(self.fail(Fault::CpuLimit(limit))))
+            }
             Driven::Ran if self.link.spent() < slice_over => ControlFlow::Continue(()),
             Driven::Ran | Driven::Sliced => ControlFlow::Break(Some(self.tell().unwrap_or(Progress::Sliced))),
             Driven::Asleep => ControlFlow::Break(None),
+            Driven::Over if !seat.is_honest() => {
+                let fault = seat.fault();
+                ControlFlow::Break(Some(self.fail(fault)))
+            }
             Driven::Over => {
                 let progress = self.answer_ended(Err(seat.fault()));
                 self.guest = Guest::Over;
@@ -383,6 +399,10 @@ impl Call {
                 }
                 Said::End(trailers) => {
                     if let Guest::Seated(seat) = &mut self.guest {
+                        if !seat.is_honest() {
+                            let fault = seat.fault();
+                            return Some(self.fail(fault));
+                        }
                         seat.passed_on();
                     }
                     return Some(Progress::End(trailers));

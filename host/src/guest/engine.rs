@@ -21,6 +21,9 @@ const KEEP_RESIDENT: usize = 64 * 1024;
 /// Table elements that a guest may have at least, whatever the modules say: what Wasmtime's pool offers by default.
 pub(super) const TABLE_ELEMENTS_MIN: usize = 20_000;
 
+/// Stacks for each instance of a guest that has many tasks, on the average of all that are there.
+const STACKS_OF_MANY_TASKS: u32 = 4;
+
 /// How many tasks a guest has at once. Native code made for one of these does not run in an engine of the other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tasks {
@@ -92,7 +95,11 @@ pub(super) fn for_child(
         .max_tables_per_component(tables)
         .max_tables_per_module(tables)
         .table_elements(table_elements(needs));
-    pool.total_stacks(instances);
+    // A guest with many tasks may have one for each that waits inside of a call to the host.
+    pool.total_stacks(match tasks {
+        Tasks::One => instances,
+        Tasks::Many => instances.saturating_mul(STACKS_OF_MANY_TASKS),
+    });
     pool.total_gc_heaps(instances.saturating_mul(needs.heaps));
     pool.linear_memory_keep_resident(KEEP_RESIDENT)
         .table_keep_resident(KEEP_RESIDENT)

@@ -107,6 +107,10 @@ pub(super) struct Shared {
     places: RefCell<Vec<Weak<Place>>>,
     /// It was the last one of those whose client has got its answer that set this.
     ends_late: Cell<bool>,
+    /// Since when there has always been something to do.
+    busy_since: Cell<Option<Instant>>,
+    /// Instances of its module on its thread.
+    siblings: Rc<Cell<usize>>,
     /// It takes nothing new.
     retired: Cell<bool>,
     /// It was in the middle of something when it last yielded: nothing else of it runs before that is done.
@@ -123,11 +127,18 @@ enum Life {
     Running(Running),
     /// Nothing of it runs any more. Its store lives until all calls have taken what their guest had said by then: the
     /// end of a body can be told from one that was left unfinished only as long as it does.
-    Over {
-        fault: Fault,
-        culprit: Option<Arc<Link>>,
-        _store: Option<Box<Store<Sandbox>>>,
-    },
+    Over(Box<End>),
+}
+
+/// How an instance has ended.
+struct End {
+    fault: Fault,
+    /// Whose task did it, if that is known.
+    culprit: Option<Arc<Link>>,
+    /// A call has been told, and the log will be.
+    is_told: Cell<bool>,
+    /// `None`: it was lost in a panic of the host, and nothing that is left of its bodies can be believed.
+    store: Option<Store<Sandbox>>,
 }
 
 /// The event loop. The store comes back with its end.
@@ -191,8 +202,10 @@ impl Shared {
         grants: &Arc<Grants>,
         clockwork: &Arc<Clockwork>,
         reuse: Reuse,
+        siblings: &Rc<Cell<usize>>,
         thread: &Waker,
     ) -> Rc<Shared> {
+        siblings.set(siblings.get() + 1);
         let stopwatch = Arc::new(Stopwatch::new(clockwork.slice()));
         let tasks = Tasks::new(Arc::clone(&stopwatch));
         let store = Sandbox::serving_many(engine, Arc::clone(grants), tasks, reuse.at_once_max);
@@ -204,7 +217,7 @@ impl Shared {
         });
         Rc::new(Shared {
             pulse: Arc::new(Pulse { alarm: Alarm::new(thread.clone()), stopwatch }),
-            life: RefCell::new(Life::Running(Box::pin(run(Arc::clone(pre), store, Rc::clone(&inbox))))),
+            life: RefCell::new(Life::Running(Box::pin(run(Arc::clone(pre), store, Rc::clone(&inbox), reuse)))),
             inbox,
             grants: Arc::clone(grants),
             clockwork: Arc::clone(clockwork),
@@ -213,6 +226,8 @@ impl Shared {
             ends: Cell::new(Instant::now()),
             places: RefCell::default(),
             ends_late: Cell::new(false),
+            busy_since: Cell::new(None),
+            siblings: Rc::clone(siblings),
             retired: Cell::new(false),
             is_computing: Cell::new(false),
         })
@@ -221,7 +236,10 @@ impl Shared {
     /// Whether it takes another request, and would begin it at once.
     pub(super) fn has_room(&self) -> bool {
         let is_free = !self.retired.get() && !self.is_computing.get() && self.inbox.is_ready.get();
-        is_free && self.in_it() < self.reuse.at_once_max && !self.is_over()
+        // What goes on after an answer is still that request's. One that is never retired has what nobody else has, so
+        // the next request waits for it.
+        let is_alone = self.reuse.at_once_max > 1 || self.inbox.is_idle.get() || self.reuse.requests_max == 0;
+        is_free && is_alone && self.in_it() < self.reuse.at_once_max && !self.is_over()
     }
 
     /// Hands a request over. It begins when the instance is driven next, which is for the caller to do.
@@ -242,7 +260,11 @@ impl Shared {
         let name = if alone { name } else { CallName { request: None } };
         let ordinal = self.begun.get() + 1;
         self.begun.set(ordinal);
-        if ordinal == self.reuse.requests_max {
+        let busy_since = self.busy_since.get().unwrap_or(now);
+        self.busy_since.set(Some(busy_since));
+        // Otherwise what goes on after an answer would have no end while others come and go.
+        let is_worn_out = now.saturating_duration_since(busy_since) >= self.grants.limits.wall;
+        if ordinal == self.reuse.requests_max || is_worn_out {
             self.retired.set(true);
         }
         let body = request.body().recall();
@@ -250,9 +272,9 @@ impl Shared {
         let arrival = Arrival { request, link: Arc::clone(link), name, place: Rc::clone(&place), sent: told };
         self.inbox.arrived.borrow_mut().push_back(arrival);
         self.inbox.is_idle.set(false);
-        self.inbox.waker.borrow().wake_by_ref();
-        // Nobody is rung: the call is about to be polled.
+        // First, so that nobody is rung: the call is about to be polled.
         self.pulse.alarm.stay_awake();
+        self.inbox.waker.borrow().wake_by_ref();
         Seat { shared: Rc::clone(self), place, body, sent: Some(sent), ordinal }
     }
 
@@ -275,7 +297,11 @@ impl Shared {
         let stopped = Instant::now();
         drop(entered);
         self.charge(self.pulse.stopwatch.lap(stopped), driver);
-        self.is_computing.set(self.pulse.stopwatch.was_sliced());
+        // It may be inside of a call of WASI 0.2, for which all of its tasks wait: what has arrived is still there then.
+        self.is_computing.set(self.pulse.stopwatch.was_sliced() || !self.inbox.arrived.borrow().is_empty());
+        if self.inbox.is_idle.get() {
+            self.busy_since.set(None);
+        }
         match polled {
             Ok(Poll::Pending) if self.pulse.stopwatch.was_sliced() => {
                 alarm.stay_awake();
@@ -295,15 +321,11 @@ impl Shared {
                     Err(fault) => fault,
                     Ok(()) => Fault::Exited(0),
                 };
-                *life = Life::Over { fault, culprit, _store: Some(Box::new(store)) };
-                drop(life);
-                self.wake_all();
+                *life = self.end(fault, culprit, Some(store));
                 Driven::Over
             }
             Err(panic) => {
-                *life = Life::Over { fault: Fault::Host(panic_text(panic.as_ref())), culprit: None, _store: None };
-                drop(life);
-                self.wake_all();
+                *life = self.end(Fault::Host(panic_text(panic.as_ref())), None, None);
                 Driven::Over
             }
         }
@@ -313,9 +335,9 @@ impl Shared {
     pub(super) fn tend(&self, now: Instant) -> Option<Tended> {
         let module = &*self.grants.name;
         self.drive(None);
-        if let Life::Over { fault, .. } = &*self.life.borrow() {
-            if self.in_it() == 0 {
-                tracing::error!(module, cause = fault.kind(), "an instance ended after its answers: {fault}");
+        if let Life::Over(end) = &*self.life.borrow() {
+            if self.in_it() == 0 && !end.is_told.get() {
+                tracing::error!(module, cause = end.fault.kind(), "an instance ended after its answers: {}", end.fault);
             }
             return None;
         }
@@ -348,6 +370,14 @@ impl Shared {
         None
     }
 
+    /// It is ended to make room. To be called before it is dropped.
+    pub(super) fn say_that_it_is_cut_short(&self) {
+        if !self.inbox.is_idle.get() && !self.is_over() {
+            let module = &*self.grants.name;
+            tracing::warn!(module, "ended an instance that was still busy after its answers: too many of them are");
+        }
+    }
+
     /// Whether a call waits for something of it.
     pub(super) fn is_seated(&self) -> bool {
         self.places.borrow().iter().filter_map(Weak::upgrade).any(|place| place.is_seated.get())
@@ -359,24 +389,36 @@ impl Shared {
     }
 
     fn is_over(&self) -> bool {
-        matches!(&*self.life.borrow(), Life::Over { .. })
+        matches!(&*self.life.borrow(), Life::Over(_))
     }
 
-    /// Says who has used time that nothing was known of: the driver, or else all that are in it, alike.
+    /// Says who has used time of which nothing is known: the driver, if nobody else is in it, or else all, alike.
     fn charge(&self, used: Duration, driver: Option<&Link>) {
-        if let Some(link) = driver {
-            return link.charge(used);
-        }
         let places: Vec<_> = self.places.borrow().iter().filter_map(Weak::upgrade).collect();
-        for place in &places {
-            place.link.charge(used / u32::try_from(places.len()).unwrap_or(u32::MAX));
+        match driver {
+            Some(link) if places.len() <= 1 => link.charge(used),
+            _ => {
+                let part = used / u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
+                places.iter().for_each(|place| place.link.share(part));
+            }
         }
     }
 
-    fn wake_all(&self) {
-        for place in self.places.borrow().iter().filter_map(Weak::upgrade) {
-            place.link.alarm.wake();
-        }
+    /// Nothing of it runs any more: all that are in it are woken to see that.
+    fn end(&self, fault: Fault, culprit: Option<Arc<Link>>, store: Option<Store<Sandbox>>) -> Life {
+        let places: Vec<_> = self.places.borrow().iter().filter_map(Weak::upgrade).collect();
+        places.iter().for_each(|place| place.link.alarm.wake());
+        let sole = match &places[..] {
+            [place] => Some(Arc::clone(&place.link)),
+            _ => None,
+        };
+        Life::Over(Box::new(End { fault, culprit: culprit.or(sole), is_told: Cell::new(false), store }))
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.siblings.set(self.siblings.get().saturating_sub(1));
     }
 }
 
@@ -418,14 +460,29 @@ impl Seat {
 
     /// Why this call's instance is over.
     pub(super) fn fault(&self) -> Fault {
-        let Life::Over { fault, culprit, .. } = &*self.shared.life.borrow() else {
+        let Life::Over(end) = &*self.shared.life.borrow() else {
             return Fault::Host("an instance that runs is over".into());
         };
-        let is_culprit = culprit.as_ref().map(|culprit| Arc::ptr_eq(culprit, &self.place.link));
-        if is_culprit.unwrap_or(self.shared.in_it() <= 1) {
-            fault.clone()
+        end.is_told.set(true);
+        if end.culprit.as_ref().is_some_and(|culprit| Arc::ptr_eq(culprit, &self.place.link)) {
+            end.fault.clone()
         } else {
-            Fault::InstanceLost(fault.to_string().lines().next().unwrap_or_default().to_owned())
+            Fault::InstanceLost(end.fault.to_string().lines().next().unwrap_or_default().to_owned())
+        }
+    }
+
+    /// Whether what is left of the answer can be told from an answer that is whole.
+    pub(super) fn is_honest(&self) -> bool {
+        match &*self.shared.life.borrow() {
+            Life::Running(_) => true,
+            Life::Over(end) => end.store.is_some(),
+        }
+    }
+
+    /// Rings the thread, if there is something to do for the instance: the call that was polled may not be again soon.
+    pub(super) fn pass_on(&self) {
+        if self.shared.pulse.alarm.is_due() {
+            self.shared.pulse.alarm.ring();
         }
     }
 }
@@ -433,7 +490,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let Place { ends, is_seated, .. } = &*self.place;
-        let Shared { pulse, inbox, retired, ends: all_end, ends_late, .. } = &*self.shared;
+        let Shared { pulse, inbox, retired, siblings, ends: all_end, ends_late, .. } = &*self.shared;
         is_seated.set(false);
         self.body.take_back();
         let was_answered = self.sent.take().is_none();
@@ -442,8 +499,9 @@ impl Drop for Seat {
         }
         ends_late.set(was_answered);
         all_end.set(ends.get().max(all_end.get()));
-        // Whoever drove it is gone; and what goes on has a deadline that nobody else keeps.
-        if pulse.alarm.is_due() || !inbox.is_idle.get() || retired.get() {
+        // Whoever drove it is gone; what goes on has a deadline that nobody else keeps; and there may be too many.
+        let is_one_of_many = siblings.get() > 1 && !self.shared.is_seated();
+        if pulse.alarm.is_due() || !inbox.is_idle.get() || retired.get() || is_one_of_many {
             pulse.alarm.ring();
         }
     }
@@ -460,10 +518,15 @@ impl Wake for Pulse {
 }
 
 /// Instantiates, and runs until something ends the instance.
-async fn run(pre: Arc<Pre>, mut store: Store<Sandbox>, inbox: Rc<Inbox>) -> (Store<Sandbox>, wasmtime::Result<()>) {
+async fn run(
+    pre: Arc<Pre>,
+    mut store: Store<Sandbox>,
+    inbox: Rc<Inbox>,
+    reuse: Reuse,
+) -> (Store<Sandbox>, wasmtime::Result<()>) {
     let result = match pre.service.instantiate_async(&mut store).await {
         Ok(service) => {
-            let served = store.run_concurrent(async |accessor| serve(accessor, &service, &inbox).await).await;
+            let served = store.run_concurrent(async |accessor| serve(accessor, &service, &inbox, reuse).await).await;
             served.and_then(|result| result)
         }
         Err(error) => Err(error),
@@ -475,13 +538,16 @@ async fn run(pre: Arc<Pre>, mut store: Store<Sandbox>, inbox: Rc<Inbox>) -> (Sto
 }
 
 /// Begins what arrives, and passes on what is answered.
-async fn serve(accessor: &Accessor<Sandbox>, service: &Service, inbox: &Inbox) -> wasmtime::Result<()> {
+async fn serve(accessor: &Accessor<Sandbox>, service: &Service, inbox: &Inbox, reuse: Reuse) -> wasmtime::Result<()> {
     let handler = *service.wasi_http_handler().func_handle().func();
     let mut answers = pin!(FuturesUnordered::new());
     poll_fn(|cx| {
         inbox.waker.borrow_mut().clone_from(cx.waker());
         loop {
-            while let Some(arrival) = inbox.next() {
+            // Where one request is served at a time, what goes on after its answer is still part of it.
+            while (reuse.at_once_max > 1 || (answers.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready()))
+                && let Some(arrival) = inbox.next()
+            {
                 answers.push(begin(accessor, service, arrival)?);
             }
             match answers.poll_next_unpin(cx) {
@@ -490,7 +556,8 @@ async fn serve(accessor: &Accessor<Sandbox>, service: &Service, inbox: &Inbox) -
             }
         }
         inbox.is_ready.set(accessor.poll_ready_for_concurrent_call(handler, cx).is_ready());
-        inbox.is_idle.set(answers.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready());
+        let is_idle = answers.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready();
+        inbox.is_idle.set(is_idle && inbox.arrived.borrow().is_empty());
         Poll::Pending
     })
     .await

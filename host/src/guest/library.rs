@@ -279,7 +279,9 @@ impl Guests {
                 Call::alone(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
             }
             Entry::Http03(pre) => {
-                let shared = shelf.shared(module, |thread| Shared::new(pre, engine, grants, clockwork, *reuse, thread));
+                let shared = shelf.shared(module, |siblings, thread| {
+                    Shared::new(pre, engine, grants, clockwork, *reuse, siblings, thread)
+                });
                 let request = http03::addressed(request, facts.scheme, &facts.authority);
                 let seat = shared.begin(request, &link, name, Instant::now());
                 let ordinal = ordinal(seat.ordinal());

@@ -28,6 +28,8 @@ pub(super) struct Link {
     answer: Mutex<Option<Answer>>,
     /// Nanoseconds of CPU time that the guest has used for this call.
     spent: AtomicU64,
+    /// Nanoseconds of what was used for several calls, of which nobody knows whose they were.
+    shares: AtomicU64,
     /// It may use so much.
     limit: Duration,
 }
@@ -39,6 +41,7 @@ impl Link {
             stopwatch: Stopwatch::new(slice),
             answer: Mutex::new(None),
             spent: AtomicU64::new(0),
+            shares: AtomicU64::new(0),
             limit,
         })
     }
@@ -58,14 +61,19 @@ impl Link {
         self.spent.fetch_add(nanoseconds(used), Ordering::Relaxed);
     }
 
+    /// The guest has used so much for several calls, and this is one's part. It is told, but never ends the call.
+    pub(super) fn share(&self, used: Duration) {
+        self.shares.fetch_add(nanoseconds(used), Ordering::Relaxed);
+    }
+
     /// CPU time used so far.
     pub(super) fn spent(&self) -> Duration {
-        Duration::from_nanos(self.spent.load(Ordering::Relaxed))
+        Duration::from_nanos(self.spent.load(Ordering::Relaxed) + self.shares.load(Ordering::Relaxed))
     }
 
     /// Whether the whole CPU time of the call is used up.
     pub(super) fn is_spent(&self) -> bool {
-        self.spent() >= self.limit
+        Duration::from_nanos(self.spent.load(Ordering::Relaxed)) >= self.limit
     }
 
     /// Called inside the guest at a tick of the clock, when it serves nobody else: shall it go on?
@@ -124,5 +132,12 @@ mod tests {
         assert!(!link.is_spent());
         link.charge(Duration::from_millis(3));
         assert!(link.spent() == Duration::from_millis(5) && link.is_spent());
+    }
+
+    #[test]
+    fn a_share_of_what_others_may_have_used_is_told_and_ends_nothing() {
+        let link = Link::new(Duration::from_millis(1), Duration::from_millis(5));
+        link.share(Duration::from_millis(7));
+        assert!(link.spent() == Duration::from_millis(7) && !link.is_spent());
     }
 }

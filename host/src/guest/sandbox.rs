@@ -137,7 +137,10 @@ impl Sandbox {
 
     /// A request begins; `name` is its name, unless there are others.
     pub(super) fn name_requests(&mut self, name: CallName) {
-        self.memory.begin_request();
+        if name.request.is_some() {
+            // Beside others, what was refused may yet be why one of them traps.
+            self.memory.begin_request();
+        }
         self.call = name;
         self.outbound.begin_request(name);
         if let Some(wasi) = &self.wasi {

@@ -3,6 +3,8 @@
 //!
 //! Nothing here decides whether an instance may rest; `call` does, from how its request ended.
 
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
 use std::time::Instant;
@@ -12,23 +14,30 @@ use guesthouse_mpm::Upkeep;
 use super::http02::Instance;
 use super::http03::{Shared, Tended};
 
-/// Instances of one module that a thread keeps although no call waits for them: one that has nothing to do, and one
-/// that is used up and goes on for a while after its answers.
-pub(super) const UNSEATED_MAX: usize = 2;
+/// Instances of one module that a thread keeps although no call waits for them: one that has nothing to do, and some
+/// that are used up and go on for a while after their answers.
+pub(super) const UNSEATED_MAX: usize = 4;
 
 /// The instances of one thread. Made by [`super::Guests::shelf`], for these guests only.
 pub struct Shelf {
     /// By module.
     resting: Box<[Option<Instance>]>,
-    /// With the module of each.
+    /// With the module of each; the oldest first.
     shared: Vec<(usize, Rc<Shared>)>,
+    /// Shared ones that there are, by module.
+    siblings: Box<[Rc<Cell<usize>>]>,
     /// Has this shelf tended.
     thread: Waker,
 }
 
 impl Shelf {
     pub(super) fn new(modules: usize, thread: Waker) -> Shelf {
-        Shelf { resting: std::iter::repeat_with(|| None).take(modules).collect(), shared: Vec::new(), thread }
+        Shelf {
+            resting: std::iter::repeat_with(|| None).take(modules).collect(),
+            shared: Vec::new(),
+            siblings: std::iter::repeat_with(Rc::default).take(modules).collect(),
+            thread,
+        }
     }
 
     /// The instance that rests for this module, if one does.
@@ -48,21 +57,20 @@ impl Shelf {
         }
     }
 
-    /// An instance of this module that takes another request, or a new one. `make` is told whom to ring.
-    pub(super) fn shared(&mut self, module: usize, make: impl FnOnce(&Waker) -> Rc<Shared>) -> Rc<Shared> {
+    /// An instance of this module that takes another request, or a new one. `make` is told how many there are, and whom
+    /// to ring.
+    pub(super) fn shared(
+        &mut self,
+        module: usize,
+        make: impl FnOnce(&Rc<Cell<usize>>, &Waker) -> Rc<Shared>,
+    ) -> Rc<Shared> {
         let of_module = |(of, _): &&(usize, Rc<Shared>)| *of == module;
         if let Some((_, shared)) = self.shared.iter().filter(of_module).find(|(_, shared)| shared.has_room()) {
             return Rc::clone(shared);
         }
-        // There are slots for so many and no more. The oldest has had the longest time.
-        let unseated = |(of, shared): &(usize, Rc<Shared>)| *of == module && !shared.is_seated();
-        if self.shared.iter().filter(|entry| unseated(entry)).count() >= UNSEATED_MAX
-            && let Some(oldest) = self.shared.iter().position(unseated)
-        {
-            self.shared.remove(oldest);
-        }
-        let shared = make(&self.thread);
+        let shared = make(&self.siblings[module], &self.thread);
         self.shared.push((module, Rc::clone(&shared)));
+        self.make_room(module);
         shared
     }
 
@@ -84,10 +92,29 @@ impl Shelf {
                 true
             }
         });
+        for module in 0..self.siblings.len() {
+            self.make_room(module);
+        }
         match earliest {
             at if sliced => Upkeep::Yield(at.unwrap_or(now)),
             Some(at) => Upkeep::Wait(at),
             None => Upkeep::Done,
+        }
+    }
+
+    /// Ends the oldest of those that no call waits for, if there are more than there are slots for.
+    fn make_room(&mut self, module: usize) {
+        if self.siblings[module].get() <= UNSEATED_MAX {
+            return;
+        }
+        let unseated = |(of, shared): &(usize, Rc<Shared>)| *of == module && !shared.is_seated();
+        while self.shared.iter().filter(|entry| unseated(entry)).count() > UNSEATED_MAX
+            && let Some(oldest) = self.shared.iter().position(unseated)
+        {
+            let (_, shared) = self.shared.remove(oldest);
+            shared.say_that_it_is_cut_short();
+            // A host call that panics while it is dropped must not take an unrelated call with it.
+            let _ = catch_unwind(AssertUnwindSafe(|| drop(shared)));
         }
     }
 }

@@ -26,7 +26,7 @@ impl Tasks {
     }
 
     pub(super) fn begin(&mut self, task: GuestTaskId, link: Arc<Link>) {
-        // A task's number is used again when it has ended, so there are never more than were in it at once.
+        // The number of a task that has ended is used again, so there are never more than the instance's table was large.
         self.begun.retain(|(other, _)| *other != task);
         self.begun.push((task, link));
     }

@@ -147,7 +147,7 @@ impl<P: Protocol> EventThread<P> {
     fn serve(mut self) {
         let (mut events, mut woken) = (Vec::new(), Vec::new());
         self.publish();
-        while !(self.intake.is_done() && self.connections.len() == 0 && self.upkeep == Upkeep::Done) {
+        while !self.is_finished() {
             if let Err(error) = self.wait(&mut events) {
                 tracing::error!("a thread ends, and so does this process, because its poller has failed: {error}");
                 return;
@@ -161,6 +161,18 @@ impl<P: Protocol> EventThread<P> {
             self.end_turn();
         }
         self.slot.set_status(Status::Dead);
+    }
+
+    /// Whether nothing is open, nothing more will be, and no work of the thread's own is left.
+    fn is_finished(&mut self) -> bool {
+        if !self.intake.is_done() || self.connections.len() > 0 {
+            return false;
+        }
+        if self.upkeep == Upkeep::Done {
+            // The last connection may have left some in the turn that closed it.
+            self.tend(Instant::now());
+        }
+        self.upkeep == Upkeep::Done
     }
 
     /// Looks for events; sleeps until there are some if there is nothing else to do.

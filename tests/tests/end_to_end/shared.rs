@@ -11,13 +11,20 @@ with_wasi_0_3_too! {
     a_thread_safe_instance_serves_128_requests_unless_said,
     what_goes_on_after_an_answer_outlives_its_client,
     what_goes_on_after_an_answer_has_a_deadline,
+    what_goes_on_after_an_answer_has_a_deadline_while_others_come_and_go,
+    where_one_is_served_at_a_time_the_next_does_not_meet_what_goes_on_after_an_answer,
     a_module_that_is_not_thread_safe_keeps_its_only_instance,
     a_fault_ends_an_instance_and_the_next_request_gets_another,
 }
 
 /// One thread, so that all requests can meet in one instance.
 fn one_thread() -> Setup {
-    Setup::new(Mpm::Event03).directives("start_servers = 1\nthreads_per_child = 1")
+    one_thread_with_slices_of("1s")
+}
+
+/// A guest that is cut by its time slice is not joined by others: where they are to meet, none is.
+fn one_thread_with_slices_of(slice: &str) -> Setup {
+    Setup::new(Mpm::Event03).directives(&format!("start_servers = 1\nthreads_per_child = 1\ntime_slice = \"{slice}\""))
 }
 
 /// Sends a request on each of so many connections.
@@ -42,7 +49,7 @@ fn told(client: &mut Client) -> (String, usize) {
 #[test]
 fn sixteen_slow_requests_are_in_one_instance_at_once() {
     let server = one_thread().start();
-    let mut clients = asked(&server, "/instance?ms=700", 16);
+    let mut clients = asked(&server, "/instance?ms=3000", 16);
     let told: Vec<_> = clients.iter_mut().map(told).collect();
     let names: HashSet<_> = told.iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), 1, "{told:?}");
@@ -52,7 +59,7 @@ fn sixteen_slow_requests_are_in_one_instance_at_once() {
 #[test]
 fn no_instance_has_more_requests_at_once_than_it_may() {
     let server = one_thread().probe("max_concurrent_requests_per_instance = 4").start();
-    let mut clients = asked(&server, "/instance?ms=700", 8);
+    let mut clients = asked(&server, "/instance?ms=3000", 8);
     let told: Vec<_> = clients.iter_mut().map(told).collect();
     let names: HashSet<_> = told.iter().map(|(name, _)| name).collect();
     assert_eq!(names.len(), 2, "{told:?}");
@@ -90,7 +97,7 @@ fn a_trap_ends_the_requests_of_its_instance_and_no_other() {
 
 #[test]
 fn an_endless_loop_holds_up_only_the_requests_of_its_instance() {
-    let server = one_thread().limits("cpu = \"1s\"").start();
+    let server = one_thread_with_slices_of("10ms").limits("cpu = \"1s\"").start();
     let mut neighbour = asked(&server, "/sleep?ms=20000", 1).remove(0);
     assert_eq!(server.get("/hello").text(), "hello\n");
     let mut looping = asked(&server, "/loop", 1).remove(0);
@@ -167,4 +174,58 @@ fn a_fault_ends_an_instance_and_the_next_request_gets_another(mpm: Mpm) {
         assert_eq!(client.get(target).status, 500);
     }
     assert_eq!(client.get("/count").text(), "1\n");
+    let text = server.log.text();
+    assert_eq!(text.lines().filter(|line| line.contains(" ERROR ")).count(), 4, "each is told once:\n{text}");
+}
+
+fn what_goes_on_after_an_answer_has_a_deadline_while_others_come_and_go(mpm: Mpm) {
+    let server = Setup::new(mpm).server("max_keep_alive_requests = 0").limits("wall = \"1s\"").start();
+    let mut client = server.connect();
+    assert_eq!(client.get("/after?ms=60000").text(), "answered\n");
+    let began = Instant::now();
+    while !server.log.text().contains("ended an instance that was still busy") {
+        assert!(began.elapsed() < Duration::from_secs(20), "{}", server.log.text());
+        assert_eq!(client.get("/sleep?ms=100").text(), "slept\n");
+    }
+}
+
+fn where_one_is_served_at_a_time_the_next_does_not_meet_what_goes_on_after_an_answer(mpm: Mpm) {
+    for lines in ["thread_safe = false", "max_concurrent_requests_per_instance = 1"] {
+        let server = Setup::new(mpm).probe(lines).start();
+        let mut client = server.connect();
+        assert_eq!(client.get("/after?ms=300").text(), "answered\n");
+        assert_eq!(client.get("/trap").status, 500);
+        server.log.wait_for("still here after the answer");
+    }
+}
+
+#[test]
+fn instances_that_have_nothing_to_do_leave_room_for_those_of_other_modules() {
+    let path = guesthouse_tests::setup::guest("probe-p3");
+    let other = format!(
+        "[[module]]\nname = \"other\"\npath = \"{}\"\n[[route]]\npath = \"/other\"\nmodule = \"other\"",
+        path.display()
+    );
+    // Each is computing when the next comes, so each has an instance.
+    let server = one_thread_with_slices_of("1ms").directives("max_requests_in_flight = 16").tables(&other).start();
+    for target in ["/spin?ms=60", "/other/spin?ms=60"] {
+        for client in &mut asked(&server, target, 16) {
+            assert_eq!(client.receive().text(), "spun\n");
+        }
+    }
+}
+
+#[test]
+fn a_request_that_waits_for_a_file_holds_up_only_those_that_are_with_it() {
+    let setup = one_thread();
+    let folder = setup.folder().join("data");
+    std::fs::create_dir(&folder).unwrap();
+    nix::unistd::mkfifo(&folder.join("pipe"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let dir = format!("[[module.dir]]\nhost = \"{}\"\nguest = \"/data\"", folder.display());
+    let server = setup.probe(&format!("[module.limits]\nwall = \"3s\"\n{dir}")).start();
+    let _waits_for_ever = asked(&server, "/read?path=/data/pipe", 1);
+    let mut clients = asked(&server, "/hello", 4);
+    let statuses: Vec<_> = clients.iter_mut().map(|client| client.receive().status).collect();
+    // The one that joins it is what shows that it stands still.
+    assert!(statuses.iter().filter(|status| **status != 200).count() <= 1, "{statuses:?}");
 }
