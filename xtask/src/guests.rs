@@ -5,7 +5,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
-use crate::languages;
+use crate::languages::{self, Selection};
 use crate::run::{cargo, exists, output, program, root, run, target};
 
 /// What the guests are compiled to.
@@ -17,12 +17,10 @@ const PROGRAM_TARGET: &str = "wasm32-wasip1";
 /// The folders whose folders are guests, each a package of the workspace that is named as its folder.
 const FOLDERS: [&str; 2] = ["examples", "tests/guests"];
 
-/// Builds every guest; with `languages` those of other toolchains too.
-pub fn build_all(languages: bool) -> Result<()> {
+/// Builds every guest that is written in Rust, and those of the other toolchains that are asked for.
+pub fn build_all(languages: &Selection) -> Result<()> {
     let folder = build()?;
-    if languages {
-        languages::build(&folder)?;
-    }
+    languages::build(&folder, languages)?;
     eprintln!("the guests are in {}", folder.display());
     Ok(())
 }
@@ -72,7 +70,7 @@ pub fn packages() -> Result<Vec<String>> {
         let entries = folder.read_dir().with_context(|| format!("cannot list the folder {}", folder.display()))?;
         for entry in entries {
             let path = entry?.path();
-            if path.join("Cargo.toml").exists() {
+            if path.join("Cargo.toml").exists() && !stands_alone(&path)? {
                 packages.extend(path.file_name().map(|name| name.to_string_lossy().into_owned()));
             }
         }
@@ -101,6 +99,13 @@ fn is_on_sdk(package: &str) -> Result<bool> {
     Ok(text.lines().any(|line| line.starts_with("guesthouse-sdk")))
 }
 
+/// Whether a package is a workspace of its own: a program for another target, which is built as one of `languages`.
+fn stands_alone(folder: &Path) -> Result<bool> {
+    let manifest = folder.join("Cargo.toml");
+    let text = std::fs::read_to_string(&manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    Ok(text.lines().any(|line| line == "[workspace]"))
+}
+
 /// Copies a file to where a server may have mapped its predecessor: that one stays whole under its own inode.
 pub fn copy(from: &Path, to: &Path) -> Result<()> {
     let beside = to.with_extension("new");
@@ -114,14 +119,14 @@ fn on_packages<'a>(command: &'a mut Command, packages: &[String], compile_to: &s
     command.args(packages.iter().flat_map(|package| ["-p", package]))
 }
 
-/// Adds the compiler's part for Wasm, if it is missing.
-fn ensure_target(name: &str) -> Result<()> {
+/// Adds the compiler's part for a kind of Wasm, if it is missing.
+pub fn ensure_target(target: &str) -> Result<()> {
     let sysroot = output(program("rustc").args(["--print", "sysroot"]))?;
-    if Path::new(sysroot.trim()).join("lib/rustlib").join(name).exists() {
+    if Path::new(sysroot.trim()).join("lib/rustlib").join(target).exists() {
         return Ok(());
     }
     if !exists("rustup") {
-        bail!("the Rust compiler lacks the target {name}, and there is no rustup to add it: see https://rustup.rs");
+        bail!("the Rust compiler lacks the target {target}, and there is no rustup to add it: see https://rustup.rs");
     }
-    run(program("rustup").args(["target", "add", name]))
+    run(program("rustup").args(["target", "add", target]))
 }

@@ -13,35 +13,42 @@ mod test;
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
 
+use crate::languages::Selection;
 use crate::test::Scope;
 
 const HELP: &str = "\
 The project's own commands.
 
     cargo xtask demo                  build the server and the example guests, serve them on 127.0.0.1:8080
-    cargo xtask test [--languages] [--no-browser]
+    cargo xtask test [--languages[=NAME,...]] [--no-browser]
                                       check format and lints, build and run every test
-    cargo xtask guests [--languages]  build only the guests, into target/guests/
+    cargo xtask guests [--languages[=NAME,...]]
+                                      build only the guests, into target/guests/
     cargo xtask bench [--smoke] [ROW...]
                                       measure the release build beside the other servers that are installed;
                                       see docs/performance.md
 
-    --languages   also the guests that other toolchains make: JavaScript (needs node and npm)
-                  and Python (needs python3 with venv)
+    --languages   also the guests that other toolchains make, and with NAMEs only theirs: rust (for
+                  WASI preview 1), zig, c, lua, go, python, javascript, php; see docs/guests.md
     --no-browser  leave out the test of the isolation lab in a browser, which needs Chromium
 ";
 
 fn main() -> Result<()> {
     let mut arguments = lexopt::Parser::from_env();
     let mut command = None;
-    let mut languages = false;
+    let mut languages = Selection::default();
     let mut browser = true;
     while let Some(argument) = arguments.next()? {
         match argument {
             // All that follows is for the program that measures.
             Value(name) if command.is_none() && name == "bench" => return bench::bench(arguments.raw_args()?),
             Value(name) if command.is_none() => command = Some(name.string()?),
-            Long("languages") => languages = true,
+            Long("languages") => {
+                languages = match arguments.optional_value() {
+                    Some(names) => Selection::parse(&names.string()?)?,
+                    None => Selection::all(),
+                };
+            }
             Long("no-browser") => browser = false,
             Long("help") | Short('h') => {
                 print!("{HELP}");
@@ -53,7 +60,7 @@ fn main() -> Result<()> {
     match command.as_deref() {
         Some("demo") => demo::demo(),
         Some("test") => test::test(Scope { languages, browser }),
-        Some("guests") => guests::build_all(languages),
+        Some("guests") => guests::build_all(&languages),
         Some(unknown) => bail!("there is no command {unknown:?}\n\n{HELP}"),
         None => bail!("which command?\n\n{HELP}"),
     }

@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
+use crate::languages::Selection;
 use crate::run::{cargo, run, target};
 use crate::{browser, guests};
 
@@ -19,7 +20,7 @@ type Step = (&'static str, fn(&Context) -> Result<()>);
 const STEPS: [Step; 8] = [
     ("format", |_| run(cargo().args(["fmt", "--all", "--check"]))),
     ("lints", Context::lint),
-    ("guests", |context| guests::clippy().and_then(|()| guests::build_all(context.languages))),
+    ("guests", |context| guests::clippy().and_then(|()| guests::build_all(&context.languages))),
     ("build", |context| run(context.on_host("build").arg("--all-targets"))),
     ("unit tests", |context| run(context.on_host("test").args(["--lib", "--bins", "--examples"]))),
     ("guests' own tests", |_| guests::test()),
@@ -27,14 +28,17 @@ const STEPS: [Step; 8] = [
     ("end-to-end tests", |context| run(&mut context.end_to_end()?)),
 ];
 
+/// Where other toolchains are asked for.
+const LANGUAGES_STEP: Step = ("other languages", |context| run(&mut context.languages()?));
+
 /// After all others, where there is a browser.
 const BROWSER_STEP: Step = ("browser test", |context| run(&mut context.browser_test()?));
 
 /// What is tested.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Scope {
     /// Also the guests that other toolchains make.
-    pub languages: bool,
+    pub languages: Selection,
     /// Also the isolation lab in a real browser.
     pub browser: bool,
 }
@@ -45,7 +49,9 @@ pub fn test(scope: Scope) -> Result<()> {
     let context = Context { guests: guests::packages()?, languages: scope.languages, chromium };
     let started = Instant::now();
     let mut summary = String::new();
-    let steps: Vec<Step> = STEPS.into_iter().chain(context.chromium.is_some().then_some(BROWSER_STEP)).collect();
+    let languages = (!context.languages.is_empty()).then_some(LANGUAGES_STEP);
+    let browser = context.chromium.is_some().then_some(BROWSER_STEP);
+    let steps: Vec<Step> = STEPS.into_iter().chain(languages).chain(browser).collect();
     for (name, step) in &steps {
         let began = Instant::now();
         eprintln!("\n== {name}");
@@ -64,7 +70,7 @@ pub fn test(scope: Scope) -> Result<()> {
 
 struct Context {
     guests: Vec<String>,
-    languages: bool,
+    languages: Selection,
     /// None: the browser test and the driver that it needs are left out.
     chromium: Option<OsString>,
 }
@@ -100,11 +106,18 @@ impl Context {
         let mut command = self.on_host("test");
         command.args(["--test", "*", "--no-fail-fast"]);
         name_what_was_built(&mut command)?;
-        if self.languages {
-            command.args(["--", "--include-ignored"]);
-        }
         Ok(command)
     }
+
+    /// The tests of guests that other toolchains make, which are ignored otherwise.
+    fn languages(&self) -> Result<Command> {
+        let mut command = self.on_host("test");
+        command.args(["--test", "end_to_end", "--no-fail-fast"]);
+        name_what_was_built(&mut command)?;
+        command.args(["--", "--ignored"]).args(self.languages.names().map(|name| format!("languages::{name}::")));
+        Ok(command)
+    }
+
     /// The isolation lab in the browser that was found.
     fn browser_test(&self) -> Result<Command> {
         let mut command = Self::on_browser_test("test");

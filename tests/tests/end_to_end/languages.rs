@@ -1,45 +1,252 @@
-//! Guests that other toolchains made. They take a minute to build, so these tests run only with
-//! `cargo xtask test --languages`.
+//! Guests that other toolchains made: the examples in other languages than Rust's components. They take minutes to
+//! build, so these tests run only with `cargo xtask test --languages`, a module for each toolchain.
 
-use guesthouse_tests::{Mpm, Server, Setup};
+use std::path::PathBuf;
 
-/// As the crate's macro of the same purpose, for tests that need guests of other toolchains.
-macro_rules! under_every_mpm {
-    ($($module:ident $mpm:ident),*) => {
-        $(mod $module {
-            use guesthouse_tests::Mpm;
+use guesthouse_tests::setup::guest;
+use guesthouse_tests::upstream::Upstream;
+use guesthouse_tests::{Answer, Mpm, Server, Setup};
 
-            #[test]
-            #[ignore = "needs guests of other toolchains: cargo xtask test --languages"]
-            fn a_javascript_handler_is_served() {
-                super::is_served(Mpm::$mpm, "hello-js", "echo-js");
-            }
-
-            #[test]
-            #[ignore = "needs guests of other toolchains: cargo xtask test --languages"]
-            fn a_python_handler_is_served() {
-                super::is_served(Mpm::$mpm, "hello-python", "echo-python");
-            }
-        })*
+/// As the crate's macro of the same purpose, for tests of one toolchain, which are left out where it is.
+macro_rules! guests_of {
+    ($toolchain:ident { under every mpm: $($every:ident)*; under event: $($event:ident)* }) => {
+        mod $toolchain {
+            guests_of!(@one prefork Prefork $($every)*);
+            guests_of!(@one worker Worker $($every)*);
+            guests_of!(@one event Event $($every)* $($event)*);
+        }
+    };
+    (@one $module:ident $mpm:ident $($test:ident)*) => {
+        mod $module {
+            $(
+                #[test]
+                #[ignore = "needs guests of other toolchains: cargo xtask test --languages"]
+                fn $test() {
+                    super::super::$test(guesthouse_tests::Mpm::$mpm);
+                }
+            )*
+        }
     };
 }
 
-under_every_mpm!(prefork Prefork, worker Worker, event Event);
+guests_of!(rust { under every mpm: a_plain_rust_program_is_served; under event: });
+guests_of!(zig { under every mpm: ; under event: a_plain_zig_program_is_served });
+guests_of!(c {
+    under every mpm: a_c_component_is_served;
+    under event: a_plain_c_program_is_served a_c_library_makes_html_of_markdown
+});
+guests_of!(lua { under every mpm: ; under event: a_lua_script_answers_a_form });
+guests_of!(go { under every mpm: ; under event: a_go_component_is_served a_plain_go_program_is_served });
+guests_of!(python {
+    under every mpm: a_python_handler_is_served;
+    under event: a_python_handler_serves_many_at_once
+});
+guests_of!(javascript {
+    under every mpm: a_javascript_handler_is_served;
+    under event: a_typescript_handler_is_served a_javascript_handler_serves_many_at_once
+                 an_api_in_javascript_reaches_whom_it_may_and_no_other
+});
+guests_of!(php {
+    under every mpm: a_php_page_answers_a_form_and_remembers_its_sender;
+    under event: a_php_page_knows_what_it_was_asked
+});
 
-fn is_served(mpm: Mpm, hello: &str, echo: &str) {
-    let setup = Setup::new(mpm).module(hello, "/hello-there").module(echo, "/echo-there");
-    let server = setup.start();
-    assert_eq!(server.get("/hello-there").text(), "Hello, world!\n");
-    echoes(&server, 100_000);
-    echoes(&server, 0);
+/// Larger than what any buffer on the way holds.
+const LARGE: usize = 3_000_000;
+
+fn a_javascript_handler_is_served(mpm: Mpm) {
+    component_is_served(mpm, "hello-js", Some("echo-js"));
 }
 
-fn echoes(server: &Server, length: usize) {
-    let body = "x".repeat(length);
-    let request = format!(
-        "POST /echo-there HTTP/1.1\r\nHost: h\r\nContent-Type: text/x\r\nContent-Length: {length}\r\n\r\n{body}"
+fn a_typescript_handler_is_served(mpm: Mpm) {
+    component_is_served(mpm, "hello-ts", None);
+}
+
+fn a_javascript_handler_serves_many_at_once(mpm: Mpm) {
+    serves_many_at_once(mpm, "hello-js-p3");
+}
+
+fn a_python_handler_is_served(mpm: Mpm) {
+    component_is_served(mpm, "hello-python", Some("echo-python"));
+}
+
+fn a_python_handler_serves_many_at_once(mpm: Mpm) {
+    serves_many_at_once(mpm, "hello-python-p3");
+}
+
+fn a_go_component_is_served(mpm: Mpm) {
+    component_is_served(mpm, "hello-go", None);
+}
+
+fn a_c_component_is_served(mpm: Mpm) {
+    component_is_served(mpm, "hello-c", None);
+}
+
+fn a_plain_rust_program_is_served(mpm: Mpm) {
+    program_is_served(mpm, "hello-rust-cgi");
+}
+
+fn a_plain_zig_program_is_served(mpm: Mpm) {
+    program_is_served(mpm, "hello-zig");
+}
+
+fn a_plain_c_program_is_served(mpm: Mpm) {
+    program_is_served(mpm, "hello-c-cgi");
+}
+
+fn a_plain_go_program_is_served(mpm: Mpm) {
+    program_is_served(mpm, "hello-go-cgi");
+}
+
+fn a_c_library_makes_html_of_markdown(mpm: Mpm) {
+    let server = Setup::new(mpm).module("markdown-c", "/markdown").start();
+    let answer = post(&server, "/markdown", "text/markdown", "# Title\n\nSome *text* and <script>none</script>.\n");
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert_eq!(answer.text(), "<h1>Title</h1>\n<p>Some <em>text</em> and &lt;script&gt;none&lt;/script&gt;.</p>\n");
+    assert!(server.get("/markdown").text().starts_with("<!doctype html>"));
+    // Longer than the program's first buffer, so that it has to be moved.
+    let long = post(&server, "/markdown", "text/markdown", &"a *b* c\n".repeat(LARGE / 8));
+    assert_eq!(long.text().matches("<em>b</em>").count(), LARGE / 8);
+}
+
+fn an_api_in_javascript_reaches_whom_it_may_and_no_other(mpm: Mpm) {
+    let allowed = Upstream::start("<!doctype html><title> A page </title>");
+    let other = Upstream::start("<title>secret</title>");
+    let path = guest("api-js");
+    let (path, address) = (path.display(), allowed.address);
+    let server = Setup::new(mpm)
+        .tables(&format!("[[module]]\nname = \"api\"\npath = \"{path}\"\noutbound = [\"{address}\"]"))
+        .tables("[[route]]\npath = \"/api\"\nmodule = \"api\"")
+        .start();
+
+    let preview = server.get(&format!("/api/preview?url=http://{address}/"));
+    assert_eq!((preview.status, preview.header("content-type")), (200, Some("application/json")));
+    let told: serde_json::Value = serde_json::from_str(preview.text()).unwrap();
+    assert_eq!((&told["status"], &told["title"]), (&200.into(), &"A page".into()));
+
+    let refused = server.get(&format!("/api/preview?url=http://{}/", other.address));
+    assert_eq!(refused.status, 502, "{}", refused.text());
+    assert!(!refused.text().contains("secret"), "{}", refused.text());
+    assert_eq!((allowed.requests(), other.requests()), (1, 0));
+    assert_eq!(server.get("/api/else").status, 404);
+}
+
+fn a_lua_script_answers_a_form(mpm: Mpm) {
+    let server = interpreter(Setup::new(mpm), "lua", "").start();
+    assert!(server.get("/lua/").text().contains("<h1>Hello, world!</h1>"));
+    assert!(server.get("/lua/index.lua?name=A%3Cb+c").text().contains("<h1>Hello, A&lt;b c!</h1>"));
+    let answer = post(&server, "/lua/", "application/x-www-form-urlencoded", "name=Lua");
+    assert!(answer.text().contains("<h1>Hello, Lua!</h1>"), "{}", answer.text());
+}
+
+fn a_php_page_answers_a_form_and_remembers_its_sender(mpm: Mpm) {
+    let setup = Setup::new(mpm);
+    let data = setup.folder().join("data");
+    std::fs::create_dir(&data).unwrap();
+    let grant = format!("[[module.dir]]\nhost = \"{}\"\nguest = \"/data\"\nwrite = true", data.display());
+    let server = interpreter(setup, "php", &grant).start();
+
+    let first = server.get("/php/");
+    assert_eq!((first.status, first.header("content-type")), (200, Some("text/html; charset=utf-8")));
+    assert!(
+        first.text().contains("Hello, stranger!") && first.text().contains("asked for 1 times"),
+        "{}",
+        first.text()
     );
-    let answer = server.exchange(request);
-    assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/x")));
+
+    let form = "application/x-www-form-urlencoded";
+    let answer = post(&server, "/php/index.php", form, "name=%3CAnn%3E");
+    assert!(answer.text().contains("Hello, &lt;Ann&gt;!"), "{}", answer.text());
+    let cookie = answer.header("set-cookie").expect("the page remembers its visitor").split(';').next().unwrap();
+
+    let request = format!("GET /php/ HTTP/1.1\r\nHost: h\r\nCookie: {cookie}\r\n\r\n");
+    let again = server.exchange(request);
+    assert!(again.text().contains("Hello, &lt;Ann&gt;!"), "{}", again.text());
+    assert!(again.text().contains("asked for 3 times"), "{}", again.text());
+
+    let nameless = post(&server, "/php/index.php", form, "name=");
+    assert_eq!((nameless.status, nameless.text()), (400, "A name is missing.\n"));
+}
+
+fn a_php_page_knows_what_it_was_asked(mpm: Mpm) {
+    let server = interpreter(Setup::new(mpm), "php", "").start();
+    let answer = server.get("/php/about.php?a=1&b[]=x");
+    let told: serde_json::Value = serde_json::from_str(answer.text()).unwrap();
+    assert_eq!(told["interface"], "cgi-fcgi");
+    assert_eq!(told["script"], "/php/about.php");
+    assert_eq!(told["query"], serde_json::json!({"a": "1", "b": ["x"]}));
+}
+
+fn component_is_served(mpm: Mpm, hello: &str, echo: Option<&str>) {
+    let mut setup = Setup::new(mpm).module(hello, "/hello-there");
+    if let Some(echo) = echo {
+        setup = setup.module(echo, "/echo-there");
+    }
+    let server = setup.start();
+    greets(&server, "/hello-there");
+    if echo.is_some() {
+        echoes(&server, "/echo-there", "text/x", 0);
+        echoes(&server, "/echo-there", "text/x", LARGE);
+    }
+}
+
+fn program_is_served(mpm: Mpm, name: &str) {
+    let server = Setup::new(mpm).module(name, "/there").start();
+    greets(&server, "/there");
+    echoes(&server, "/there", "text/plain", LARGE);
+    greets(&server, "/there");
+}
+
+/// More requests than one instance takes at once.
+fn serves_many_at_once(mpm: Mpm, name: &str) {
+    const REQUESTS: usize = 40;
+    let server = Setup::new(mpm).module(name, "/there").start();
+    let mut clients: Vec<_> = (0..REQUESTS).map(|_| server.connect()).collect();
+    for client in &mut clients {
+        client.send_get("/there");
+    }
+    for mut client in clients {
+        let answer = client.receive();
+        assert_eq!((answer.status, answer.text()), (200, "Hello, world!\n"));
+    }
+}
+
+fn greets(server: &Server, path: &str) {
+    let answer = server.get(path);
+    assert_eq!((answer.status, answer.text()), (200, "Hello, world!\n"));
+    assert_eq!(answer.header("content-type"), Some("text/plain"));
+}
+
+fn echoes(server: &Server, path: &str, content_type: &str, length: usize) {
+    let body: String = (0u8..26).cycle().map(|letter| char::from(b'a' + letter)).take(length).collect();
+    let answer = post(server, path, content_type, &body);
+    assert_eq!((answer.status, answer.header("content-type")), (200, Some(content_type)));
     assert!(answer.text() == body, "the echo of {length} bytes has {}", answer.body.len());
+}
+
+/// Sends while it receives: a guest that answers before it has read everything is not read for before it is answered.
+fn post(server: &Server, path: &str, content_type: &str, body: &str) -> Answer {
+    use std::io::Write as _;
+    let length = body.len();
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: h\r\nContent-Type: {content_type}\r\nContent-Length: {length}\r\n\r\n{body}"
+    );
+    let mut client = server.connect();
+    let mut sender = client.sender();
+    std::thread::scope(|scope| {
+        scope.spawn(move || sender.write_all(request.as_bytes()).expect("the server takes the request"));
+        client.receive()
+    })
+}
+
+/// Adds an interpreter that runs the scripts of its example under `/NAME`.
+fn interpreter(setup: Setup, name: &str, grants: &str) -> Setup {
+    let path = guest(name);
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).join("www");
+    let (path, root) = (path.display(), root.canonicalize().expect("the example has scripts"));
+    setup.tables(&format!("[[module]]\nname = \"{name}\"\npath = \"{path}\"\n{grants}")).tables(&format!(
+        "[[route]]\npath = \"/{name}\"\nmodule = \"{name}\"\nroot = \"{}\"\nindex = [\"index.{name}\"]\n\
+         script_suffixes = [\".{name}\"]",
+        root.display()
+    ))
 }
