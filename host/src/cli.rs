@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
 
+use crate::project::{Language, Name};
+
 /// `guesthouse ...` as parsed.
 #[derive(Debug, Parser)]
 #[command(
@@ -26,6 +28,12 @@ pub enum Command {
     /// Start the server and stay in the foreground
     #[command(long_about = SERVE, after_long_help = SERVE_AFTER)]
     Serve(Serve),
+    /// Write a small project: handler, configuration, build, test
+    #[command(long_about = NEW, after_long_help = NEW_AFTER)]
+    New(New),
+    /// Build the project in a folder
+    #[command(long_about = BUILD, after_long_help = BUILD_AFTER)]
+    Build(Build),
     /// Check a configuration file and report every mistake
     #[command(long_about = CHECK, after_long_help = CHECK_AFTER)]
     Check(Check),
@@ -45,6 +53,29 @@ pub enum Command {
 pub struct Serve {
     /// Configuration file; without it ./guesthouse.toml, and if there is none, a demo
     pub file: Option<PathBuf>,
+}
+
+/// `guesthouse new NAME --lang LANGUAGE`
+#[derive(Debug, Args)]
+pub struct New {
+    /// Name of the project and of its folder, which is made here
+    pub name: Name,
+    /// Language of the handler
+    #[arg(long, value_name = "LANGUAGE")]
+    pub lang: Language,
+    /// Interpreter to copy into the project: PHP or Lua, compiled to WebAssembly
+    #[arg(long, value_name = "FILE")]
+    pub interpreter: Option<PathBuf>,
+    /// Sources of guesthouse-sdk, for who works on Guesthouse itself
+    #[arg(long, value_name = "DIR", hide = true)]
+    pub sdk: Option<PathBuf>,
+}
+
+/// `guesthouse build [DIR]`
+#[derive(Debug, Args)]
+pub struct Build {
+    /// Folder of the project; without it the current one
+    pub folder: Option<PathBuf>,
 }
 
 /// `guesthouse check [FILE]`
@@ -192,6 +223,48 @@ Examples:
   guesthouse serve /etc/guesthouse/guesthouse.toml
   kill -USR1 $(cat run/guesthouse.pid)      take a new configuration or new modules into service
   kill -WINCH $(cat run/guesthouse.pid)     stop without cutting anyone off";
+
+const NEW: &str = "\
+Write a small project: a handler, the server's configuration, what its build does, a test, and a README.
+
+The folder NAME is made in the current one; what is there already is never overwritten. A name has lower-case letters, \
+digits and single hyphens, because it is the name of a package and of a module too.";
+
+const NEW_AFTER: &str = "\
+What becomes of the handler:
+  rust          a component, with the library guesthouse-sdk
+  js, ts        a component with SpiderMonkey in it: fetch events, no Node
+  python        a component with CPython in it
+  go, c, zig    a program that speaks CGI
+  php, lua      scripts, run by an interpreter that speaks CGI; --interpreter copies it
+
+Examples:
+  guesthouse new shop --lang go
+  cd shop && guesthouse build && guesthouse serve";
+
+const BUILD: &str = "\
+Build the project in a folder: run the steps that its guesthouse-project.toml names, and look at the module they made.
+
+A program that is missing is named with the command that installs it. What the steps do is the author's: they run as any \
+program that you start, in the project's folder, and not in a sandbox.";
+
+const BUILD_AFTER: &str = "\
+A project's file, guesthouse-project.toml:
+  output = \"shop.wasm\"
+
+  [[tool]]
+  program = \"go\"
+  install = \"apt-get install golang\"
+
+  [[step]]
+  command = [\"go\", \"build\", \"-o\", \"shop.wasm\", \".\"]
+  env = { GOOS = \"wasip1\", GOARCH = \"wasm\" }
+
+Every key is described in docs/guests.md.
+
+Exit status:
+  0  The module is built, and it is one that answers requests.
+  1  Something is missing or failed: what it says stands above.";
 
 const CHECK: &str = "\
 Check a configuration file and report every mistake, each with its line and what to write instead.

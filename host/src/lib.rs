@@ -20,6 +20,7 @@ pub mod http;
 pub mod module;
 pub mod placement;
 pub mod preparation;
+pub mod project;
 mod record;
 pub mod request_id;
 pub mod respond;

@@ -6,13 +6,15 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
-use guesthouse::cli::{Arguments, Check, Command, Inspect, Module, ModuleCommand, Prepare, Serve, Status, Tag};
+use guesthouse::cli::{
+    Arguments, Build, Check, Command, Inspect, Module, ModuleCommand, New, Prepare, Serve, Status, Tag,
+};
 use guesthouse::error_log::ErrorLog;
 use guesthouse::module::{self, Change, WasmFile};
 use guesthouse::preparation;
 use guesthouse::server::Server;
 use guesthouse::status::{ask::ask, terminal};
-use guesthouse::{config, demo, placement};
+use guesthouse::{config, demo, placement, project};
 
 /// The configuration that is used if none is named.
 const DEFAULT_FILE: &str = "guesthouse.toml";
@@ -21,6 +23,8 @@ fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
         Command::Serve(Serve { file }) => serve(file),
         Command::Check(Check { file }) => check(&file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))),
+        Command::New(arguments) => new(arguments),
+        Command::Build(Build { folder }) => build(&folder.unwrap_or_else(|| PathBuf::from("."))),
         Command::Status(Status { file, json }) => status(&file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE)), json),
         Command::Module(Module { command }) => match command {
             ModuleCommand::Inspect(Inspect { file, json }) => inspect(&file, json),
@@ -52,6 +56,19 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
         eprintln!("{warning}");
     }
     println!("{}: no mistakes", file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+fn new(New { name, lang, interpreter, sdk }: New) -> anyhow::Result<ExitCode> {
+    let sdk = sdk.map(|folder| folder.canonicalize().with_context(|| format!("{}", folder.display()))).transpose()?;
+    project::create(Path::new(""), &name, lang, &project::Extras { interpreter, sdk })?;
+    println!("{name} is ready. Go on with:\n  cd {name}\n  guesthouse build\n  guesthouse serve");
+    Ok(ExitCode::SUCCESS)
+}
+
+fn build(folder: &Path) -> anyhow::Result<ExitCode> {
+    let built = project::build(folder, |command| eprintln!("+ {command}"))?;
+    println!("built {}, {} KB", built.module.display(), built.size.div_ceil(1000));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -114,7 +114,9 @@ impl Context {
         let mut command = self.on_host("test");
         command.args(["--test", "end_to_end", "--no-fail-fast"]);
         name_what_was_built(&mut command)?;
-        command.args(["--", "--ignored"]).args(self.languages.names().map(|name| format!("languages::{name}::")));
+        let modules = ["languages", "projects"];
+        let of = |name: &str| modules.map(|module| format!("{module}::{name}::"));
+        command.args(["--", "--ignored"]).args(self.languages.names().flat_map(of));
         Ok(command)
     }
 

@@ -98,6 +98,7 @@ typedef struct __ucontext {
 
 pid_t setsid(void);
 uid_t getuid(void);
+uid_t geteuid(void);
 gid_t getgid(void);
 int getgroups(int, gid_t *);
 int getdtablesize(void);

@@ -20,6 +20,7 @@ mod limits;
 mod logs;
 mod module;
 mod pools;
+mod projects;
 mod routing;
 mod sdk;
 mod shared;

@@ -1,0 +1,193 @@
+//! `guesthouse new` and `guesthouse build`: what a project has in it, and that it serves when it is built.
+//!
+//! A build needs the tools of its language. Rust's are here; the others are tested only with
+//! `cargo xtask test --languages`, which fetches them.
+
+use std::ffi::OsString;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use guesthouse_tests::Server;
+use guesthouse_tests::setup::{guest, program, target};
+
+/// Each language, and the file that its author edits first.
+const LANGUAGES: [(&str, &str); 9] = [
+    ("rust", "src/lib.rs"),
+    ("js", "handler.js"),
+    ("ts", "src/handler.ts"),
+    ("python", "app.py"),
+    ("go", "main.go"),
+    ("c", "main.c"),
+    ("zig", "main.zig"),
+    ("php", "www/index.php"),
+    ("lua", "www/index.lua"),
+];
+
+#[test]
+fn a_new_project_in_every_language_has_what_it_needs() {
+    let folder = tempfile::tempdir().unwrap();
+    for (language, handler) in LANGUAGES {
+        let output = guesthouse(folder.path(), &["new", &format!("in-{language}"), "--lang", language]);
+        assert!(output.status.success(), "{output:?}");
+        let project = folder.path().join(format!("in-{language}"));
+        for file in [handler, "guesthouse.toml", "guesthouse-project.toml", "README.md", ".gitignore"] {
+            assert!(project.join(file).is_file(), "a project in {language} has no {file}");
+        }
+        let readme = std::fs::read_to_string(project.join("README.md")).unwrap();
+        assert!(readme.starts_with(&format!("# in-{language}\n")) && readme.contains("guesthouse build"), "{readme}");
+    }
+}
+
+#[test]
+fn a_new_project_never_overwrites_a_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("shop")).unwrap();
+    let output = guesthouse(folder.path(), &["new", "shop", "--lang", "c"]);
+    assert!(!output.status.success());
+    assert!(errors(&output).contains("shop is there already"), "{output:?}");
+    assert_eq!(std::fs::read_dir(folder.path().join("shop")).unwrap().count(), 0);
+}
+
+#[test]
+fn a_name_that_leads_elsewhere_makes_no_project() {
+    let folder = tempfile::tempdir().unwrap();
+    for name in ["../shop", "/tmp/shop", "a/b", ".", "Shop", "server"] {
+        let output = guesthouse(folder.path(), &["new", name, "--lang", "c"]);
+        assert!(!output.status.success(), "{name}");
+        assert!(errors(&output).contains("a project cannot be called"), "{output:?}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_missing_tool_is_named_with_the_command_that_installs_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (language, command) in [("c", "pip install ziglang"), ("go", "install golang"), ("lua", "--languages=lua")] {
+        assert!(guesthouse(folder.path(), &["new", language.repeat(2).as_str(), "--lang", language]).status.success());
+        let project = folder.path().join(language.repeat(2));
+        let mut build = Command::new(program());
+        let output = build.arg("build").arg(&project).env("PATH", "/nowhere").output().unwrap();
+        assert!(!output.status.success());
+        assert!(errors(&output).contains(command), "{output:?}");
+    }
+}
+
+#[test]
+fn what_is_no_project_is_not_built() {
+    let folder = tempfile::tempdir().unwrap();
+    let output = guesthouse(folder.path(), &["build"]);
+    assert!(!output.status.success());
+    assert!(errors(&output).contains("guesthouse-project.toml"), "{output:?}");
+}
+
+#[test]
+fn a_new_project_in_rust_is_built_and_served() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
+    let sdk = root.join("guest-sdk").display().to_string();
+    let folder = tempfile::tempdir().unwrap();
+    let project = new(folder.path(), "rust", &["--sdk", &sdk]);
+    // The versions that are on this machine anyway, and what was built of them before.
+    std::fs::copy(root.join("Cargo.lock"), project.join("Cargo.lock")).unwrap();
+    let built_before = target().join("projects");
+    std::fs::create_dir_all(&built_before).unwrap();
+    symlink(built_before, project.join("target")).unwrap();
+    build(&project, &[("CARGO_NET_OFFLINE", "true")]);
+    answers(&project);
+}
+
+macro_rules! projects_in {
+    ($($toolchain:ident: $($test:ident $language:literal $prepare:expr)*;)*) => {
+        $(pub mod $toolchain {
+            $(
+                #[test]
+                #[ignore = "needs tools of other languages: cargo xtask test --languages"]
+                fn $test() {
+                    let folder = tempfile::tempdir().unwrap();
+                    let interpreter = super::interpreter($language);
+                    let extras: Vec<&str> =
+                        interpreter.iter().flat_map(|file| ["--interpreter", file.as_str()]).collect();
+                    let project = super::new(folder.path(), $language, &extras);
+                    let prepare: fn(&std::path::Path) = $prepare;
+                    prepare(&project);
+                    super::build(&project, &[]);
+                    super::answers(&project);
+                }
+            )*
+        })*
+    };
+}
+
+projects_in! {
+    zig: a_new_project_in_zig_is_built_and_served "zig" |_| {};
+    c: a_new_project_in_c_is_built_and_served "c" |_| {};
+    go: a_new_project_in_go_is_built_and_served "go" |_| {};
+    lua: a_new_project_in_lua_is_built_and_served "lua" |_| {};
+    php: a_new_project_in_php_is_built_and_served "php" |_| {};
+    // The tools that the examples were built with: the same versions, in the same places.
+    python: a_new_project_in_python_is_built_and_served "python" |project| super::lend("python/venv", project, ".venv");
+    javascript:
+        a_new_project_in_javascript_is_built_and_served "js"
+            |project| super::lend("javascript/node_modules", project, "node_modules")
+        a_new_project_in_typescript_is_built_and_served "ts" |_| {};
+}
+
+/// Tools that are fetched for the examples.
+fn tools() -> PathBuf {
+    target().join("languages")
+}
+
+fn lend(tool: &str, project: &Path, name: &str) {
+    symlink(tools().join(tool), project.join(name)).unwrap();
+}
+
+fn interpreter(language: &str) -> Option<String> {
+    matches!(language, "php" | "lua").then(|| guest(language).display().to_string())
+}
+
+fn new(folder: &Path, language: &str, extras: &[&str]) -> PathBuf {
+    let output = guesthouse(folder, &[&["new", "my-shop", "--lang", language], extras].concat());
+    assert!(output.status.success(), "{output:?}");
+    folder.join("my-shop")
+}
+
+fn build(project: &Path, variables: &[(&str, &str)]) {
+    let mut command = Command::new(program());
+    command.arg("build").arg(project).env("PATH", path_with_tools()).envs(variables.iter().copied());
+    // What cargo says to this test is not for the cargo that a build starts.
+    command.env_remove("CARGO_TARGET_DIR").env("ZIG_GLOBAL_CACHE_DIR", tools().join("zig/cache"));
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", errors(&output));
+    assert!(String::from_utf8_lossy(&output.stdout).starts_with("built "), "{output:?}");
+}
+
+/// As a machine has it on which the tools are installed.
+fn path_with_tools() -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let tools = ["zig", "go"].map(|tool| tools().join(tool).join("venv/bin"));
+    std::env::join_paths(tools.into_iter().chain(std::env::split_paths(&path))).unwrap()
+}
+
+/// Serves the project with its own configuration, but for the port.
+fn answers(project: &Path) {
+    let configuration = std::fs::read_to_string(project.join("guesthouse.toml")).unwrap();
+    let beside = |key: &str| format!("{key} = \"{}/", project.display());
+    let configuration = configuration
+        .replace("127.0.0.1:8080", "127.0.0.1:0")
+        .replace("\npath = \"target", &format!("\n{}target", beside("path")))
+        .replace("\npath = \"my-shop.wasm", &format!("\n{}my-shop.wasm", beside("path")))
+        .replace("\npath = \"php.wasm", &format!("\n{}php.wasm", beside("path")))
+        .replace("\npath = \"lua.wasm", &format!("\n{}lua.wasm", beside("path")))
+        .replace("\nroot = \"", &format!("\n{}", beside("root")));
+    let server = Server::start_on(&configuration);
+    let answer = server.get("/?a=b");
+    assert_eq!((answer.status, answer.text()), (200, "Hello from my-shop. You asked for /\n"));
+}
+
+fn guesthouse(folder: &Path, arguments: &[&str]) -> Output {
+    Command::new(program()).args(arguments).current_dir(folder).output().unwrap()
+}
+
+fn errors(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
