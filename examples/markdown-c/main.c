@@ -45,6 +45,12 @@ static char *read_all(size_t *length) {
 	return text;
 }
 
+// Memory is all that the conversion can fail for.
+static int too_long(void) {
+	fputs("Status: 413 Content Too Large\r\nContent-Type: text/plain\r\n\r\nThe text is too long.\n", stdout);
+	return EXIT_SUCCESS;
+}
+
 int main(void) {
 	const char *method = getenv("REQUEST_METHOD");
 	if (method == NULL || strcmp(method, "POST") != 0) {
@@ -54,14 +60,17 @@ int main(void) {
 	size_t length;
 	char *text = read_all(&length);
 	if (text == NULL) {
-		fputs("Status: 413 Content Too Large\r\nContent-Type: text/plain\r\n\r\nThe text is too long.\n", stdout);
-		return EXIT_SUCCESS;
+		return too_long();
+	}
+	// Kept back until all of it is there: what is half converted cannot be taken back.
+	char *html = NULL;
+	size_t html_length = 0;
+	FILE *kept = open_memstream(&html, &html_length);
+	int failure = kept == NULL || md_html(text, (MD_SIZE)length, put, kept, MD_DIALECT_GITHUB | MD_FLAG_NOHTML, 0);
+	if (failure || fclose(kept) != 0) {
+		return too_long();
 	}
 	fputs("Content-Type: text/html; charset=utf-8\r\n\r\n", stdout);
-	int failure = md_html(text, (MD_SIZE)length, put, stdout, MD_DIALECT_GITHUB | MD_FLAG_NOHTML, 0);
-	if (failure) {
-		fprintf(stderr, "cannot convert %zu bytes of Markdown: md4c says %d\n", length, failure);
-	}
-	free(text);
-	return failure ? EXIT_FAILURE : EXIT_SUCCESS;
+	fwrite(html, 1, html_length, stdout);
+	return EXIT_SUCCESS;
 }

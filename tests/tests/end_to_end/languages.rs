@@ -105,8 +105,12 @@ fn a_c_library_makes_html_of_markdown(mpm: Mpm) {
     assert_eq!(answer.text(), "<h1>Title</h1>\n<p>Some <em>text</em> and &lt;script&gt;none&lt;/script&gt;.</p>\n");
     assert!(server.get("/markdown").text().starts_with("<!doctype html>"));
     // Longer than the program's first buffer, so that it has to be moved.
-    let long = post(&server, "/markdown", "text/markdown", &"a *b* c\n".repeat(LARGE / 8));
-    assert_eq!(long.text().matches("<em>b</em>").count(), LARGE / 8);
+    const PARAGRAPHS: usize = 50_000;
+    let long = post(&server, "/markdown", "text/markdown", &"a *b* c\n\n".repeat(PARAGRAPHS));
+    assert_eq!(long.text().matches("<p>a <em>b</em> c</p>").count(), PARAGRAPHS);
+    // One paragraph with more marks than there is memory for.
+    let too_long = post(&server, "/markdown", "text/markdown", &"a *b* c\n".repeat(LARGE / 8));
+    assert_eq!((too_long.status, too_long.text()), (413, "The text is too long.\n"));
 }
 
 fn an_api_in_javascript_reaches_whom_it_may_and_no_other(mpm: Mpm) {
