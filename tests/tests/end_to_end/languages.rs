@@ -99,13 +99,13 @@ fn a_plain_go_program_is_served(mpm: Mpm) {
 }
 
 fn a_c_library_makes_html_of_markdown(mpm: Mpm) {
+    const PARAGRAPHS: usize = 50_000;
     let server = Setup::new(mpm).module("markdown-c", "/markdown").start();
     let answer = post(&server, "/markdown", "text/markdown", "# Title\n\nSome *text* and <script>none</script>.\n");
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/html; charset=utf-8")));
     assert_eq!(answer.text(), "<h1>Title</h1>\n<p>Some <em>text</em> and &lt;script&gt;none&lt;/script&gt;.</p>\n");
     assert!(server.get("/markdown").text().starts_with("<!doctype html>"));
     // Longer than the program's first buffer, so that it has to be moved.
-    const PARAGRAPHS: usize = 50_000;
     let long = post(&server, "/markdown", "text/markdown", &"a *b* c\n\n".repeat(PARAGRAPHS));
     assert_eq!(long.text().matches("<p>a <em>b</em> c</p>").count(), PARAGRAPHS);
     // One paragraph with more marks than there is memory for.
