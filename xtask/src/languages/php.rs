@@ -16,7 +16,7 @@ use crate::run::{program, run};
 pub const TOOLCHAIN: Toolchain = Toolchain {
     name: "php",
     guests: &["php"],
-    needs: &[("python3", "python3 python3-venv"), ("make", "make"), ("cc", "gcc libc6-dev")],
+    needs: &[("python3", "python3 python3-venv"), ("make", "make"), ("cc", "gcc libc6-dev"), ("xz", "xz-utils")],
     pins: &["zig.txt", "debian.txt"],
     recipe: include_str!("php.rs"),
     build,
