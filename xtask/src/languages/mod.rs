@@ -130,3 +130,30 @@ fn build_one(tools: &Tools, toolchain: &Toolchain, name: &'static str, made: &Pa
     copy(&(toolchain.build)(tools, &guest)?, made)?;
     tools::write(&stamped, &stamp)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn toolchains_are_built_in_their_own_order_and_once() {
+        let selection = Selection::parse("javascript, zig,zig").unwrap();
+        let names: Vec<&str> = selection.toolchains().map(|toolchain| toolchain.name).collect();
+        assert_eq!(names, ["zig", "javascript"]);
+    }
+
+    #[test]
+    fn an_unknown_toolchain_is_answered_with_those_that_there_are() {
+        let error = Selection::parse("zig,cobol").unwrap_err().to_string();
+        assert!(error.contains("\"cobol\"") && error.contains("javascript"), "{error}");
+    }
+
+    #[test]
+    fn what_is_built_from_is_there() {
+        for toolchain in TOOLCHAINS {
+            for guest in toolchain.guests {
+                assert!(stamp::of(toolchain, &root().join("examples").join(guest)).is_ok(), "{guest}");
+            }
+        }
+    }
+}
