@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 use tempfile::TempDir;
 
@@ -158,6 +160,16 @@ impl Setup {
         self.folder.path()
     }
 
+    /// Compiles the modules into the cache first, which for large ones takes longer than a server is waited for.
+    ///
+    /// # Panics
+    /// If the configuration is not accepted.
+    #[must_use]
+    pub fn compiled(self) -> Self {
+        compile(self.folder(), &self.text());
+        self
+    }
+
     /// Writes the configuration file, starts the server, and waits until it is ready.
     ///
     /// # Panics
@@ -199,6 +211,20 @@ fn without_keys_of(defaults: &str, own: &str) -> String {
     let own: Vec<String> = own.lines().map(key).collect();
     let kept = defaults.lines().filter(|line| !own.contains(&key(line)));
     kept.flat_map(|line| [line, "\n"]).collect()
+}
+
+/// Compiles the modules of a configuration into its cache, however long that takes. One test at a time does, so that
+/// those that share a cache do not compile the same.
+///
+/// # Panics
+/// If the configuration is not accepted.
+pub fn compile(folder: &Path, configuration: &str) {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = folder.join("guesthouse.toml");
+    std::fs::write(&file, configuration).expect("the folder can be written");
+    let output = Command::new(program()).arg("prepare").arg(&file).output().expect("the program can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 /// A guest that was built before the tests.

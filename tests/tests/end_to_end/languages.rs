@@ -100,7 +100,7 @@ fn a_plain_go_program_is_served(mpm: Mpm) {
 
 fn a_c_library_makes_html_of_markdown(mpm: Mpm) {
     const PARAGRAPHS: usize = 50_000;
-    let server = Setup::new(mpm).module("markdown-c", "/markdown").start();
+    let server = Setup::new(mpm).module("markdown-c", "/markdown").compiled().start();
     let answer = post(&server, "/markdown", "text/markdown", "# Title\n\nSome *text* and <script>none</script>.\n");
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/html; charset=utf-8")));
     assert_eq!(answer.text(), "<h1>Title</h1>\n<p>Some <em>text</em> and &lt;script&gt;none&lt;/script&gt;.</p>\n");
@@ -121,6 +121,7 @@ fn an_api_in_javascript_reaches_whom_it_may_and_no_other(mpm: Mpm) {
     let server = Setup::new(mpm)
         .tables(&format!("[[module]]\nname = \"api\"\npath = \"{path}\"\noutbound = [\"{address}\"]"))
         .tables("[[route]]\npath = \"/api\"\nmodule = \"api\"")
+        .compiled()
         .start();
 
     let preview = server.get(&format!("/api/preview?url=http://{address}/"));
@@ -136,7 +137,7 @@ fn an_api_in_javascript_reaches_whom_it_may_and_no_other(mpm: Mpm) {
 }
 
 fn a_lua_script_answers_a_form(mpm: Mpm) {
-    let server = interpreter(Setup::new(mpm), "lua", "").start();
+    let server = interpreter(Setup::new(mpm), "lua", "").compiled().start();
     assert!(server.get("/lua/").text().contains("<h1>Hello, world!</h1>"));
     assert!(server.get("/lua/index.lua?name=A%3Cb+c").text().contains("<h1>Hello, A&lt;b c!</h1>"));
     let answer = post(&server, "/lua/", "application/x-www-form-urlencoded", "name=Lua");
@@ -148,7 +149,7 @@ fn a_php_page_answers_a_form_and_remembers_its_sender(mpm: Mpm) {
     let data = setup.folder().join("data");
     std::fs::create_dir(&data).unwrap();
     let grant = format!("[[module.dir]]\nhost = \"{}\"\nguest = \"/data\"\nwrite = true", data.display());
-    let server = interpreter(setup, "php", &grant).start();
+    let server = interpreter(setup, "php", &grant).compiled().start();
 
     let first = server.get("/php/");
     assert_eq!((first.status, first.header("content-type")), (200, Some("text/html; charset=utf-8")));
@@ -173,7 +174,7 @@ fn a_php_page_answers_a_form_and_remembers_its_sender(mpm: Mpm) {
 }
 
 fn a_php_page_knows_what_it_was_asked(mpm: Mpm) {
-    let server = interpreter(Setup::new(mpm), "php", "").start();
+    let server = interpreter(Setup::new(mpm), "php", "").compiled().start();
     let answer = server.get("/php/about.php?a=1&b[]=x");
     let told: serde_json::Value = serde_json::from_str(answer.text()).unwrap();
     assert_eq!(told["interface"], "cgi-fcgi");
@@ -186,7 +187,7 @@ fn component_is_served(mpm: Mpm, hello: &str, echo: Option<&str>) {
     if let Some(echo) = echo {
         setup = setup.module(echo, "/echo-there");
     }
-    let server = setup.start();
+    let server = setup.compiled().start();
     greets(&server, "/hello-there");
     if echo.is_some() {
         echoes(&server, "/echo-there", "text/x", 0);
@@ -195,7 +196,7 @@ fn component_is_served(mpm: Mpm, hello: &str, echo: Option<&str>) {
 }
 
 fn program_is_served(mpm: Mpm, name: &str) {
-    let server = Setup::new(mpm).module(name, "/there").start();
+    let server = Setup::new(mpm).module(name, "/there").compiled().start();
     greets(&server, "/there");
     echoes(&server, "/there", "text/plain", LARGE);
     greets(&server, "/there");
@@ -204,7 +205,7 @@ fn program_is_served(mpm: Mpm, name: &str) {
 /// More requests than one instance takes at once.
 fn serves_many_at_once(mpm: Mpm, name: &str) {
     const REQUESTS: usize = 40;
-    let server = Setup::new(mpm).module(name, "/there").start();
+    let server = Setup::new(mpm).module(name, "/there").compiled().start();
     let mut clients: Vec<_> = (0..REQUESTS).map(|_| server.connect()).collect();
     for client in &mut clients {
         client.send_get("/there");

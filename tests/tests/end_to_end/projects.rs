@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use guesthouse_tests::Server;
-use guesthouse_tests::setup::{guest, program, target};
+use guesthouse_tests::setup::{compile, guest, program, shared_cache, target};
 
 /// Each language, and the file that its author edits first.
 const LANGUAGES: [(&str, &str); 9] = [
@@ -174,12 +174,14 @@ fn answers(project: &Path) {
     let configuration = std::fs::read_to_string(project.join("guesthouse.toml")).unwrap();
     let beside = |key: &str| format!("{key} = \"{}/", project.display());
     let configuration = configuration
+        .replace("[server]\n", &format!("[server]\ncache_dir = \"{}\"\n", shared_cache().display()))
         .replace("127.0.0.1:8080", "127.0.0.1:0")
         .replace("\npath = \"target", &format!("\n{}target", beside("path")))
         .replace("\npath = \"my-shop.wasm", &format!("\n{}my-shop.wasm", beside("path")))
         .replace("\npath = \"php.wasm", &format!("\n{}php.wasm", beside("path")))
         .replace("\npath = \"lua.wasm", &format!("\n{}lua.wasm", beside("path")))
         .replace("\nroot = \"", &format!("\n{}", beside("root")));
+    compile(project, &configuration);
     let server = Server::start_on(&configuration);
     let answer = server.get("/?a=b");
     assert_eq!((answer.status, answer.text()), (200, "Hello from my-shop. You asked for /\n"));
