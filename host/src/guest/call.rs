@@ -34,8 +34,8 @@ use super::answer::{Length, Opened, Rest, Said, must_have_body, said};
 use super::cgi::CgiFacts;
 use super::clockwork::Clockwork;
 use super::fault::{Fault, judge};
-use super::http02::{Instance, Running};
 use super::http03::{Driven, Seat};
+use super::instance::{Instance, Running};
 use super::link::{Answer, Link};
 use super::sandbox::Grants;
 use super::shelf::Shelf;
@@ -110,7 +110,8 @@ pub(super) struct Ordinal {
     pub(super) requests_max: u64,
 }
 
-enum Guest {
+/// Where the guest is.
+pub(super) enum Guest {
     /// In an instance that serves nobody else meanwhile.
     Running(Running),
     /// In an instance that others may be in as well, and which goes on without this call.
@@ -141,31 +142,7 @@ enum AnswerState {
 }
 
 impl Call {
-    /// Of a guest that serves nobody else meanwhile.
-    pub(super) fn alone(
-        guest: Running,
-        ordinal: Ordinal,
-        method: Method,
-        link: Arc<Link>,
-        grants: Arc<Grants>,
-        clockwork: Arc<Clockwork>,
-    ) -> Call {
-        Call::new(Guest::Running(guest), ordinal, method, link, grants, clockwork)
-    }
-
-    /// Of a guest that serves others beside it.
-    pub(super) fn seated(
-        seat: Seat,
-        ordinal: Ordinal,
-        method: Method,
-        link: Arc<Link>,
-        grants: Arc<Grants>,
-        clockwork: Arc<Clockwork>,
-    ) -> Call {
-        Call::new(Guest::Seated(seat), ordinal, method, link, grants, clockwork)
-    }
-
-    fn new(
+    pub(super) fn new(
         guest: Guest,
         ordinal: Ordinal,
         method: Method,

@@ -14,15 +14,16 @@ use wasmtime::Engine;
 
 use super::body::RequestBody;
 use super::cache::{CacheError, Footprint, footprint_of};
-use super::call::{Call, CallFacts, Ordinal};
+use super::call::{Call, CallFacts, Guest, Ordinal};
 use super::capabilities::{DirError, open_dirs};
 use super::cgi;
 use super::clockwork::Clockwork;
 use super::code::Code;
 use super::engine::{self, Linkers, Tasks};
 use super::entry::Entry;
-use super::http02::{self, Instance};
+use super::http02;
 use super::http03::{self, Reuse, Shared};
+use super::instance::Instance;
 use super::limits::CallLimits;
 use super::link::Link;
 use super::outbound;
@@ -257,26 +258,24 @@ impl Guests {
         let link = Link::new(clockwork.slice(), grants.limits.cpu);
         let name = CallName { request: Some(facts.request_id) };
         let method = request.method().clone();
-        let ordinal = |request| Ordinal { module, request, requests_max: reuse.requests_max };
         if let (Entry::Http02(_) | Entry::Cgi(_), None) = (entry, request.uri().authority()) {
             request.headers_mut().insert(header::HOST, facts.authority.clone());
         }
         let serving = || sandbox::Request { link: Arc::clone(&link), name, body: request.body().recall() };
-        match entry {
+        let (guest, number) = match entry {
             Entry::Http02(pre) => {
                 let instance = match shelf.take(module) {
                     Some(kept) => kept.again(serving()),
                     None => Instance::new(engine, Arc::clone(grants), serving()),
                 };
-                let ordinal = ordinal(instance.requests());
+                let number = instance.requests();
                 let guest = http02::begin(Arc::clone(pre), instance, Arc::clone(&link), facts.scheme, request);
-                Call::alone(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
+                (Guest::Running(guest), number)
             }
             Entry::Cgi(program) => {
                 let instance = Instance::new(engine, Arc::clone(grants), serving());
-                let ordinal = ordinal(instance.requests());
-                let guest = cgi::begin(program, instance, grants, &link, facts, request);
-                Call::alone(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
+                let number = instance.requests();
+                (Guest::Running(cgi::begin(program, instance, grants, &link, facts, request)), number)
             }
             Entry::Http03(pre) => {
                 let shared = shelf.shared(module, |siblings, thread| {
@@ -284,10 +283,12 @@ impl Guests {
                 });
                 let request = http03::addressed(request, facts.scheme, &facts.authority);
                 let seat = shared.begin(request, &link, name, Instant::now());
-                let ordinal = ordinal(seat.ordinal());
-                Call::seated(seat, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
+                let number = seat.ordinal();
+                (Guest::Seated(seat), number)
             }
-        }
+        };
+        let ordinal = Ordinal { module, request: number, requests_max: reuse.requests_max };
+        Call::new(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
     }
 }
 

@@ -11,6 +11,7 @@
 //!    │       clockwork    what runs beside the guests: the runtime that waits for them, and the ticker that slices them
 //!    ▼
 //!   call ─── http02, cgi  one request through one instance, polled by the thread that owns the connection
+//!    │       instance     one that serves one request at a time
 //!    │       http03       the same through an instance that serves many at once (tasks: which of them is whose)
 //!    │       link         what the call and its running guest share: who wakes whom (alarm), who has run how long
 //!    │                    (stopwatch), and the answer
@@ -36,6 +37,7 @@ mod entry;
 mod fault;
 mod http02;
 mod http03;
+mod instance;
 mod library;
 mod limits;
 mod link;

@@ -11,8 +11,8 @@ use std::time::Instant;
 
 use guesthouse_mpm::Upkeep;
 
-use super::http02::Instance;
 use super::http03::{Shared, Tended};
+use super::instance::Instance;
 
 /// Instances of one module that a thread keeps although no call waits for them: one that has nothing to do, and some
 /// that are used up and go on for a while after their answers.

@@ -32,7 +32,7 @@ use wasmtime_wasi::{I32Exit, WasiView as _};
 use super::body::RequestBody;
 use super::call::{CallFacts, Scheme};
 use super::capabilities;
-use super::http02::{Instance, Running};
+use super::instance::{Instance, Running};
 use super::limits::RESOURCES;
 use super::link::Link;
 use super::sandbox::{CallName, Grants, Sandbox};
@@ -148,7 +148,7 @@ async fn run(
         None => Some(&grants.files),
     };
     let files = files.cloned().unwrap_or_default();
-    let store = instance.store();
+    let store = &mut instance.store;
     match program {
         Program::Command(command) => {
             let mut wasi = builder.build_p1();
