@@ -16,6 +16,10 @@ const ADDRESS: &str = "127.0.0.1:8080";
 /// Where the lab's file looks for guests; cargo may build elsewhere.
 const LAB_GUESTS: &str = "../../target/guests";
 
+/// What is served beside the lab, as far as it is built.
+const GUESTS: [&str; 8] =
+    ["echo", "slow", "counter", "transform", "hello-js", "echo-js", "hello-python", "echo-python"];
+
 /// Builds what is needed, says what to try, and becomes the server.
 pub fn demo() -> Result<()> {
     let guests = guests::build()?;
@@ -43,7 +47,7 @@ fn configuration(guests: &Path) -> Result<String> {
         "# Written by `cargo xtask demo`, and written anew each time.\n\n{}",
         text.replace(LAB_GUESTS, &guests.display().to_string())
     );
-    for name in ["echo", "hello-js", "echo-js", "hello-python", "echo-python"] {
+    for name in GUESTS {
         let path = guests.join(format!("{name}.wasm"));
         if path.exists() {
             let _ = write!(
@@ -67,7 +71,10 @@ fn what_to_try(file: &Path) -> String {
          \x20   curl -i http://{ADDRESS}/hello\n\
          \x20   curl -i http://{ADDRESS}/echo --data 'anybody home?'\n\
          \x20   curl -sT /bin/ls http://{ADDRESS}/echo | cmp - /bin/ls && echo the same\n\
-         \x20   curl -i http://{ADDRESS}/lab/fresh/trap\n\n\
+         \x20   curl -i http://{ADDRESS}/lab/fresh/trap\n\
+         \x20   curl -i 'http://{ADDRESS}/slow?ms=1000'     WASI 0.3: many of these wait in one instance\n\
+         \x20   curl -i http://{ADDRESS}/counter            keeps state, so it is confined to processes of its own\n\
+         \x20   curl -T /bin/ls http://{ADDRESS}/transform | gzip -d | cmp - /bin/ls && echo the same\n\n\
          Ctrl-C ends it. Edit the file and send the server SIGUSR1 to change what it serves without a gap.\n",
         file = file.display()
     )
