@@ -66,9 +66,6 @@ pub struct New {
     /// Interpreter to copy into the project: PHP or Lua, compiled to WebAssembly
     #[arg(long, value_name = "FILE")]
     pub interpreter: Option<PathBuf>,
-    /// Sources of guesthouse-sdk, for who works on Guesthouse itself
-    #[arg(long, value_name = "DIR", hide = true)]
-    pub sdk: Option<PathBuf>,
 }
 
 /// `guesthouse build [DIR]`

@@ -59,9 +59,8 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn new(New { name, lang, interpreter, sdk }: New) -> anyhow::Result<ExitCode> {
-    let sdk = sdk.map(|folder| folder.canonicalize().with_context(|| format!("{}", folder.display()))).transpose()?;
-    project::create(Path::new(""), &name, lang, &project::Extras { interpreter, sdk })?;
+fn new(New { name, lang, interpreter }: New) -> anyhow::Result<ExitCode> {
+    project::create(Path::new(""), &name, lang, interpreter.as_deref())?;
     println!("{name} is ready. Go on with:\n  cd {name}\n  guesthouse build\n  guesthouse serve");
     Ok(ExitCode::SUCCESS)
 }

@@ -9,4 +9,4 @@ mod template;
 pub use self::build::{BuildError, Built, build};
 pub use self::manifest::{FILE, ManifestError};
 pub use self::name::{Name, NameError};
-pub use self::template::{CreateError, Extras, Language, create};
+pub use self::template::{CreateError, Language, create};

@@ -67,14 +67,8 @@ impl Language {
     }
 }
 
-/// What a project may be given beside its name and its language.
-#[derive(Debug, Clone, Default)]
-pub struct Extras {
-    /// A file to copy as the project's interpreter.
-    pub interpreter: Option<PathBuf>,
-    /// The sources of guesthouse-sdk, in place of the published version.
-    pub sdk: Option<PathBuf>,
-}
+/// Where guesthouse-sdk lies beside the sources that this program was built from.
+const SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../guest-sdk");
 
 /// Why there is no new project. Nothing of it is left.
 #[derive(Debug, thiserror::Error)]
@@ -93,8 +87,13 @@ pub enum CreateError {
 ///
 /// # Errors
 /// Something of that name is there, whatever it is, or the folder cannot be written.
-pub fn create(parent: &Path, name: &Name, language: Language, extras: &Extras) -> Result<PathBuf, CreateError> {
-    if extras.interpreter.is_some() && language.interpreter().is_none() {
+pub fn create(
+    parent: &Path,
+    name: &Name,
+    language: Language,
+    interpreter: Option<&Path>,
+) -> Result<PathBuf, CreateError> {
+    if interpreter.is_some() && language.interpreter().is_none() {
         return Err(CreateError::NotInterpreted);
     }
     let folder = parent.join(name.as_str());
@@ -103,7 +102,7 @@ pub fn create(parent: &Path, name: &Name, language: Language, extras: &Extras) -
         Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => return Err(CreateError::Exists(folder)),
         Err(cause) => return Err(CreateError::Unwritable { path: folder, cause }),
     }
-    match fill(&folder, name, language, extras) {
+    match fill(&folder, name, language, interpreter) {
         Ok(()) => Ok(folder),
         Err(error) => {
             // It was made above, so all that is in it is from here. That it stays if it cannot be removed is seen.
@@ -113,13 +112,15 @@ pub fn create(parent: &Path, name: &Name, language: Language, extras: &Extras) -
     }
 }
 
-fn fill(folder: &Path, name: &Name, language: Language, extras: &Extras) -> Result<(), CreateError> {
-    for (path, text) in files(name, language, extras.sdk.as_deref()) {
+fn fill(folder: &Path, name: &Name, language: Language, interpreter: Option<&Path>) -> Result<(), CreateError> {
+    // Who has built this program from its sources, and still has them, gets the SDK that belongs to it.
+    let sdk = Path::new(SDK).canonicalize().ok();
+    for (path, text) in files(name, language, sdk.as_deref()) {
         write(&folder.join(path), &text)?;
     }
-    if let (Some(from), Some(to)) = (&extras.interpreter, language.interpreter()) {
+    if let (Some(from), Some(to)) = (interpreter, language.interpreter()) {
         std::fs::copy(from, folder.join(to))
-            .map_err(|cause| CreateError::NoInterpreter { path: from.clone(), cause })?;
+            .map_err(|cause| CreateError::NoInterpreter { path: from.to_owned(), cause })?;
     }
     Ok(())
 }
@@ -181,7 +182,7 @@ mod tests {
 
     fn made(language: Language) -> (tempfile::TempDir, PathBuf) {
         let parent = tempfile::tempdir().unwrap();
-        let folder = create(parent.path(), &"my-shop".parse().unwrap(), language, &Extras::default()).unwrap();
+        let folder = create(parent.path(), &"my-shop".parse().unwrap(), language, None).unwrap();
         (parent, folder)
     }
 
@@ -236,7 +237,7 @@ mod tests {
     fn what_is_there_is_never_overwritten() {
         let parent = tempfile::tempdir().unwrap();
         std::fs::write(parent.path().join("shop"), "mine").unwrap();
-        let error = create(parent.path(), &"shop".parse().unwrap(), Language::C, &Extras::default()).unwrap_err();
+        let error = create(parent.path(), &"shop".parse().unwrap(), Language::C, None).unwrap_err();
         assert!(matches!(error, CreateError::Exists(_)), "{error}");
         assert_eq!(std::fs::read_to_string(parent.path().join("shop")).unwrap(), "mine");
     }
@@ -245,15 +246,14 @@ mod tests {
     fn an_interpreter_is_copied_and_what_fails_leaves_nothing() {
         let parent = tempfile::tempdir().unwrap();
         let file = parent.path().join("some.wasm");
-        let extras = Extras { interpreter: Some(file.clone()), ..Extras::default() };
         let name = "shop".parse().unwrap();
-        let error = create(parent.path(), &name, Language::Php, &extras).unwrap_err();
+        let error = create(parent.path(), &name, Language::Php, Some(&file)).unwrap_err();
         assert!(matches!(error, CreateError::NoInterpreter { .. }), "{error}");
         assert!(!parent.path().join("shop").exists());
 
         std::fs::write(&file, "interpreter").unwrap();
-        assert!(matches!(create(parent.path(), &name, Language::Go, &extras), Err(CreateError::NotInterpreted)));
-        let folder = create(parent.path(), &name, Language::Php, &extras).unwrap();
+        assert!(matches!(create(parent.path(), &name, Language::Go, Some(&file)), Err(CreateError::NotInterpreted)));
+        let folder = create(parent.path(), &name, Language::Php, Some(&file)).unwrap();
         assert_eq!(std::fs::read_to_string(folder.join("php.wasm")).unwrap(), "interpreter");
     }
 
