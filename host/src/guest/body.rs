@@ -78,10 +78,12 @@ impl RequestBody {
 pub(super) struct Recall(Option<Arc<Mutex<Feed>>>);
 
 impl Recall {
-    /// What is unread is gone, and every further read fails.
+    /// What is unread is gone, and every further read fails; so does one that waits.
     pub(super) fn take_back(&self) {
-        if let Some(feed) = &self.0 {
-            *lock(feed) = Feed::Abandoned;
+        let Some(feed) = &self.0 else { return };
+        let before = std::mem::replace(&mut *lock(feed), Feed::Abandoned);
+        if let Feed::Empty { reader: Some(reader) } = before {
+            reader.wake();
         }
     }
 }
@@ -198,6 +200,9 @@ fn lock(feed: &Mutex<Feed>) -> MutexGuard<'_, Feed> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
+
     use super::*;
 
     fn poll(body: &mut RequestBody) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
@@ -268,6 +273,22 @@ mod tests {
         assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(Error::ConnectionTerminated)))));
         sender.end(None);
         assert!(matches!(poll(&mut body), Poll::Ready(Some(Err(Error::ConnectionTerminated)))), "also its end");
+    }
+
+    #[test]
+    fn who_waits_for_a_body_that_is_taken_back_is_woken() {
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::Relaxed);
+            }
+        }
+        let (_sender, mut body) = body_channel();
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&woken));
+        assert!(Pin::new(&mut body).poll_frame(&mut Context::from_waker(&waker)).is_pending());
+        body.recall().take_back();
+        assert!(woken.0.load(Ordering::Relaxed));
     }
 
     #[test]
