@@ -115,6 +115,9 @@ pub(super) struct Shared {
     retired: Cell<bool>,
     /// It was in the middle of something when it last yielded: nothing else of it runs before that is done.
     is_computing: Cell<bool>,
+    /// When it was last driven, and how that ended: it would have gone on.
+    driven: Cell<Instant>,
+    was_sliced: Cell<bool>,
 }
 
 /// What wakes an instance, and how long it runs.
@@ -230,6 +233,8 @@ impl Shared {
             siblings: Rc::clone(siblings),
             retired: Cell::new(false),
             is_computing: Cell::new(false),
+            driven: Cell::new(Instant::now()),
+            was_sliced: Cell::new(false),
         })
     }
 
@@ -281,6 +286,22 @@ impl Shared {
     /// Lets the guest run, if something has happened that it waits for. What it uses is `driver`'s, as far as it is not
     /// known whose it is.
     pub(super) fn drive(&self, driver: Option<&Link>) -> Driven {
+        let driven = self.run_on(driver);
+        self.was_sliced.set(matches!(driven, Driven::Sliced));
+        driven
+    }
+
+    /// Whether it would go on, and has given way to others.
+    pub(super) fn was_sliced(&self) -> bool {
+        self.was_sliced.get()
+    }
+
+    /// When it last ran.
+    pub(super) fn driven_last(&self) -> Instant {
+        self.driven.get()
+    }
+
+    fn run_on(&self, driver: Option<&Link>) -> Driven {
         let alarm = &self.pulse.alarm;
         let mut life = self.life.borrow_mut();
         let Life::Running(running) = &mut *life else { return Driven::Over };
@@ -295,6 +316,7 @@ impl Shared {
         self.pulse.stopwatch.enter(began);
         let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker))));
         let stopped = Instant::now();
+        self.driven.set(stopped);
         drop(entered);
         self.charge(self.pulse.stopwatch.lap(stopped), driver);
         // It may be inside of a call of WASI 0.2, for which all of its tasks wait: what has arrived is still there then.
@@ -331,10 +353,13 @@ impl Shared {
         }
     }
 
-    /// The thread's look after it: drives it, and ends what is overdue. `None`: nothing of it is left to look after.
-    pub(super) fn tend(&self, now: Instant) -> Option<Tended> {
+    /// The thread's look after it: drives it, and ends what is overdue. One that has given way goes on only if it is its
+    /// turn. `None`: nothing of it is left to look after.
+    pub(super) fn tend(&self, now: Instant, is_its_turn: bool) -> Option<Tended> {
         let module = &*self.grants.name;
-        self.drive(None);
+        if is_its_turn || !self.was_sliced.get() {
+            self.drive(None);
+        }
         if let Life::Over(end) = &*self.life.borrow() {
             if self.in_it() == 0 && !end.is_told.get() {
                 tracing::error!(module, cause = end.fault.kind(), "an instance ended after its answers: {}", end.fault);

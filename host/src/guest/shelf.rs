@@ -69,17 +69,21 @@ impl Shelf {
             return Rc::clone(shared);
         }
         let shared = make(&self.siblings[module], &self.thread);
-        self.shared.push((module, Rc::clone(&shared)));
+        // The new one is about to be waited for, so it is not yet among those that there may be too many of.
         self.make_room(module);
+        self.shared.push((module, Rc::clone(&shared)));
         shared
     }
 
-    /// Drives the instances that nobody else does, and ends those that are used up, overdue, or one too many.
+    /// Drives the instances for which something has happened, and of those that compute the one that has waited longest:
+    /// the others have their turn when everything else has had one. Ends those that are used up, overdue, or one too many.
     pub fn tend(&mut self, now: Instant) -> Upkeep {
         let mut sliced = false;
         let mut earliest: Option<Instant> = None;
         let mut idle = Vec::new();
-        self.shared.retain(|(module, shared)| match shared.tend(now) {
+        let computing = self.shared.iter().map(|(_, shared)| shared).filter(|shared| shared.was_sliced());
+        let next = computing.min_by_key(|shared| shared.driven_last()).map(Rc::as_ptr);
+        self.shared.retain(|(module, shared)| match shared.tend(now, next == Some(Rc::as_ptr(shared))) {
             None => false,
             Some(Tended::Idle) if idle.contains(module) => false,
             Some(Tended::Idle) => {
