@@ -242,16 +242,19 @@ impl Answering {
                 }
                 Progress::Data(data) => lane.say(Told::Data(data)),
                 Progress::End(trailers) => lane.say(Told::End(trailers)),
-                Progress::Pending => match self.feed(cell, lane, desk, turn) {
-                    Fed::Something => {}
-                    Fed::Nothing => return self.wait(Next::Wait, lane, turn),
-                    Fed::Gone => return self.left_alone(turn),
-                    Fed::Bad(bad) => {
-                        complain(&bad.to_string());
-                        return self.left_alone(turn);
+                // One that was sliced may wait for its body nevertheless: in another task, or by looking again and again.
+                progress @ (Progress::Pending | Progress::Sliced) => {
+                    match (self.feed(cell, lane, desk, turn), progress) {
+                        (Fed::Something, Progress::Pending) => {}
+                        (Fed::Nothing, Progress::Pending) => return self.wait(Next::Wait, lane, turn),
+                        (Fed::Something | Fed::Nothing, _) => return self.wait(Next::Yield, lane, turn),
+                        (Fed::Gone, _) => return self.left_alone(turn),
+                        (Fed::Bad(bad), _) => {
+                            complain(&bad.to_string());
+                            return self.left_alone(turn);
+                        }
                     }
-                },
-                Progress::Sliced => return self.wait(Next::Yield, lane, turn),
+                }
                 Progress::Done => {
                     lane.say(Told::Done { cpu: self.call.cpu() });
                     self.call.finish(&mut desk.shelf);

@@ -167,7 +167,12 @@ impl Exchange {
                     Fed::Refused(refusal) => return self.refuse(&refusal, wire, scope),
                     Fed::Gone => return self.client_is_gone(wire, scope),
                 },
-                Progress::Sliced => return self.flush_and_yield(wire, scope),
+                // A guest that always has something to do may wait for its body nevertheless.
+                Progress::Sliced => match self.feed(wire, scope) {
+                    Fed::Something(_) | Fed::Nothing => return self.flush_and_yield(wire, scope),
+                    Fed::Refused(refusal) => return self.refuse(&refusal, wire, scope),
+                    Fed::Gone => return self.client_is_gone(wire, scope),
+                },
                 Progress::Done => return self.finish(wire, scope),
                 Progress::Failed(fault) => return self.fail(&fault, wire, scope),
             };
