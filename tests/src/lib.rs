@@ -50,6 +50,15 @@ macro_rules! with_wasi_0_3_too {
     };
 }
 
+/// As [`with_wasi_0_3_too!`], and a fourth test of each, `confined_0_3::name`.
+#[macro_export]
+macro_rules! with_wasi_0_3_and_confined_too {
+    ($($test:ident),* $(,)?) => {
+        $crate::with_wasi_0_3_too!($($test),*);
+        $crate::under_every_mpm!(@one confined_0_3 Confined03 $($test)*);
+    };
+}
+
 /// Makes three tests of each function named, one under each MPM: `prefork::name`, `worker::name`, `event::name`.
 /// A function that is not named is unused, which the compiler reports.
 #[macro_export]

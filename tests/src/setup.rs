@@ -24,6 +24,8 @@ pub enum Mpm {
     Worker03,
     /// Event, with the probe for WASI 0.3.
     Event03,
+    /// Event, with the probe for WASI 0.3 confined to a pool of its own.
+    Confined03,
 }
 
 impl Mpm {
@@ -32,15 +34,21 @@ impl Mpm {
         match self {
             Mpm::Prefork | Mpm::Prefork03 => "prefork",
             Mpm::Worker | Mpm::Worker03 => "worker",
-            Mpm::Event | Mpm::Confined | Mpm::Event03 => "event",
+            Mpm::Event | Mpm::Confined | Mpm::Event03 | Mpm::Confined03 => "event",
         }
+    }
+
+    /// Whether the probe is one of WASI 0.3.
+    #[must_use]
+    pub fn is_wasi_0_3(self) -> bool {
+        self.probe() == "probe-p3"
     }
 
     /// The guest that is the probe.
     fn probe(self) -> &'static str {
         match self {
             Mpm::Prefork | Mpm::Worker | Mpm::Event | Mpm::Confined => "probe",
-            Mpm::Prefork03 | Mpm::Worker03 | Mpm::Event03 => "probe-p3",
+            Mpm::Prefork03 | Mpm::Worker03 | Mpm::Event03 | Mpm::Confined03 => "probe-p3",
         }
     }
 
@@ -52,7 +60,7 @@ impl Mpm {
                 "start_servers = 2\nthreads_per_child = 4\nmin_spare_threads = 4\nmax_spare_threads = 16\n\
                  max_request_workers = 64\n"
             }
-            Mpm::Event | Mpm::Confined | Mpm::Event03 => "start_servers = 2\nthreads_per_child = 2\n",
+            Mpm::Event | Mpm::Confined | Mpm::Event03 | Mpm::Confined03 => "start_servers = 2\nthreads_per_child = 2\n",
         }
     }
 }
@@ -198,7 +206,7 @@ impl Setup {
         text += &without_keys_of("listen = [\"127.0.0.1:0\"]\naccess_log = \"off\"\n", server);
         let _ = write!(text, "{server}\n[{mpm}]\n{defaults}{directives}\n");
         let path = guest(name.unwrap_or(self.mpm.probe()));
-        let confined = if self.mpm == Mpm::Confined { "thread_safe = false\n" } else { "" };
+        let confined = if matches!(self.mpm, Mpm::Confined | Mpm::Confined03) { "thread_safe = false\n" } else { "" };
         let _ = write!(text, "[[module]]\nname = \"probe\"\npath = \"{}\"\n{confined}{probe}\n", path.display());
         let _ = write!(text, "[[route]]\npath = \"{probe_route}\"\nmodule = \"probe\"\n\n{tables}");
         text

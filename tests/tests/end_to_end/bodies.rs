@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::Duration;
 
-use guesthouse_tests::{Client, Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
+use guesthouse_tests::{Client, Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_and_confined_too};
 
 under_every_mpm_and_confined! {
     a_body_of_known_length_is_echoed,
@@ -13,12 +13,13 @@ under_every_mpm_and_confined! {
     no_100_continue_is_sent_when_the_guest_does_not_read,
     a_body_that_the_guest_does_not_read_costs_no_answer,
     a_guest_that_reads_slowly_gets_everything,
+    a_guest_that_never_waits_gets_its_body,
     an_answer_streams_while_the_guest_works,
     a_large_echo_streams_with_little_memory,
     a_large_answer_arrives_whole,
 }
 
-with_wasi_0_3_too! {
+with_wasi_0_3_and_confined_too! {
     a_body_of_known_length_is_echoed,
     a_chunked_body_is_echoed_with_its_trailers,
     a_client_that_expects_100_continue_gets_it_before_it_sends,
@@ -142,4 +143,14 @@ fn a_large_answer_arrives_whole(mpm: Mpm) {
     let expected = (b'a'..=b'z').cycle().take(26 * 2048).cycle();
     assert_eq!(answer.body.len(), BODY_BYTES);
     assert!(answer.body.into_iter().eq(expected.take(BODY_BYTES)), "the bytes differ");
+}
+
+fn a_guest_that_never_waits_gets_its_body(mpm: Mpm) {
+    let server = Setup::new(mpm).start();
+    let mut client = server.connect();
+    client.send("POST /poll-read HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nab");
+    // Long enough for the guest to have looked many times.
+    std::thread::sleep(Duration::from_millis(100));
+    client.send("cde");
+    assert_eq!(client.receive().text(), "5\n");
 }

@@ -1,7 +1,7 @@
 //! A guest begins with nothing, and gets exactly what the configuration grants.
 
 use guesthouse_tests::upstream::Upstream;
-use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
+use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_and_confined_too};
 
 under_every_mpm_and_confined! {
     without_a_grant_there_is_no_variable_and_no_file,
@@ -16,7 +16,7 @@ under_every_mpm_and_confined! {
     a_name_does_not_reach_the_inside,
 }
 
-with_wasi_0_3_too! {
+with_wasi_0_3_and_confined_too! {
     a_guest_sees_the_variables_that_it_is_given,
     without_a_grant_no_server_is_called,
     a_granted_server_is_called,

@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
+use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined, with_wasi_0_3_and_confined_too};
 
 under_every_mpm_and_confined! {
     a_broken_answer_without_a_length_ends_in_a_reset,
@@ -18,7 +18,7 @@ under_every_mpm_and_confined! {
     targets_as_browsers_write_them_reach_the_guest,
 }
 
-with_wasi_0_3_too! {
+with_wasi_0_3_and_confined_too! {
     a_broken_answer_without_a_length_ends_in_a_reset,
     a_whole_answer_without_a_length_ends_in_an_end_of_file,
     a_client_that_has_ended_its_half_gets_its_answers,

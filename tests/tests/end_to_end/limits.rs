@@ -1,6 +1,6 @@
 //! Limits with names: what is too long gets the status that says so, and one byte less is served.
 
-use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
+use guesthouse_tests::{Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_and_confined_too};
 
 under_every_mpm_and_confined! {
     a_request_line_beyond_its_limit_is_414,
@@ -13,7 +13,7 @@ under_every_mpm_and_confined! {
     a_connection_serves_as_many_requests_as_it_may,
 }
 
-with_wasi_0_3_too! {
+with_wasi_0_3_and_confined_too! {
     a_body_beyond_the_limit_is_413_before_it_is_sent,
     a_chunked_body_beyond_the_limit_is_413,
     an_answer_beyond_the_limit_is_broken_off,

@@ -1,7 +1,7 @@
 //! What the logs say: the access log's format, the guest's own output, and who said it.
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
+use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined, with_wasi_0_3_and_confined_too};
 
 under_every_mpm_and_confined! {
     an_access_log_line_is_combined_plus_module_and_times,
@@ -11,7 +11,7 @@ under_every_mpm_and_confined! {
     a_full_disk_costs_no_request,
 }
 
-with_wasi_0_3_too! {
+with_wasi_0_3_and_confined_too! {
     what_a_guest_prints_is_logged_line_by_line,
 }
 

@@ -3,6 +3,7 @@
 //! One file for each topic. What is common to all is in the harness, `tests/src`.
 
 mod answering;
+mod bad_answers;
 mod bodies;
 mod cache;
 mod capabilities;

@@ -4,13 +4,15 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
-use guesthouse_tests::{Client, Mpm, Server, Setup, with_wasi_0_3_too};
+use guesthouse_tests::patience::until;
+use guesthouse_tests::{Client, Mpm, Server, Setup, Signal, with_wasi_0_3_too};
 
 with_wasi_0_3_too! {
     an_instance_is_retired_after_its_number_of_requests,
     a_thread_safe_instance_serves_128_requests_unless_said,
     what_goes_on_after_an_answer_outlives_its_client,
     what_goes_on_after_an_answer_has_a_deadline,
+    what_reads_a_body_after_its_answer_hears_that_the_client_is_gone,
     what_goes_on_after_an_answer_has_a_deadline_while_others_come_and_go,
     where_one_is_served_at_a_time_the_next_does_not_meet_what_goes_on_after_an_answer,
     a_module_that_is_not_thread_safe_keeps_its_only_instance,
@@ -91,7 +93,7 @@ fn a_trap_ends_the_requests_of_its_instance_and_no_other() {
     server.log.wait_for("ERROR…module=probe…request=…cause=trap");
     let lost = server.log.wait_for("cause=instance-lost");
     assert!(lost.contains("another request of the same instance has ended it: the guest trapped"), "{lost}");
-    assert_eq!(server.log.text().matches("cause=instance-lost").count(), 3);
+    until("all three are told", || (server.log.count("cause=instance-lost") == 3).then_some(()));
     assert_eq!(server.log.text().matches("cause=trap").count(), 1, "{}", server.log.text());
 }
 
@@ -174,6 +176,10 @@ fn a_fault_ends_an_instance_and_the_next_request_gets_another(mpm: Mpm) {
         assert_eq!(client.get(target).status, 500);
     }
     assert_eq!(client.get("/count").text(), "1\n");
+    // A reload's last word comes after all of them.
+    let mark = server.log.mark();
+    server.signal(Signal::SIGUSR1);
+    server.log.wait_for_after(mark, "is ready");
     let text = server.log.text();
     assert_eq!(text.lines().filter(|line| line.contains(" ERROR ")).count(), 4, "each is told once:\n{text}");
 }
@@ -197,6 +203,29 @@ fn where_one_is_served_at_a_time_the_next_does_not_meet_what_goes_on_after_an_an
         assert_eq!(client.get("/trap").status, 500);
         server.log.wait_for("still here after the answer");
     }
+}
+
+fn what_reads_a_body_after_its_answer_hears_that_the_client_is_gone(mpm: Mpm) {
+    let server = Setup::new(mpm).limits("wall = \"600s\"").start();
+    let mut client = server.connect();
+    client.send("POST /answer-first HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhalf");
+    assert_eq!(client.receive().text(), "answered\n");
+    drop(client);
+    server.log.wait_for("the rest of the body has ended, whole: false");
+}
+
+#[test]
+fn requests_that_compute_hold_up_others_by_a_slice_each_time_and_not_by_one_each() {
+    let server = one_thread_with_slices_of("100ms").limits("cpu = \"600s\"\nwall = \"600s\"").start();
+    // Each has an instance; the one that ends has the thread look after all of them.
+    let _computing = asked(&server, "/loop", 20);
+    assert_eq!(asked(&server, "/spin?ms=100", 1)[0].receive().text(), "spun\n");
+    let mut client = server.connect();
+    assert_eq!(client.get("/hello").text(), "hello\n");
+    let began = Instant::now();
+    (0..10).for_each(|_| assert_eq!(client.get("/hello").text(), "hello\n"));
+    // Twenty slices before each would be twenty seconds.
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
 }
 
 #[test]

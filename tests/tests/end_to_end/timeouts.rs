@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use guesthouse_tests::{Client, Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_too};
+use guesthouse_tests::{Client, Mpm, Setup, under_every_mpm_and_confined, with_wasi_0_3_and_confined_too};
 
 under_every_mpm_and_confined! {
     a_slow_head_is_408_at_its_deadline,
@@ -15,7 +15,7 @@ under_every_mpm_and_confined! {
     a_client_that_stays_after_the_end_is_closed,
 }
 
-with_wasi_0_3_too! {
+with_wasi_0_3_and_confined_too! {
     a_slow_body_is_408_at_its_deadline,
     a_client_that_takes_nothing_is_dropped,
 }

@@ -60,6 +60,17 @@ pub async fn slow_read(exchange: Exchange) -> Outcome {
     exchange::text(200, &format!("{length}\n"))
 }
 
+/// `/answer-first`: answers at once, reads the body after that, and says on stderr whether it was whole.
+pub fn answer_first(exchange: Exchange) -> Outcome {
+    let (mut contents, trailers) = exchange.into_body();
+    wit_bindgen::spawn_local(async move {
+        while !contents.read(Vec::with_capacity(4096)).await.1.is_empty() {}
+        let is_whole = trailers.await.is_ok();
+        eprintln!("the rest of the body has ended, whole: {is_whole}");
+    });
+    exchange::text(200, "answered\n")
+}
+
 /// `/drip?n=&ms=`: n lines with a pause after each.
 pub fn drip(exchange: &Exchange) -> Outcome {
     let (pause, lines) = (exchange.target.millis(100), exchange.target.number("n", 10));

@@ -6,10 +6,16 @@ use wasip3::http::types::Fields;
 
 use crate::exchange::{self, Exchange, Outcome};
 
-/// `/status?code=`: an empty answer with that status.
+/// `/status?code=&text=&length=`: an answer with that status and nothing but this text and this `content-length`.
 pub fn status(exchange: &Exchange) -> Outcome {
     let code = u16::try_from(exchange.target.number("code", 200)).expect("a status has three digits");
-    exchange::answer(code, &[], async move |_| None)
+    let text = exchange.target.parameter("text").unwrap_or_default().as_bytes().to_vec();
+    let length = exchange.target.parameter("length");
+    let headers: Vec<(&str, &str)> = length.into_iter().map(|length| ("content-length", length)).collect();
+    exchange::answer(code, &headers, async move |mut body| {
+        body.write_all(text).await;
+        None
+    })
 }
 
 /// `/method`, `/headers`: the request as the guest sees it, one fact a line, headers in the host's order.
@@ -27,13 +33,14 @@ pub fn describe(exchange: &Exchange) -> Outcome {
     exchange::text(200, &text)
 }
 
-/// `/bad-header?name=&value=`: tries to set that header. If the host's interface refuses it, the body says how;
-/// otherwise the answer carries it and the body says "set".
+/// `/bad-header?name=&value=&times=`: tries to set that header so often (once unless said). If the host's interface refuses
+/// it, the body says how; otherwise the answer carries it and the body says "set".
 pub fn bad_header(exchange: &Exchange) -> Outcome {
     let fields = Fields::new();
     let name = exchange.target.parameter("name").unwrap_or_default();
     let value = exchange.target.parameter("value").unwrap_or_default();
-    let text = match fields.append(name, value.as_bytes()) {
+    let set = (0..exchange.target.number("times", 1)).try_for_each(|_| fields.append(name, value.as_bytes()));
+    let text = match set {
         Ok(()) => "set\n".to_owned(),
         Err(refused) => format!("refused: {refused:?}\n"),
     };

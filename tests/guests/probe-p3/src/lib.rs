@@ -39,6 +39,7 @@ async fn answer(exchange: Exchange) -> Outcome {
         "/flood" => bodies::flood(),
         "/ignore-body" => exchange::text(200, "ignored\n"),
         "/slow-read" => bodies::slow_read(exchange).await,
+        "/answer-first" => bodies::answer_first(exchange),
         "/drip" => bodies::drip(&exchange),
 
         "/trap" => faults::trap(),

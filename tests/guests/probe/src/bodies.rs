@@ -67,6 +67,18 @@ pub fn slow_read(exchange: Exchange) {
     exchange.text(200, &format!("{length}\n"));
 }
 
+/// `/poll-read`: reads the body without ever waiting for it, then answers with its length.
+pub fn poll_read(exchange: Exchange) {
+    let body = exchange.body();
+    let stream = body.stream().expect("the stream is taken once");
+    let mut length = 0;
+    while let Ok(chunk) = stream.read(4096) {
+        length += chunk.len();
+    }
+    drop(stream);
+    exchange.text(200, &format!("{length}\n"));
+}
+
 /// `/drip?n=&ms=`: n lines with a pause after each.
 pub fn drip(exchange: Exchange) {
     let pause = exchange.millis(100);

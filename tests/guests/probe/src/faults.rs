@@ -77,6 +77,13 @@ pub fn exceed_length(exchange: Exchange) {
     answer.finish(None);
 }
 
+/// `/short`: announces 10 bytes, writes 5, and ends as if that were all.
+pub fn fall_short(exchange: Exchange) {
+    let mut answer = exchange.answer(200, &[("content-length", "10")]);
+    let _ = answer.write_all(&[b'x'; 5]).and_then(|()| answer.flush());
+    answer.finish(None);
+}
+
 /// `/after?ms=`: answers whole, goes on for so long, and says so on stderr.
 pub fn go_on_after_the_answer(exchange: Exchange) {
     let duration = exchange.millis(100);

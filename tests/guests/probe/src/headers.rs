@@ -7,10 +7,17 @@ use wasip2::http::types::Fields;
 
 use crate::exchange::Exchange;
 
-/// `/status?code=`: an empty answer with that status.
+/// `/status?code=&text=&length=`: an answer with that status and nothing but this text and this `content-length`.
 pub fn status(exchange: Exchange) {
     let code = u16::try_from(exchange.number("code", 200)).expect("a status has three digits");
-    exchange.answer(code, &[]).finish(None);
+    let text = exchange.parameter("text").unwrap_or_default().to_owned();
+    let fields = Fields::new();
+    if let Some(length) = exchange.parameter("length") {
+        fields.append("content-length", length.as_bytes()).expect("the tests ask for numbers");
+    }
+    let mut answer = exchange.answer_with(code, fields);
+    let _ = answer.write_all(text.as_bytes());
+    answer.finish(None);
 }
 
 /// `/method`, `/headers`: the request as the guest sees it, one fact a line, headers in the host's order.
@@ -28,13 +35,14 @@ pub fn describe(exchange: Exchange) {
     exchange.text(200, &text);
 }
 
-/// `/bad-header?name=&value=`: tries to set that header. If the host's interface refuses it, the body says how;
-/// otherwise the answer carries it and the body says "set".
+/// `/bad-header?name=&value=&times=`: tries to set that header so often (once unless said). If the host's interface refuses
+/// it, the body says how; otherwise the answer carries it and the body says "set".
 pub fn bad_header(exchange: Exchange) {
     let fields = Fields::new();
     let name = exchange.parameter("name").unwrap_or_default();
     let value = exchange.parameter("value").unwrap_or_default();
-    let text = match fields.append(name, value.as_bytes()) {
+    let set = (0..exchange.number("times", 1)).try_for_each(|_| fields.append(name, value.as_bytes()));
+    let text = match set {
         Ok(()) => "set\n".to_owned(),
         Err(refused) => format!("refused: {refused:?}\n"),
     };

@@ -33,6 +33,7 @@ impl Guest for Probe {
             "/flood" => bodies::flood(exchange),
             "/ignore-body" => bodies::ignore(exchange),
             "/slow-read" => bodies::slow_read(exchange),
+            "/poll-read" => bodies::poll_read(exchange),
             "/drip" => bodies::drip(exchange),
 
             "/trap" => faults::trap(),
@@ -45,6 +46,7 @@ impl Guest for Probe {
             "/stack" => faults::overflow_stack(),
             "/half" => faults::break_off(exchange),
             "/long" => faults::exceed_length(exchange),
+            "/short" => faults::fall_short(exchange),
             "/after" => faults::go_on_after_the_answer(exchange),
             "/exit" => faults::exit(exchange),
 
