@@ -30,7 +30,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use http_body::Body;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::answer::{Length, Opened, Rest, Said, must_have_body, said};
+use super::answer::{Length, Opened, Rest, Said, has_place_for_body, said};
 use super::cgi::CgiFacts;
 use super::clockwork::Clockwork;
 use super::fault::{Fault, judge};
@@ -467,9 +467,9 @@ impl Call {
                     return rest.end.err().map(Progress::Failed);
                 };
                 let complete: u64 = chunks.iter().map(|chunk| chunk.len() as u64).sum();
-                // A guest that writes nothing after HEAD or 304 has not said how long its body would be; and trailers
-                // need a body that is sent in chunks.
-                let known = trailers.is_none() && (must_have_body(&self.method, parts.status) || complete > 0);
+                // A guest that writes nothing where nothing would be sent has not said how long its body would be; and
+                // trailers need a body that is sent in chunks.
+                let known = trailers.is_none() && (has_place_for_body(&self.method, parts.status) || complete > 0);
                 self.answer = AnswerState::Rest(rest);
                 Some(Progress::Head(parts, announced.or(known.then_some(complete))))
             }
