@@ -15,7 +15,8 @@ pub(super) const HOSTCALL_BYTES: usize = 16 << 20;
 /// Bytes of one `fields` resource in the host's memory (`set_field_size_limit`), names and values and the map's own.
 pub(super) const FIELDS_BYTES: usize = 128 << 10;
 
-/// Bytes that a guest may hand over in one write to a body, and so the largest chunk of an answer.
+/// Bytes that a guest may hand over in one write to a body or to standard output, and so the largest chunk of an answer;
+/// and bytes of its standard output that wait for the client. A stream ends a guest that writes more.
 pub(super) const CHUNK_BYTES: usize = 64 << 10;
 
 /// Resources (streams, fields, files...) that an instance may hold at once, those from earlier requests included.

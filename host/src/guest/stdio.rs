@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
-use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
 use super::sandbox::CallName;
 
@@ -21,7 +21,7 @@ const LINE_BYTES: usize = 8 << 10;
 /// Bytes of both streams together that one request may bring to the log; the rest is dropped, and one line says so.
 const REQUEST_BYTES: usize = 1 << 20;
 
-/// Bytes that a guest may write at once.
+/// Bytes that a guest may print with one write: what the stream permits, and what [`within_permit`] holds it to.
 const WRITE_BYTES: usize = 64 << 10;
 
 /// Which stream; the number is its index in what belongs to both.
@@ -84,6 +84,15 @@ impl Console {
     pub(super) fn end_request(&self) {
         lock(&self.0).finish_lines();
     }
+}
+
+/// Holds a write against what its stream permits at the moment. WASI 0.2 asks a guest to stay within that, and Wasmtime
+/// leaves it to each stream to see to it.
+pub(super) fn within_permit(permit: StreamResult<usize>, bytes: &[u8]) -> StreamResult<()> {
+    if bytes.len() > permit? {
+        return Err(StreamError::trap("the guest writes more at once than the stream takes"));
+    }
+    Ok(())
 }
 
 /// What is printed holds only text, so it is good even if a thread died while it held the lock.
@@ -207,6 +216,7 @@ impl StdoutStream for Output {
 
 impl OutputStream for Output {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        within_permit(self.check_write(), &bytes)?;
         lock(&self.printed).write(self.stream, &bytes);
         Ok(())
     }

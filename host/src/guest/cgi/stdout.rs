@@ -5,8 +5,8 @@
 //!    │ nonsense            │ nobody reads any more
 //!    └───────► Closed ◄────┘
 //! ```
-//! The content waits here until it is taken, and when there is enough of it, the guest waits too. Reader and guest are
-//! polled by the same thread, the reader first, so who reads need not be woken.
+//! The content waits here until it is taken, and when there is enough of it, the guest waits too; one that does not, and
+//! writes on, is ended. Reader and guest are polled by the same thread, the reader first, so who reads need not be woken.
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +22,7 @@ use wasmtime_wasi_http::Error;
 
 use super::super::limits::CHUNK_BYTES;
 use super::super::link::Link;
+use super::super::stdio::within_permit;
 use super::head::{BadHead, Head, HeadScan};
 
 /// Every handle that the guest opens on it is a clone.
@@ -87,6 +88,7 @@ impl Stdout {
 
 impl OutputStream for Stdout {
     fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        within_permit(self.check_write(), &bytes)?;
         // There is no way to go on from a head that cannot be sent: the guest ends here.
         self.take(&bytes).map_err(|bad| StreamError::Trap(bad.into()))
     }

@@ -10,6 +10,7 @@ use super::super::testing::{Child, Told, facts, follow, of_kind, poll_once, poll
 use super::super::{Capacity, Fault, Progress, body_channel};
 use super::*;
 use crate::config;
+use crate::module::Kind;
 
 /// A program that runs `body`, core instructions that may use what is defined here.
 fn program(body: &str) -> String {
@@ -49,9 +50,13 @@ fn program(body: &str) -> String {
 }
 
 fn child_with(body: &str, settings: &config::Module, calls_max: usize) -> Child {
+    child_of(Kind::Command, program(body), settings, calls_max)
+}
+
+fn child_of(kind: Kind, text: String, settings: &config::Module, calls_max: usize) -> Child {
     // A machine that is merely busy does not cut the guest into slices.
     let capacity = Capacity { calls_max, threads: 2, time_slice: Duration::from_millis(250) };
-    of_kind(crate::module::Kind::Command, &[(program(body), 1)], settings, capacity)
+    of_kind(kind, &[(text, 1)], settings, capacity)
 }
 
 fn child(body: &str) -> Child {
@@ -60,6 +65,12 @@ fn child(body: &str) -> Child {
 
 fn told(body: &str) -> Told {
     child(body).get()
+}
+
+/// What a component comes to that runs `body`, core instructions that may use what `testing.wat` defines.
+fn told_by_component(body: &str) -> Told {
+    let text = include_str!("testing.wat").replace("(; BODY ;)", body);
+    child_of(Kind::CliComponent, text, &settings(), 1).get()
 }
 
 #[test]
@@ -121,6 +132,30 @@ fn a_program_waits_for_who_reads_its_answer() {
     let Told { body, ended, fault, .. } = follow(&mut call);
     assert!(ended && fault.is_none());
     assert_eq!(first.len() + body.len(), pages * 16384);
+}
+
+#[test]
+fn a_program_that_writes_on_while_nobody_reads_is_ended() {
+    let told = told_by_component("(call $head) (call $say (i32.const 5))");
+    assert_eq!((told.status, told.length, told.ended), (Some(200), Some(5), true), "{told:?}");
+    let for_long = "(loop $more
+        (call $say (i32.const 65536))
+        (local.set $count (i32.add (local.get $count) (i32.const 1)))
+        (br_if $more (i32.lt_u (local.get $count) (i32.const 8))))";
+    let more_than_a_chunk = "(call $say (i32.const 65537))";
+    for beyond in [&format!("(call $head) {for_long}"), &format!("(call $head) {more_than_a_chunk}"), more_than_a_chunk]
+    {
+        let told = told_by_component(beyond);
+        let Some(Fault::Trap { message, .. }) = &told.fault else { panic!("{beyond}: {:?}", told.fault) };
+        assert!(message.contains("than the stream takes"), "{message}");
+    }
+}
+
+#[test]
+fn a_program_that_prints_too_much_at_once_is_ended() {
+    assert!(told_by_component("(call $print (i32.const 65536)) (call $head)").fault.is_none());
+    let told = told_by_component("(call $print (i32.const 65537)) (call $head)");
+    assert!(matches!(told.fault, Some(Fault::Trap { .. })), "{told:?}");
 }
 
 #[test]
