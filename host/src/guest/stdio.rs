@@ -5,8 +5,10 @@
 //! within each as if it were alone.
 
 use std::fmt::Write as _;
+use std::io;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use tokio::io::AsyncWrite;
@@ -204,9 +206,9 @@ impl IsTerminal for Output {
 }
 
 impl StdoutStream for Output {
-    /// Only WASI 0.3 asks for this.
+    /// What a guest of WASI 0.3 writes to.
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(tokio::io::sink())
+        Box::new(self.clone())
     }
 
     fn p2_stream(&self) -> Box<dyn OutputStream> {
@@ -241,8 +243,27 @@ impl Pollable for Output {
     }
 }
 
+impl AsyncWrite for Output {
+    /// What is beyond the permit is written next, after other tasks had their turn.
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let taken = bytes.len().min(WRITE_BYTES);
+        lock(&self.printed).write(self.stream, &bytes[..taken]);
+        Poll::Ready(Ok(taken))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::task::Waker;
+
     use super::super::testing::call_name;
     use super::*;
     use crate::request_id::RequestId;
@@ -298,6 +319,24 @@ mod tests {
         write(&mut console.stdout(), b"by two handles\n");
         let lines = kept.all().into_iter().map(|(_, stream, line)| (stream, line)).collect::<Vec<_>>();
         assert_eq!(lines, [(Stream::Stderr, "err".to_owned()), (Stream::Stdout, "out, by two handles".to_owned())]);
+    }
+
+    #[test]
+    fn a_guest_of_wasi_0_3_prints_as_one_of_0_2() {
+        let (console, kept) = console();
+        let mut stream = Box::into_pin(console.stderr().async_stream());
+        let text = [b"x".repeat(WRITE_BYTES - 1).as_slice(), b"\nthe rest\n"].concat();
+        let mut left = text.as_slice();
+        while !left.is_empty() {
+            let Poll::Ready(written) = stream.as_mut().poll_write(&mut Context::from_waker(Waker::noop()), left) else {
+                panic!("the log takes everything at once")
+            };
+            left = &left[written.unwrap()..];
+        }
+        let lines = kept.all();
+        assert!(lines.iter().all(|(_, stream, _)| *stream == Stream::Stderr));
+        assert_eq!(lines.last().unwrap().2, "the rest");
+        assert_eq!(lines.iter().map(|(_, _, line)| line.len()).sum::<usize>(), text.len() - 2);
     }
 
     #[test]

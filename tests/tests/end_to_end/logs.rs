@@ -56,6 +56,21 @@ fn what_a_guest_prints_is_logged_line_by_line(mpm: Mpm) {
     }
 }
 
+/// The streams of WASI 0.3 itself, and not those of 0.2 that a Rust program prints to.
+mod wasi_0_3 {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_prints_through_a_stream_is_logged() {
+        let server = Setup::new(Mpm::Event03).start();
+        assert_eq!(server.get("/print-out?text=out%20loud").status, 200);
+        assert_eq!(server.get("/print-err?text=under%20breath").status, 200);
+        for words in ["probe…stdout…out loud", "probe…stderr…under breath"] {
+            server.log.wait_for(words);
+        }
+    }
+}
+
 fn a_guest_cannot_fill_the_log(mpm: Mpm) {
     let server = Setup::new(mpm).limits("cpu = \"60s\"\nwall = \"60s\"").start();
     assert_eq!(server.get("/stderr?lines=100000&text=0123456789012345678901234567890123456789").status, 200);

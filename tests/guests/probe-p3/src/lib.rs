@@ -9,6 +9,7 @@ mod bodies;
 mod exchange;
 mod faults;
 mod headers;
+mod print;
 #[path = "../../probe/src/target.rs"]
 mod target;
 mod world;
@@ -59,6 +60,8 @@ async fn answer(exchange: Exchange) -> Outcome {
         "/read" => world::read_file(&exchange),
         "/stdout" => world::print(&exchange, std::io::stdout()),
         "/stderr" => world::print(&exchange, std::io::stderr()),
+        "/print-out" => print::print(&exchange, wasip3::cli::stdout::write_via_stream).await,
+        "/print-err" => print::print(&exchange, wasip3::cli::stderr::write_via_stream).await,
         "/fetch" => world::fetch(&exchange).await,
         "/count" => world::count(),
         "/instance" => world::instance(&exchange).await,
