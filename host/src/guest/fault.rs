@@ -2,7 +2,7 @@
 //!
 //! The texts here are for the log. A client is told a status and nothing of the inside.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::time::Duration;
 
 use http::StatusCode;
@@ -15,6 +15,10 @@ use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as ErrorCode03;
 use super::cgi::BadHead;
 use super::limits::{CallLimits, Refused};
 use super::link::CpuSpent;
+
+/// Bytes of each text of a fault that is the guest's own: an error code may bring as much as one call into the host may,
+/// and the name of a function as much as its file has.
+const TEXT_BYTES: usize = 8 << 10;
 
 /// A call that did not end well. It ends one request; the instance is gone, and nothing else notices.
 ///
@@ -210,16 +214,16 @@ impl Fault {
     /// What the guest handed over in place of a response.
     pub(super) fn from_error_code(code: &ErrorCode) -> Fault {
         Fault::ErrorCode(match code {
-            ErrorCode::InternalError(Some(text)) => format!("internal-error: {}", printable(text)),
-            other => format!("{other:?}"),
+            ErrorCode::InternalError(Some(text)) => format!("internal-error: {}", printable(beginning(text))),
+            other => at_most(format_args!("{other:?}")),
         })
     }
 
     /// The same of WASI 0.3.
     pub(super) fn from_error_code_03(code: &ErrorCode03) -> Fault {
         Fault::ErrorCode(match code {
-            ErrorCode03::InternalError(Some(text)) => format!("internal-error: {}", printable(text)),
-            other => format!("{other:?}"),
+            ErrorCode03::InternalError(Some(text)) => format!("internal-error: {}", printable(beginning(text))),
+            other => at_most(format_args!("{other:?}")),
         })
     }
 }
@@ -248,7 +252,7 @@ fn trap(error: &wasmtime::Error) -> Fault {
     let message = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),
         // Not `{:#}`: the outermost text is the backtrace again.
-        None => printable(&error.root_cause().to_string()),
+        None => printable(&at_most(format_args!("{}", error.root_cause()))),
     };
     Fault::Trap { message, backtrace }
 }
@@ -256,9 +260,33 @@ fn trap(error: &wasmtime::Error) -> Fault {
 /// The stack as the log shows it: one frame a line, with the offset into the Wasm file and the function's name.
 fn frames(backtrace: &WasmBacktrace) -> String {
     // Wasmtime's own text has readable names; its first line is a heading.
-    let text = backtrace.to_string();
+    let text = at_most(format_args!("{backtrace}"));
     let frames: Vec<String> = text.lines().skip(1).map(|line| printable(line.trim())).collect();
     frames.join("\n")
+}
+
+/// As much of a text as a fault keeps.
+fn beginning(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_BYTES)]
+}
+
+/// The same of a text that is still to be written: the rest is never made.
+fn at_most(text: fmt::Arguments<'_>) -> String {
+    let mut bounded = Bounded(String::new());
+    // An error says that there is more.
+    let _ = bounded.write_fmt(text);
+    bounded.0
+}
+
+/// Takes [`TEXT_BYTES`] of what is written to it.
+struct Bounded(String);
+
+impl fmt::Write for Bounded {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let fitting = text.floor_char_boundary(TEXT_BYTES - self.0.len());
+        self.0.push_str(&text[..fitting]);
+        if fitting < text.len() { Err(fmt::Error) } else { Ok(()) }
+    }
 }
 
 /// What a guest says and what a Wasm file names may be anything; no control character of it may reach the log, least
@@ -345,6 +373,37 @@ mod tests {
         }
         let told = judge(Err(wasmtime::Error::msg(forged)), &limits(), None).unwrap_err().to_string();
         assert!(told.contains("oops") && !told.contains(char::is_control), "{told:?}");
+    }
+
+    #[test]
+    fn a_guest_cannot_fill_the_log_with_one_fault() {
+        let long = "\u{e9}\n".repeat(TEXT_BYTES);
+        let texts = [
+            Fault::from_error_code(&ErrorCode::InternalError(Some(long.clone()))).to_string(),
+            Fault::from_error_code(&ErrorCode::HttpResponseTransferCoding(Some(long.clone()))).to_string(),
+            Fault::from_error_code_03(&ErrorCode03::InternalError(Some(long.clone()))).to_string(),
+            Fault::from_error_code_03(&ErrorCode03::HttpResponseTransferCoding(Some(long.clone()))).to_string(),
+            judge(Err(wasmtime::Error::msg(long)), &limits(), None).unwrap_err().to_string(),
+        ];
+        for text in texts {
+            assert!((TEXT_BYTES / 2..TEXT_BYTES + 200).contains(&text.len()), "{} bytes", text.len());
+        }
+    }
+
+    #[test]
+    fn a_backtrace_is_as_long_as_the_log_bears_whatever_functions_are_called() {
+        let named = format!("(module (func ${} (export \"f\") unreachable))", "x".repeat(3 * TEXT_BYTES));
+        let engine = wasmtime::Engine::default();
+        let mut store = wasmtime::Store::new(&engine, ());
+        let instance = wasmtime::Module::new(&engine, named)
+            .and_then(|module| wasmtime::Instance::new(&mut store, &module, &[]))
+            .unwrap();
+        let error = instance.get_typed_func::<(), ()>(&mut store, "f").unwrap().call(&mut store, ()).unwrap_err();
+        let Fault::Trap { message, backtrace } = judge(Err(error), &limits(), None).unwrap_err() else {
+            panic!("a trap")
+        };
+        assert!(message.contains("unreachable"), "{message}");
+        assert!(backtrace.contains("xxx") && backtrace.len() <= TEXT_BYTES, "{} bytes", backtrace.len());
     }
 
     #[test]
