@@ -34,7 +34,8 @@ pub(super) struct Opened {
 
 /// The body's length as it grows.
 pub(super) struct Length {
-    sent: u64,
+    /// What the guest has written, the part that is not passed on included.
+    written: u64,
     /// What it must come to.
     announced: Option<u64>,
     /// The client gets it, or would if there were any.
@@ -56,7 +57,7 @@ impl Opened {
         if binding.is_some_and(|length| length > limit) {
             return Err(Fault::ResponseTooLong(limit));
         }
-        let length = Length { sent: 0, announced: binding, has_place, limit };
+        let length = Length { written: 0, announced: binding, has_place, limit };
         Ok(Opened { parts, body, length, announced })
     }
 }
@@ -100,6 +101,9 @@ pub(super) enum Said {
 
 /// What a frame of the answer's body means, held against what was announced and what is allowed.
 pub(super) fn said(frame: Poll<Option<Result<Frame<Bytes>, Error>>>, length: &mut Length) -> Said {
+    if length.is_exceeded() {
+        return Said::Fault(length.too_long());
+    }
     let trailers = match frame {
         Poll::Pending => return Said::Nothing,
         // Where the host counts as well, it says so before the chunk that is too long is handed over.
@@ -119,26 +123,30 @@ pub(super) fn said(frame: Poll<Option<Result<Frame<Bytes>, Error>>>, length: &mu
         },
     };
     match length.announced {
-        Some(announced) if announced != length.sent => Said::Fault(Fault::BrokenOff),
+        Some(announced) if announced != length.written => Said::Fault(Fault::BrokenOff),
         _ => Said::End(trailers),
     }
 }
 
 impl Length {
-    fn add(&mut self, chunk: Bytes) -> Said {
-        self.sent = self.sent.saturating_add(chunk.len() as u64);
-        if self.sent > self.limit {
+    /// Of a chunk that goes beyond what was announced, the part within it is passed on; what is said next is the fault.
+    fn add(&mut self, mut chunk: Bytes) -> Said {
+        self.written = self.written.saturating_add(chunk.len() as u64);
+        if self.written > self.limit {
             return Said::Fault(Fault::ResponseTooLong(self.limit));
         }
-        match self.announced {
-            // wasmtime-wasi-http hands the chunk over before it tells the guest that it is too long.
-            Some(announced) if self.sent > announced => Said::Fault(self.too_long()),
-            _ => Said::Chunk(chunk),
-        }
+        let beyond = self.announced.map_or(0, |announced| self.written.saturating_sub(announced));
+        let within = (chunk.len() as u64).saturating_sub(beyond);
+        chunk.truncate(usize::try_from(within).unwrap_or(chunk.len()));
+        Said::Chunk(chunk)
+    }
+
+    fn is_exceeded(&self) -> bool {
+        self.announced.is_some_and(|announced| self.written > announced)
     }
 
     fn too_long(&self) -> Fault {
-        let announced = self.announced.unwrap_or(self.sent);
+        let announced = self.announced.unwrap_or(self.written);
         Fault::BadAnswer(format!("its body is longer than its content-length of {announced}"))
     }
 }
@@ -189,10 +197,22 @@ mod tests {
     }
 
     #[test]
-    fn a_body_longer_than_announced_is_not_sent() {
-        let rest = whole(&["4"]).unwrap();
-        assert!(rest.chunks.is_empty());
-        assert!(matches!(rest.end, Err(Fault::BadAnswer(_))));
+    fn a_body_longer_than_announced_is_passed_on_as_far_as_it_was_announced() {
+        for (announced, passed_on) in [("4", "hell"), ("0", "")] {
+            let rest = whole(&[announced]).unwrap();
+            assert_eq!(Vec::from(rest.chunks).concat(), passed_on.as_bytes());
+            assert!(matches!(rest.end, Err(Fault::BadAnswer(_))));
+        }
+    }
+
+    #[test]
+    fn nothing_follows_what_goes_beyond_the_announced_length() {
+        let mut length = Length { written: 0, announced: Some(3), limit: LIMIT };
+        let mut write = |bytes| said(Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(bytes))))), &mut length);
+        assert!(matches!(write(b"ab"), Said::Chunk(chunk) if chunk == "ab"));
+        assert!(matches!(write(b"cd"), Said::Chunk(chunk) if chunk == "c"));
+        assert!(matches!(write(b"ef"), Said::Fault(Fault::BadAnswer(_))));
+        assert!(matches!(said(Poll::Ready(None), &mut length), Said::Fault(Fault::BadAnswer(_))));
     }
 
     #[test]
