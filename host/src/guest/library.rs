@@ -258,7 +258,7 @@ impl Guests {
         let link = Link::new(clockwork.slice(), grants.limits.cpu);
         let name = CallName { request: Some(facts.request_id) };
         let method = request.method().clone();
-        if let (Entry::Http02(_) | Entry::Cgi(_), None) = (entry, request.uri().authority()) {
+        if names_its_host(entry, &facts) && request.uri().authority().is_none() {
             request.headers_mut().insert(header::HOST, facts.authority.clone());
         }
         let serving = || sandbox::Request { link: Arc::clone(&link), name, body: request.body().recall() };
@@ -289,6 +289,17 @@ impl Guests {
         };
         let ordinal = Ordinal { module, request: number, requests_max: reuse.requests_max };
         Call::new(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
+    }
+}
+
+/// Whether a guest is told in a field whom the request is for. One of 0.2 must be, even if the client has named nobody
+/// (HTTP/1.0): Wasmtime has an authority for every request, and an empty one says that there is none (RFC 9112, 3.2). A
+/// program has a variable or none.
+fn names_its_host(entry: &Entry, facts: &CallFacts) -> bool {
+    match entry {
+        Entry::Http02(_) => true,
+        Entry::Cgi(_) => !facts.authority.is_empty(),
+        Entry::Http03(_) => false,
     }
 }
 

@@ -122,7 +122,9 @@ fn the_request_is_in_the_environment(mpm: Mpm) {
             assert_eq!(variable(&told, "UNIQUE_ID").map(str::len), Some(16));
             let old = server.exchange("GET /app/env HTTP/1.0\r\n\r\n");
             assert_eq!(variable(&old, "SERVER_PROTOCOL"), Some("HTTP/1.0"));
+            assert_eq!(variable(&old, "SERVER_NAME"), Some("localhost"));
             assert_eq!(variable(&old, "SERVER_PORT"), Some("80"));
+            assert_eq!(variable(&old, "HTTP_HOST"), None, "it has named no host");
             assert_eq!(variable(&old, "QUERY_STRING"), Some(""));
             assert_eq!(variable(&old, "CONTENT_LENGTH"), None);
         },
