@@ -40,7 +40,7 @@ pub struct Found<'a> {
     pub route: usize,
     /// The route's own path: what `path` begins with.
     pub prefix: &'a str,
-    /// The request's path as it was looked up: decoded but for slashes, without dots.
+    /// The request's path as it was looked up: decoded but for slashes (see [`with_slashes_encoded`]), without dots.
     pub path: Cow<'a, str>,
 }
 
@@ -207,7 +207,29 @@ fn decoded_segment(segment: &str) -> Result<String, BadPath> {
     if decoded.contains('\0') {
         return Err(BadPath::Nul);
     }
-    Ok(decoded.replace('/', "%2F"))
+    Ok(with_slashes_encoded(&decoded))
+}
+
+/// A segment with its slashes as `%2F`. Where it has `%2F` as text, the percent sign stays encoded, `%252F`, and so on
+/// however often that is repeated: no two segments become the same.
+fn with_slashes_encoded(segment: &str) -> String {
+    let mut encoded = String::with_capacity(segment.len());
+    for (at, character) in segment.char_indices() {
+        match character {
+            '/' => encoded.push_str("%2F"),
+            '%' if ends_an_encoded_slash(&segment[at + 1..]) => encoded.push_str("%25"),
+            other => encoded.push(other),
+        }
+    }
+    encoded
+}
+
+/// Whether a percent sign before this would begin a slash that was encoded, once or more often.
+fn ends_an_encoded_slash(mut text: &str) -> bool {
+    while let Some(rest) = text.strip_prefix("25") {
+        text = rest;
+    }
+    text.starts_with("2F") || text.starts_with("2f")
 }
 
 #[cfg(test)]
@@ -273,6 +295,24 @@ mod tests {
             ("/a%00b", "the path has a NUL byte"),
         ] {
             assert_eq!(found(&router, "h", path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn no_two_paths_are_looked_up_as_the_same_unless_they_mean_the_same() {
+        for (path, normal) in [
+            ("/a%2Fb", "/a%2Fb"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/a%252Fb", "/a%252Fb"),
+            ("/a%252fb", "/a%252fb"),
+            ("/a%25252Fb", "/a%25252Fb"),
+            ("/100%25", "/100%"),
+            ("/100%2525", "/100%25"),
+            ("/%252/2F", "/%2/2F"),
+            ("/%25%2F", "/%%2F"),
+            ("/%25%2532F", "/%%32F"),
+        ] {
+            assert_eq!(normal_path(path).as_deref(), Ok(normal), "{path}");
         }
     }
 

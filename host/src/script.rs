@@ -245,6 +245,7 @@ mod tests {
             ("/x.php", script("/x.php", "")),
             ("/x.php/", script("/x.php", "/")),
             ("/x.php/more/y.php", script("/x.php", "/more/y.php")),
+            ("/x.php/100%252F", script("/x.php", "/100%252F")),
             ("/blog/a b.php", script("/blog/a b.php", "")),
             ("/folder.php/in.php/more", script("/folder.php/in.php", "/more")),
             ("/inside.php", script("/inside.php", "")),
