@@ -9,8 +9,9 @@ use wasmtime::EngineWeak;
 
 use super::ticker::Ticker;
 
-/// Threads of the background runtime that may wait for files and name servers at once.
-const BLOCKING_THREADS_MAX: usize = 16;
+/// Threads of the background runtime that may wait for files and name servers at once. Name servers have fewer than all
+/// (`resolver`), since a guest can make them wait for as long as they like.
+pub(super) const BLOCKING_THREADS_MAX: usize = 16;
 
 /// What runs beside the guests: the clock that slices them, and the runtime that waits for timers, files and
 /// sockets on their behalf.

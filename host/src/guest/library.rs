@@ -27,6 +27,7 @@ use super::instance::Instance;
 use super::limits::CallLimits;
 use super::link::Link;
 use super::outbound;
+use super::resolver::LookUps;
 use super::sandbox::{self, CallName, Grants};
 use super::shelf::{Shelf, UNSEATED_MAX};
 use crate::config;
@@ -152,6 +153,12 @@ struct Housing {
     table_elements: usize,
 }
 
+/// What all modules of a child have in common when they call others.
+struct Common {
+    tls: Arc<ClientConfig>,
+    look_ups: LookUps,
+}
+
 impl Housing {
     /// With a slot for every call, and for every instance that rests between two.
     fn build(tasks: Tasks, modules: &[ModuleSource<'_>], capacity: Capacity) -> Result<Housing, GuestsError> {
@@ -168,7 +175,7 @@ impl Housing {
         Ok(Housing { engine, linkers, table_elements: engine::table_elements(&needs) })
     }
 
-    fn load(&self, source: &ModuleSource<'_>, tls: &Arc<ClientConfig>) -> Result<Module, GuestsError> {
+    fn load(&self, source: &ModuleSource<'_>, common: &Common) -> Result<Module, GuestsError> {
         let settings = source.settings;
         let dir_error = |cause| GuestsError::Dir { module: settings.name.clone(), cause };
         let files = open_dirs(&settings.dirs).map_err(dir_error)?;
@@ -180,7 +187,8 @@ impl Housing {
             files,
             roots: roots.collect::<Result<_, _>>().map_err(dir_error)?,
             outbound: settings.outbound.clone(),
-            tls: Arc::clone(tls),
+            tls: Arc::clone(&common.tls),
+            resolver: common.look_ups.of_a_module(),
         };
         Ok(Module {
             engine: self.engine.clone(),
@@ -218,6 +226,7 @@ impl Guests {
     /// the configuration was checked.
     pub fn start(modules: &[ModuleSource<'_>], capacity: Capacity) -> Result<Guests, GuestsError> {
         let tls = outbound::tls().map_err(|error| GuestsError::Tls(error.to_string()))?;
+        let common = Common { tls, look_ups: LookUps::new() };
         // An engine has a pool of address space and a clock to follow: there is none that nobody needs.
         let mut housings: [(Tasks, Option<Housing>); 2] = [(Tasks::One, None), (Tasks::Many, None)];
         let mut loaded = Vec::with_capacity(modules.len());
@@ -228,7 +237,7 @@ impl Guests {
                     Some(housing) => housing,
                     none => none.insert(Housing::build(tasks, modules, capacity)?),
                 };
-                loaded.push(housing.load(source, &tls)?);
+                loaded.push(housing.load(source, &common)?);
             }
         }
         let engines = housings.iter().filter_map(|(_, housing)| housing.as_ref()).map(|housing| housing.engine.weak());

@@ -173,7 +173,7 @@ impl WasiHttpHooks for Outbound {
 struct Caller<'a> {
     grants: &'a Grants,
     call: CallName,
-    tally: &'a Tally,
+    tally: &'a Arc<Tally>,
 }
 
 /// Whom a request is for.
@@ -286,10 +286,12 @@ async fn connect(caller: &Caller<'_>, to: &Destination) -> Result<Box<dyn Stream
 /// Resolves a name, once: what is checked here is what is connected to, so a name server cannot answer differently
 /// the second time.
 async fn addresses(caller: &Caller<'_>, to: &Destination) -> Result<Vec<SocketAddr>, Error> {
-    let found: Vec<SocketAddr> = tokio::net::lookup_host((to.host.as_str(), to.port))
+    let found = caller
+        .grants
+        .resolver
+        .addresses(&to.host, to.port, Arc::clone(caller.tally))
         .await
-        .map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })?
-        .collect();
+        .map_err(|error| Error::DnsError { rcode: Some(error.to_string()), info_code: None })?;
     if found.is_empty() {
         return Err(Error::DestinationNotFound);
     }

@@ -20,6 +20,7 @@ use super::capabilities;
 use super::limits::{CallLimits, FIELDS_BYTES, HOSTCALL_BYTES, MemoryMeter, RESOURCES};
 use super::link::Link;
 use super::outbound::Outbound;
+use super::resolver::Resolver;
 use super::stdio::Console;
 use super::tasks::Tasks;
 use crate::config::OutboundHost;
@@ -37,6 +38,7 @@ pub(super) struct Grants {
     pub(super) roots: Vec<WasiFilesystemCtx>,
     pub(super) outbound: Vec<OutboundHost>,
     pub(super) tls: Arc<ClientConfig>,
+    pub(super) resolver: Resolver,
 }
 
 /// What a log line calls a call by, together with the module's name.

@@ -63,6 +63,7 @@ pub(super) fn grants(settings: &config::Module) -> Arc<Grants> {
         roots: Vec::new(),
         outbound: settings.outbound.clone(),
         tls: outbound::tls().unwrap(),
+        resolver: resolver::LookUps::new().of_a_module(),
     })
 }
 
