@@ -11,6 +11,7 @@ use wasmtime::{
 
 use super::cache::Footprint;
 use super::cgi;
+use super::rationed;
 use super::sandbox::Sandbox;
 use crate::module::Kind;
 
@@ -134,6 +135,7 @@ pub(super) fn linkers(engine: &Engine, tasks: Tasks) -> wasmtime::Result<Linkers
         wasmtime_wasi::p3::add_to_linker(&mut components)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut components)?;
     }
+    rationed::replace_in(&mut components, tasks)?;
     let mut modules = ModuleLinker::new(engine);
     cgi::add_preview_1(&mut modules)?;
     Ok(Linkers { components, modules })

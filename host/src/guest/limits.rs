@@ -12,15 +12,29 @@ use crate::config;
 /// chunks of a body (`set_hostcall_fuel`). Lower than Wasmtime's 128 MiB, since many guests run in one child.
 pub(super) const HOSTCALL_BYTES: usize = 16 << 20;
 
-/// Bytes of one `fields` resource in the host's memory (`set_field_size_limit`), names and values and the map's own.
-pub(super) const FIELDS_BYTES: usize = 128 << 10;
+/// Bytes of one `fields` resource in the host's memory (`set_field_size_limit`), names and values and the map's own. As
+/// many as an answer's head may have that comes from elsewhere.
+pub(super) const FIELDS_BYTES: usize = 64 << 10;
+
+/// Bytes of a method, and of an authority, that the resource of a request keeps.
+pub(super) const REQUEST_TEXT_BYTES: usize = 8 << 10;
 
 /// Bytes that a guest may hand over in one write to a body or to standard output, and so the largest chunk of an answer;
 /// and bytes of its standard output that wait for the client. A stream ends a guest that writes more.
 pub(super) const CHUNK_BYTES: usize = 64 << 10;
 
-/// Resources (streams, fields, files...) that an instance may hold at once, those from earlier requests included.
-pub(super) const RESOURCES: usize = 10_000;
+/// Resources (streams, fields, files...) that an instance may hold at once, those from earlier requests included. No
+/// resource keeps much more than [`FIELDS_BYTES`] or [`CHUNK_BYTES`], so this bounds what an instance has of the host's
+/// memory outside its own: to some 64 MiB, as much as `limits.memory` is by default. An ordinary request needs a dozen.
+const RESOURCES: usize = 1000;
+
+/// How many more for each further request that the instance may serve at once.
+const RESOURCES_OF_REQUEST: usize = 32;
+
+/// Resources of an instance that serves so many requests at once.
+pub(super) fn resources(at_once: usize) -> usize {
+    RESOURCES.saturating_add(RESOURCES_OF_REQUEST.saturating_mul(at_once.saturating_sub(1)))
+}
 
 /// Random bytes that a guest may ask for at once; Wasmtime's own limit is 64 MiB.
 pub(super) const RANDOM_BYTES: u64 = 1 << 20;

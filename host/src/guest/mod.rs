@@ -19,7 +19,8 @@
 //!    │       answer       what the guest says, held against what it announced and may say
 //!    │       shelf        where a thread keeps instances that serve several requests
 //!    ▼
-//! sandbox ── capabilities, limits, stdio, outbound (outbound_policy, resolver)      all that a guest can reach of the host
+//! sandbox ── capabilities, limits, rationed, stdio, outbound (outbound_policy, resolver)
+//!                         all that a guest can reach of the host
 //! ```
 
 mod alarm;
@@ -43,6 +44,7 @@ mod limits;
 mod link;
 mod outbound;
 mod outbound_policy;
+mod rationed;
 mod resolver;
 mod sandbox;
 mod shelf;

@@ -17,7 +17,7 @@ use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::body::Recall;
 use super::capabilities;
-use super::limits::{CallLimits, FIELDS_BYTES, HOSTCALL_BYTES, MemoryMeter, RESOURCES};
+use super::limits::{CallLimits, FIELDS_BYTES, HOSTCALL_BYTES, MemoryMeter, resources};
 use super::link::Link;
 use super::outbound::Outbound;
 use super::resolver::Resolver;
@@ -115,7 +115,7 @@ impl Sandbox {
         let mut http = WasiHttpCtx::new();
         http.set_field_size_limit(FIELDS_BYTES);
         let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES);
+        table.set_max_capacity(resources(at_once));
         let memory = MemoryMeter::new(&grants.limits);
         let outbound = Outbound::new(Arc::clone(&grants), call, at_once);
         let sandbox = Sandbox { memory, serving, outbound, call, grants, table, http, wasi: None, preview_1: None };

@@ -83,6 +83,11 @@
     (export "[method]incoming-body.stream" (func
       (param "self" (borrow $incoming-body)) (result (result (own $input-stream)))))
     (export "[constructor]outgoing-request" (func (param "headers" (own $fields)) (result (own $outgoing-request))))
+    (type $method-is (variant (case "get") (case "head") (case "post") (case "put") (case "delete") (case "connect")
+      (case "options") (case "trace") (case "patch") (case "other" string)))
+    (export "method" (type $method (eq $method-is)))
+    (export "[method]outgoing-request.set-method" (func
+      (param "self" (borrow $outgoing-request)) (param "method" $method) (result (result))))
     (export "[method]outgoing-request.set-scheme" (func
       (param "self" (borrow $outgoing-request)) (param "scheme" (option $scheme)) (result (result))))
     (export "[method]outgoing-request.set-authority" (func
@@ -138,6 +143,8 @@
   (core func $stdout (canon lower (func $stdout "get-stdout")))
   (core func $exit (canon lower (func $exit "exit")))
   (core func $request (canon lower (func $http "[constructor]outgoing-request")))
+  (core func $set-method (canon lower (func $http "[method]outgoing-request.set-method")
+    (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
   (core func $set-scheme (canon lower (func $http "[method]outgoing-request.set-scheme")
     (memory (core memory $memory "memory")) (realloc (core func $memory "realloc"))))
   (core func $set-authority (canon lower (func $http "[method]outgoing-request.set-authority")
@@ -165,6 +172,7 @@
     (import "host" "stdout" (func $stdout (result i32)))
     (import "host" "exit" (func $exit (param i32)))
     (import "host" "request" (func $request (param i32) (result i32)))
+    (import "host" "set-method" (func $set-method (param i32 i32 i32 i32) (result i32)))
     (import "host" "set-scheme" (func $set-scheme (param i32 i32 i32 i32 i32) (result i32)))
     (import "host" "set-authority" (func $set-authority (param i32 i32 i32 i32) (result i32)))
     (import "host" "set-path" (func $set-path (param i32 i32 i32 i32) (result i32)))
@@ -254,6 +262,7 @@
       (export "finish" (func $finish)) (export "set" (func $set)) (export "consume" (func $consume))
       (export "body-stream" (func $body-stream)) (export "read" (func $read)) (export "stdout" (func $stdout))
       (export "exit" (func $exit)) (export "request" (func $request)) (export "set-scheme" (func $set-scheme))
+      (export "set-method" (func $set-method))
       (export "set-authority" (func $set-authority)) (export "set-path" (func $set-path)) (export "send" (func $send))
       (export "subscribe" (func $subscribe)) (export "block" (func $block))
       (export "drop-pollable" (func $drop-pollable))))))

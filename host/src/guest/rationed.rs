@@ -1,0 +1,139 @@
+//! Functions of WASI that are linked with a bound of ours before them, where Wasmtime's own cost the host more than a guest
+//! may take: texts that a request keeps.
+//!
+//! Each replaces a function by its name; a test sees to it that Wasmtime has one of that name.
+
+use wasmtime::component::{Linker, Resource};
+use wasmtime_wasi_http::WasiHttpView;
+use wasmtime_wasi_http::p2::bindings::http::types as http;
+use wasmtime_wasi_http::p3::bindings::http::types as http_03;
+
+use super::engine::Tasks;
+use super::limits::REQUEST_TEXT_BYTES;
+use super::sandbox::Sandbox;
+
+const HTTP: &str = "wasi:http/types@0.2.12";
+const HTTP_03: &str = "wasi:http/types@0.3.0";
+
+/// Replaces them in a linker that has all of WASI for guests with so many tasks.
+pub(super) fn replace_in(linker: &mut Linker<Sandbox>, tasks: Tasks) -> wasmtime::Result<()> {
+    linker.allow_shadowing(true);
+    keep_texts(linker)?;
+    if tasks == Tasks::Many {
+        keep_texts_03(linker)?;
+    }
+    linker.allow_shadowing(false);
+    Ok(())
+}
+
+fn keep_texts(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    use http::HostOutgoingRequest as _;
+
+    type Request = Resource<http::OutgoingRequest>;
+    let mut types = linker.instance(HTTP)?;
+    types.func_wrap(
+        "[method]outgoing-request.set-method",
+        |mut store, (request, method): (Request, http::Method)| {
+            if matches!(&method, http::Method::Other(name) if is_too_long(name)) {
+                return Ok((Err(()),));
+            }
+            Ok((store.data_mut().http().set_method(request, method)?,))
+        },
+    )?;
+    types.func_wrap(
+        "[method]outgoing-request.set-authority",
+        |mut store, (request, authority): (Request, Option<String>)| {
+            if authority.as_deref().is_some_and(is_too_long) {
+                return Ok((Err(()),));
+            }
+            Ok((store.data_mut().http().set_authority(request, authority)?,))
+        },
+    )
+}
+
+fn keep_texts_03(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    use http_03::HostRequest as _;
+
+    type Request = Resource<http_03::Request>;
+    let mut types = linker.instance(HTTP_03)?;
+    types.func_wrap("[method]request.set-method", |mut store, (request, method): (Request, http_03::Method)| {
+        if matches!(&method, http_03::Method::Other(name) if is_too_long(name)) {
+            return Ok((Err(()),));
+        }
+        Ok((store.data_mut().http().set_method(request, method)?,))
+    })?;
+    types.func_wrap("[method]request.set-authority", |mut store, (request, authority): (Request, Option<String>)| {
+        if authority.as_deref().is_some_and(is_too_long) {
+            return Ok((Err(()),));
+        }
+        Ok((store.data_mut().http().set_authority(request, authority)?,))
+    })
+}
+
+fn is_too_long(text: &str) -> bool {
+    text.len() > REQUEST_TEXT_BYTES
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Fault;
+    use super::super::engine::for_compiler;
+    use super::super::testing::child;
+    use super::*;
+
+    #[test]
+    fn what_is_replaced_is_there() {
+        let mut linker = Linker::<Sandbox>::new(&for_compiler(Tasks::Many).unwrap());
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
+        wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).unwrap();
+        wasmtime_wasi::p3::add_to_linker(&mut linker).unwrap();
+        wasmtime_wasi_http::p3::add_to_linker(&mut linker).unwrap();
+        for (interface, function) in [
+            (HTTP, "[method]outgoing-request.set-method"),
+            (HTTP, "[method]outgoing-request.set-authority"),
+            (HTTP_03, "[method]request.set-method"),
+            (HTTP_03, "[method]request.set-authority"),
+        ] {
+            let twice = linker.instance(interface).unwrap().func_wrap(function, |_, (): ()| Ok(()));
+            assert!(twice.is_err(), "{interface} has no {function}");
+        }
+    }
+
+    #[test]
+    fn what_a_guest_keeps_in_the_host_is_bounded() {
+        // The number of resources times the size of each is what an instance may have of the host's memory.
+        let leak = |resources: u32| {
+            let child = child(&format!(
+                "(loop $more
+                    (drop (call $fields))
+                    (i32.store (i32.const 1028) (i32.add (i32.load (i32.const 1028)) (i32.const 1)))
+                    (br_if $more (i32.lt_u (i32.load (i32.const 1028)) (i32.const {resources}))))
+                (call $answer) (call $hello) (call $end)"
+            ));
+            child.get()
+        };
+        assert_eq!(leak(900).body, b"hello");
+        let many = leak(1100);
+        let Some(Fault::Trap { message, .. }) = &many.fault else { panic!("{many:?}") };
+        assert!(message.contains("resource table"), "{message}");
+    }
+
+    #[test]
+    fn a_request_keeps_no_text_of_any_length() {
+        // Each traps unless the host takes, or refuses, a method and an authority of so many bytes.
+        for (bytes, refused) in [(REQUEST_TEXT_BYTES, 0), (REQUEST_TEXT_BYTES + 1, 1)] {
+            let told = child(&format!(
+                "(memory.fill (i32.const 8192) (i32.const 97) (i32.const {bytes}))
+                (i32.store (i32.const 1028) (call $request (call $fields)))
+                (if (i32.ne (i32.const {refused})
+                        (call $set-authority (i32.load (i32.const 1028)) (i32.const 1) (i32.const 8192) (i32.const {bytes})))
+                    (then unreachable))
+                (if (i32.ne (i32.const {refused})
+                        (call $set-method (i32.load (i32.const 1028)) (i32.const 9) (i32.const 8192) (i32.const {bytes})))
+                    (then unreachable))
+                (call $answer) (call $hello) (call $end)"
+            ));
+            assert_eq!(told.get().body, b"hello", "{bytes}");
+        }
+    }
+}
