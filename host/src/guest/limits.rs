@@ -36,6 +36,13 @@ pub(super) fn resources(at_once: usize) -> usize {
     RESOURCES.saturating_add(RESOURCES_OF_REQUEST.saturating_mul(at_once.saturating_sub(1)))
 }
 
+/// Files and directories that an instance may have open at once: each is a descriptor of the child's, and all that its
+/// guests and clients have open come from one purse. `mpm` reckons with as many for a request, and those below.
+pub(super) const OPEN_FILES: usize = 128;
+
+/// The same for a command of preview 1, where all that it has open are resources, and a few more while it waits for them.
+pub(super) const PREVIEW_1_RESOURCES: usize = OPEN_FILES + 16;
+
 /// Random bytes that a guest may ask for at once; Wasmtime's own limit is 64 MiB.
 pub(super) const RANDOM_BYTES: u64 = 1 << 20;
 

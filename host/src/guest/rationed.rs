@@ -1,29 +1,79 @@
 //! Functions of WASI that are linked with a bound of ours before them, where Wasmtime's own cost the host more than a guest
-//! may take: texts that a request keeps.
+//! may take: a file's descriptor, and texts that a request keeps.
 //!
 //! Each replaces a function by its name; a test sees to it that Wasmtime has one of that name.
 
-use wasmtime::component::{Linker, Resource};
+use wasmtime::component::{Accessor, Linker, Resource};
+use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
+use wasmtime_wasi::p2::bindings::filesystem::types as files;
+use wasmtime_wasi::p3::bindings::filesystem::types as files_03;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types as http;
 use wasmtime_wasi_http::p3::bindings::http::types as http_03;
 
+use self::files::HostDescriptor as _;
+use self::files_03::HostDescriptorWithStore as _;
 use super::engine::Tasks;
 use super::limits::REQUEST_TEXT_BYTES;
 use super::sandbox::Sandbox;
 
+const FILES: &str = "wasi:filesystem/types@0.2.12";
+const FILES_03: &str = "wasi:filesystem/types@0.3.0";
 const HTTP: &str = "wasi:http/types@0.2.12";
 const HTTP_03: &str = "wasi:http/types@0.3.0";
 
 /// Replaces them in a linker that has all of WASI for guests with so many tasks.
 pub(super) fn replace_in(linker: &mut Linker<Sandbox>, tasks: Tasks) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
+    open_files(linker)?;
     keep_texts(linker)?;
     if tasks == Tasks::Many {
+        open_files_03(linker)?;
         keep_texts_03(linker)?;
     }
     linker.allow_shadowing(false);
     Ok(())
+}
+
+fn open_files(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    type Params = (Resource<files::Descriptor>, files::PathFlags, String, files::OpenFlags, files::DescriptorFlags);
+    let open_at = "[method]descriptor.open-at";
+    linker.instance(FILES)?.func_wrap_async(open_at, |mut store, (dir, how, path, open, flags): Params| {
+        Box::new(async move {
+            let sandbox = store.data_mut();
+            // The nearest to "too many open files" that the interface has.
+            let Some(_place) = sandbox.place_for_a_file() else {
+                return Ok((Err(files::ErrorCode::InsufficientMemory),));
+            };
+            let opened = sandbox.filesystem().open_at(dir, how, path, open, flags).await;
+            Ok((match opened {
+                Ok(file) => Ok(file),
+                Err(error) => Err(error.downcast()?),
+            },))
+        })
+    })
+}
+
+fn open_files_03(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    type Params =
+        (Resource<files_03::Descriptor>, files_03::PathFlags, String, files_03::OpenFlags, files_03::DescriptorFlags);
+    let open_at = "[method]descriptor.open-at";
+    linker.instance(FILES_03)?.func_wrap_concurrent(
+        open_at,
+        |store: &Accessor<Sandbox>, (dir, how, path, open, flags): Params| {
+            Box::pin(async move {
+                let Some(_place) = store.with(|mut store| store.data_mut().place_for_a_file()) else {
+                    return Ok((Err(files_03::ErrorCode::InsufficientMemory),));
+                };
+                let store = store.with_getter::<WasiFilesystem>(Sandbox::filesystem);
+                let opened = WasiFilesystem::open_at(&store, dir, how, path, open, flags).await;
+                Ok((match opened {
+                    Ok(file) => Ok(file),
+                    Err(error) => Err(error.downcast()?),
+                },))
+            })
+        },
+    )
 }
 
 fn keep_texts(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
@@ -89,6 +139,8 @@ mod tests {
         wasmtime_wasi::p3::add_to_linker(&mut linker).unwrap();
         wasmtime_wasi_http::p3::add_to_linker(&mut linker).unwrap();
         for (interface, function) in [
+            (FILES, "[method]descriptor.open-at"),
+            (FILES_03, "[method]descriptor.open-at"),
             (HTTP, "[method]outgoing-request.set-method"),
             (HTTP, "[method]outgoing-request.set-authority"),
             (HTTP_03, "[method]request.set-method"),

@@ -12,12 +12,13 @@ use wasmtime::component::ResourceTable;
 use wasmtime::{Engine, Store, UpdateDeadline};
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::p1::WasiP1Ctx;
+use wasmtime_wasi::p2::bindings::filesystem::types::Descriptor;
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use wasmtime_wasi_http::{WasiHttpCtx, WasiHttpCtxView, WasiHttpView};
 
 use super::body::Recall;
 use super::capabilities;
-use super::limits::{CallLimits, FIELDS_BYTES, HOSTCALL_BYTES, MemoryMeter, resources};
+use super::limits::{CallLimits, FIELDS_BYTES, HOSTCALL_BYTES, MemoryMeter, OPEN_FILES, resources};
 use super::link::Link;
 use super::outbound::Outbound;
 use super::resolver::Resolver;
@@ -64,6 +65,8 @@ pub(super) struct Sandbox {
     call: CallName,
     grants: Arc<Grants>,
     table: ResourceTable,
+    /// One clone goes with every file that is being opened, so that counting the clones counts those.
+    opening: Arc<()>,
     http: WasiHttpCtx,
     /// Made when the guest first asks for anything of WASI; many a handler never does.
     wasi: Option<Box<Wasi>>,
@@ -118,7 +121,18 @@ impl Sandbox {
         table.set_max_capacity(resources(at_once));
         let memory = MemoryMeter::new(&grants.limits);
         let outbound = Outbound::new(Arc::clone(&grants), call, at_once);
-        let sandbox = Sandbox { memory, serving, outbound, call, grants, table, http, wasi: None, preview_1: None };
+        let sandbox = Sandbox {
+            memory,
+            serving,
+            outbound,
+            call,
+            grants,
+            table,
+            opening: Arc::default(),
+            http,
+            wasi: None,
+            preview_1: None,
+        };
         let mut store = Store::new(engine, sandbox);
         store.limiter(|sandbox| &mut sandbox.memory);
         // For every single call into the host, so there is nothing of it to renew.
@@ -186,6 +200,13 @@ impl Sandbox {
     /// What a command of preview 1 was given.
     pub(super) fn preview_1(&mut self) -> &mut WasiP1Ctx {
         self.preview_1.as_deref_mut().expect("a command is given its surroundings before it is instantiated")
+    }
+
+    /// A place for one more file, to be kept until that is open; `None` if the instance has as many as it may.
+    pub(super) fn place_for_a_file(&mut self) -> Option<Arc<()>> {
+        let open = self.table.iter_mut().filter(|entry| entry.is::<Descriptor>()).count();
+        let opening = Arc::strong_count(&self.opening) - 1;
+        (open + opening < OPEN_FILES).then(|| Arc::clone(&self.opening))
     }
 
     /// The limits of the module.

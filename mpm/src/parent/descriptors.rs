@@ -9,12 +9,16 @@ use crate::settings::{Mpm, Settings};
 const COMMON: usize = 256;
 /// Pollers and bells of a thread.
 const PER_THREAD: usize = 4;
+/// What one request may have open at the most; the application sees to it that none has more. Few have that much, so the
+/// limit is raised for it where the machine allows, but nobody is warned where it does not.
+const PER_REQUEST_MAX: usize = 160;
 
 /// What a child needs descriptors for.
 #[derive(Debug, PartialEq, Eq)]
 struct Need {
     connections: usize,
-    /// Apart from connections.
+    /// Requests in flight: each may have something open itself, such as an upstream, a file, or an outbound connection.
+    requests: usize,
     other: usize,
 }
 
@@ -28,12 +32,17 @@ impl Need {
                 (event.max_connections.div_ceil(children), event.max_requests_in_flight.div_ceil(children))
             }
         };
-        // A request in flight may have something open itself: an upstream, a file, an outbound connection.
-        Self { connections, other: COMMON + PER_THREAD * threads + requests }
+        Self { connections, requests, other: COMMON + PER_THREAD * threads }
     }
 
+    /// With one for each request.
     fn all(&self) -> usize {
-        self.connections.saturating_add(self.other)
+        self.connections.saturating_add(self.requests).saturating_add(self.other)
+    }
+
+    /// With all that requests may have open.
+    fn most(&self) -> usize {
+        self.all().saturating_add(self.requests.saturating_mul(PER_REQUEST_MAX - 1))
     }
 }
 
@@ -53,7 +62,7 @@ fn provide_for(mpm: &Mpm, upstreams: usize) {
     };
     // What waits at a graceful stop is taken at once, on top of what is open.
     let backlog = mpm.common().listen_backlog as usize;
-    let wanted = Need::of(mpm).all().saturating_add(backlog).saturating_add(upstreams) as u64;
+    let wanted = Need::of(mpm).most().saturating_add(backlog).saturating_add(upstreams) as u64;
     let raised = wanted.min(hard);
     if raised > soft {
         match setrlimit(Resource::RLIMIT_NOFILE, raised, hard) {
@@ -75,7 +84,8 @@ fn shortfall(mpm: &Mpm, hard: usize) -> Option<String> {
     if hard >= all {
         return None;
     }
-    let Need { connections, other } = need;
+    let Need { connections, requests, other } = need;
+    let other = other + requests;
     let fitting = hard.saturating_sub(other);
     let lower = match mpm {
         Mpm::Prefork(_) => None,
@@ -109,9 +119,16 @@ mod tests {
 
     #[test]
     fn a_child_needs_its_part_of_the_connections() {
-        assert_eq!(Need::of(&event(4, 16_384)), Need { connections: 4096, other: 256 + 8 + 100 });
-        assert_eq!(Need::of(&Mpm::Prefork(Prefork::default())), Need { connections: 1, other: 256 + 4 + 1 });
-        assert_eq!(Need::of(&Mpm::Worker(Worker::default())), Need { connections: 25, other: 256 + 100 + 25 });
+        assert_eq!(Need::of(&event(4, 16_384)), Need { connections: 4096, requests: 100, other: 256 + 8 });
+        assert_eq!(Need::of(&Mpm::Prefork(Prefork::default())), Need { connections: 1, requests: 1, other: 256 + 4 });
+        assert_eq!(Need::of(&Mpm::Worker(Worker::default())), Need { connections: 25, requests: 25, other: 256 + 100 });
+    }
+
+    #[test]
+    fn a_request_that_opens_all_it_may_leaves_a_child_what_it_needs() {
+        let Need { connections, requests, other } = Need::of(&Mpm::Worker(Worker::default()));
+        let most = Need::of(&Mpm::Worker(Worker::default())).most();
+        assert_eq!(most, connections + other + requests * PER_REQUEST_MAX);
     }
 
     #[test]

@@ -64,6 +64,19 @@ fn a_directory_is_read_only_unless_said(mpm: Mpm) {
     assert_eq!(server.get("/read?path=/data/file.txt").text(), "content\n");
 }
 
+/// Through the functions of WASI 0.3 itself, and not those of 0.2 that a Rust program uses.
+mod wasi_0_3 {
+    use super::*;
+
+    #[test]
+    fn a_guest_cannot_take_all_descriptors() {
+        let server = with_data(Mpm::Event03, false).start();
+        assert_eq!(server.get("/open?name=file.txt&n=100").text(), "100\n");
+        let open: usize = server.get("/open?name=file.txt&n=1000").text().trim().parse().unwrap();
+        assert!((100..=128).contains(&open), "{open} files were open at once");
+    }
+}
+
 fn a_directory_is_written_to_when_said(mpm: Mpm) {
     let server = with_data(mpm, true).start();
     assert_eq!(server.get("/write?path=/data/new.txt&text=fresh").text(), "written\n");

@@ -31,6 +31,7 @@ under_every_mpm_and_confined! {
     a_program_that_nobody_reads_is_ended,
     what_a_program_prints_to_standard_error_is_logged,
     a_program_has_no_files_but_those_it_was_given,
+    a_program_cannot_take_all_descriptors,
     a_path_below_a_root_is_a_script,
     no_path_leads_out_of_a_root,
     a_root_is_for_reading,
@@ -503,6 +504,21 @@ fn scripts(setup: Setup) -> Setup {
     symlink("../outside", folder.join("www/leave")).unwrap();
     symlink(folder.join("outside/secret.x"), folder.join("www/absolute.x")).unwrap();
     setup.tables("[[route]]\npath = \"/app\"\nmodule = \"probe\"\nroot = \"www\"\nscript_suffixes = [\".x\"]")
+}
+
+fn a_program_cannot_take_all_descriptors(mpm: Mpm) {
+    let with_a_file = |setup: Setup| {
+        fs::create_dir(setup.folder().join("data")).unwrap();
+        fs::write(setup.folder().join("data/file.txt"), "content").unwrap();
+        setup.probe("[[module.dir]]\nhost = \"data\"\nguest = \"/data\"")
+    };
+    with_each_kind(mpm, with_a_file, |server| {
+        assert_eq!(server.get("/open?path=/data/file.txt&n=100").text(), "100\n");
+        let answer = server.get("/open?path=/data/file.txt&n=1000");
+        // Preview 1 has no error for a table that is full.
+        assert!(answer.status == 500 || answer.text().trim().parse::<usize>().unwrap() <= 128, "{answer:?}");
+        is_well(server);
+    });
 }
 
 fn a_path_below_a_root_is_a_script(mpm: Mpm) {

@@ -33,7 +33,7 @@ use super::body::RequestBody;
 use super::call::{CallFacts, Scheme};
 use super::capabilities;
 use super::instance::{Instance, Running};
-use super::limits::resources;
+use super::limits::PREVIEW_1_RESOURCES;
 use super::link::Link;
 use super::sandbox::{CallName, Grants, Sandbox};
 use crate::config::{Dir, SCRIPTS_GUEST_PATH as DOCUMENT_ROOT};
@@ -154,7 +154,7 @@ async fn run(
             let mut wasi = builder.build_p1();
             let view = wasi.ctx();
             *view.ctx.filesystem() = files;
-            view.table.set_max_capacity(resources(1));
+            view.table.set_max_capacity(PREVIEW_1_RESOURCES);
             store.data_mut().give_preview_1(wasi);
             let command = command.instantiate_async(&mut *store).await?;
             command.get_typed_func::<(), ()>(&mut *store, "_start")?.call_async(store, ()).await

@@ -21,6 +21,7 @@ fn main() -> io::Result<()> {
         "read" => read(),
         "list" => list(),
         "write" => answer(outcome(&std::fs::write(parameter("path"), "written")).as_bytes()),
+        "open" => open(),
         "stderr" => stderr(),
 
         "raw" => say(&decoded(&parameter("text"))),
@@ -110,6 +111,13 @@ fn list() -> io::Result<()> {
         }
         Err(error) => answer(outcome::<()>(&Err(error)).as_bytes()),
     }
+}
+
+/// `/open?path=&n=`: opens the file so many times and keeps it open; how often it could.
+fn open() -> io::Result<()> {
+    let path = parameter("path");
+    let open: Vec<_> = (0..number("n", 1)).map_while(|_| std::fs::File::open(&path).ok()).collect();
+    answer(format!("{}\n", open.len()).as_bytes())
 }
 
 /// `/stderr?text=`: prints, and answers.

@@ -8,6 +8,7 @@
 mod bodies;
 mod exchange;
 mod faults;
+mod files;
 mod headers;
 mod print;
 #[path = "../../probe/src/target.rs"]
@@ -60,6 +61,7 @@ async fn answer(exchange: Exchange) -> Outcome {
         "/read" => world::read_file(&exchange),
         "/stdout" => world::print(&exchange, std::io::stdout()),
         "/stderr" => world::print(&exchange, std::io::stderr()),
+        "/open" => files::open(&exchange).await,
         "/print-out" => print::print(&exchange, wasip3::cli::stdout::write_via_stream).await,
         "/print-err" => print::print(&exchange, wasip3::cli::stderr::write_via_stream).await,
         "/fetch" => world::fetch(&exchange).await,
