@@ -1,11 +1,12 @@
 //! Functions of WASI that are linked with a bound of ours before them, where Wasmtime's own cost the host more than a guest
-//! may take: a file's descriptor, and texts that a request keeps.
+//! may take: what is written at once, a file's descriptor, and texts that a request keeps.
 //!
 //! Each replaces a function by its name; a test sees to it that Wasmtime has one of that name.
 
 use wasmtime::component::{Accessor, Linker, Resource};
 use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::bindings::filesystem::types as files;
+use wasmtime_wasi::p2::bindings::io::streams;
 use wasmtime_wasi::p3::bindings::filesystem::types as files_03;
 use wasmtime_wasi_http::WasiHttpView;
 use wasmtime_wasi_http::p2::bindings::http::types as http;
@@ -13,10 +14,12 @@ use wasmtime_wasi_http::p3::bindings::http::types as http_03;
 
 use self::files::HostDescriptor as _;
 use self::files_03::HostDescriptorWithStore as _;
+use self::streams::{Host as _, HostOutputStream as _};
 use super::engine::Tasks;
-use super::limits::REQUEST_TEXT_BYTES;
+use super::limits::{CHUNK_BYTES, REQUEST_TEXT_BYTES};
 use super::sandbox::Sandbox;
 
+const STREAMS: &str = "wasi:io/streams@0.2.12";
 const FILES: &str = "wasi:filesystem/types@0.2.12";
 const FILES_03: &str = "wasi:filesystem/types@0.3.0";
 const HTTP: &str = "wasi:http/types@0.2.12";
@@ -25,6 +28,7 @@ const HTTP_03: &str = "wasi:http/types@0.3.0";
 /// Replaces them in a linker that has all of WASI for guests with so many tasks.
 pub(super) fn replace_in(linker: &mut Linker<Sandbox>, tasks: Tasks) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
+    write_at_once(linker)?;
     open_files(linker)?;
     keep_texts(linker)?;
     if tasks == Tasks::Many {
@@ -33,6 +37,23 @@ pub(super) fn replace_in(linker: &mut Linker<Sandbox>, tasks: Tasks) -> wasmtime
     }
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// No stream permits more than [`CHUNK_BYTES`], but that of a file takes whatever is written.
+fn write_at_once(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
+    type Params = (Resource<streams::OutputStream>, Vec<u8>);
+    let write = "[method]output-stream.write";
+    linker.instance(STREAMS)?.func_wrap(write, |mut store, (stream, bytes): Params| {
+        if bytes.len() > CHUNK_BYTES {
+            wasmtime::bail!("the guest writes more at once than the stream takes");
+        }
+        // Not by way of what a guest has of WASI, which is made when it is first asked for.
+        let table = store.data_mut().http().table;
+        Ok((match table.write(stream, bytes) {
+            Ok(()) => Ok(()),
+            Err(error) => Err(table.convert_stream_error(error)?),
+        },))
+    })
 }
 
 fn open_files(linker: &mut Linker<Sandbox>) -> wasmtime::Result<()> {
@@ -139,6 +160,7 @@ mod tests {
         wasmtime_wasi::p3::add_to_linker(&mut linker).unwrap();
         wasmtime_wasi_http::p3::add_to_linker(&mut linker).unwrap();
         for (interface, function) in [
+            (STREAMS, "[method]output-stream.write"),
             (FILES, "[method]descriptor.open-at"),
             (FILES_03, "[method]descriptor.open-at"),
             (HTTP, "[method]outgoing-request.set-method"),
