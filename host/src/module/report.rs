@@ -80,7 +80,7 @@ fn size(bytes: u64) -> impl fmt::Display {
 }
 
 /// Text with its control and other invisible characters written out.
-struct Visible<'a>(&'a str);
+pub(super) struct Visible<'a>(pub(super) &'a str);
 
 impl fmt::Display for Visible<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -3,6 +3,7 @@
 //! it is compiled.
 
 use super::inspect::{Import, Inspection, Kind};
+use super::report::Visible;
 
 /// Why no server can run a file, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -10,11 +11,22 @@ pub enum Unsuitable {
     /// A component, but no handler of requests.
     #[error(
         "it does not export wasi:http/incoming-handler@0.2, wasi:http/handler@0.3 or wasi:cli/run@0.2, so it cannot answer \
-         requests; it exports {exports}"
+         requests; it exports {exports}: build it for a world that exports one of them (wasi:http/proxy@0.2.0, \
+         wasi:http/service@0.3.0 or wasi:cli/command@0.2.0)"
     )]
     NoHandler {
         /// As a list.
         exports: String,
+    },
+    /// A component of a time when its interfaces were not final. Wasmtime matches them with nothing but themselves.
+    #[error(
+        "it is made for a release candidate of WASI ({interfaces}): build it again with tools for {release} or later"
+    )]
+    ReleaseCandidate {
+        /// All that it exports or imports of one, as a list.
+        interfaces: String,
+        /// The version that came of the first of them.
+        release: String,
     },
     /// A core module that is no program.
     #[error(
@@ -36,32 +48,73 @@ pub enum Unsuitable {
         imports: String,
     },
     /// It needs what is not there.
-    #[error("it imports what this server does not offer: {imports}")]
+    #[error(
+        "it imports what this server does not offer: {imports}: {offer}; build it for the world {world}, or compose it \
+         with components that export the rest"
+    )]
     Imports {
         /// All of it, as a list.
         imports: String,
+        /// What a guest of its kind may import.
+        offer: &'static str,
+        /// Has no other imports than these.
+        world: &'static str,
     },
 }
+
+/// What components of one kind are made for.
+struct World {
+    /// It has no import that is not offered.
+    name: &'static str,
+    /// How the name begins of the export that requests go to.
+    handler: &'static str,
+    /// What they may import, in words.
+    offer: &'static str,
+}
+
+const PROXY: World =
+    World { name: "wasi:http/proxy@0.2.0", handler: "wasi:http/incoming-handler@0.2.", offer: OFFER_0_2 };
+const SERVICE: World = World { name: "wasi:http/service@0.3.0", handler: "wasi:http/handler@0.3.", offer: OFFER_0_3 };
+const COMMAND: World = World { name: "wasi:cli/command@0.2.0", handler: "wasi:cli/run@0.2.", offer: OFFER_0_2 };
+
+const OFFER_0_2: &str =
+    "it may import wasi:cli, clocks, filesystem, http, io, random and sockets of WASI 0.2, and nothing else";
+const OFFER_0_3: &str = "it may import wasi:cli, clocks, filesystem, http, random and sockets of WASI 0.3, the same and io \
+                         of WASI 0.2, and nothing else";
 
 impl Inspection {
     /// # Errors
     /// What stands in the way of serving the file.
     pub fn check_suitable(&self) -> Result<(), Unsuitable> {
-        let exports = || list(self.exports.iter().map(|export| export.name.clone()));
         match self.kind {
-            Kind::HttpIncomingHandler | Kind::HttpHandler => {}
-            Kind::CliComponent if self.exports.iter().any(|export| export.name.starts_with("wasi:cli/run@0.2.")) => {}
-            Kind::CliComponent | Kind::OtherComponent => {
-                return Err(Unsuitable::NoHandler { exports: exports() });
-            }
-            Kind::Command => return self.check_command(),
-            Kind::OtherCoreModule => return Err(Unsuitable::NoStart { exports: exports() }),
+            Kind::HttpIncomingHandler => self.check_component(&PROXY),
+            Kind::HttpHandler => self.check_component(&SERVICE),
+            Kind::CliComponent => self.check_component(&COMMAND),
+            Kind::OtherComponent => Err(Unsuitable::NoHandler { exports: self.export_list() }),
+            Kind::Command => self.check_command(),
+            Kind::OtherCoreModule => Err(Unsuitable::NoStart { exports: self.export_list() }),
         }
-        let missing: Vec<&Import> = self.imports.iter().filter(|import| !is_offered(import, self.kind)).collect();
+    }
+
+    fn check_component(&self, world: &World) -> Result<(), Unsuitable> {
+        let exports = self.exports.iter().map(|export| export.name.as_str());
+        let handlers: Vec<&str> = exports.filter(|name| name.starts_with(world.handler)).collect();
+        if handlers.is_empty() {
+            return Err(Unsuitable::NoHandler { exports: self.export_list() });
+        }
+        let (known, missing): (Vec<&Import>, Vec<&Import>) =
+            self.imports.iter().partition(|import| is_known(import, self.kind));
+        let known = known.into_iter().map(|import| import.name.as_str());
+        let candidates: Vec<&str> = handlers.into_iter().chain(known).filter(|name| is_candidate(name)).collect();
+        if let Some(first) = candidates.first() {
+            let release = release_of(first).to_owned();
+            return Err(Unsuitable::ReleaseCandidate { interfaces: list(candidates.into_iter()), release });
+        }
         if missing.is_empty() {
             return Ok(());
         }
-        Err(Unsuitable::Imports { imports: list(missing.into_iter().map(|import| import.name.clone())) })
+        let imports = list(missing.into_iter().map(|import| import.name.as_str()));
+        Err(Unsuitable::Imports { imports, offer: world.offer, world: world.name })
     }
 
     fn check_command(&self) -> Result<(), Unsuitable> {
@@ -71,6 +124,10 @@ impl Inspection {
         }
         let named = |import: &Import| format!("{} {}", import.module.as_deref().unwrap_or_default(), import.name);
         Err(Unsuitable::CommandImports { imports: list(missing.map(named)) })
+    }
+
+    fn export_list(&self) -> String {
+        list(self.exports.iter().map(|export| export.name.as_str()))
     }
 }
 
@@ -193,7 +250,8 @@ const WASI_0_3: [&str; 24] = [
     "wasi:sockets/types",
 ];
 
-fn is_offered(import: &Import, kind: Kind) -> bool {
+/// Whether it is something that guests of this kind are offered, in this version or in the one that came of it.
+fn is_known(import: &Import, kind: Kind) -> bool {
     let is = |interfaces: &[&str], version: &str| {
         interfaces.iter().any(|interface| import.name.strip_prefix(interface).is_some_and(|at| at.starts_with(version)))
     };
@@ -204,7 +262,21 @@ fn is_offered(import: &Import, kind: Kind) -> bool {
     is(&WASI_0_2, "@0.2.") || (kind == Kind::HttpHandler && is(&WASI_0_3, "@0.3."))
 }
 
-fn list(names: impl Iterator<Item = String>) -> String {
-    let names: Vec<_> = names.collect();
+/// Whether an interface's version is one of before its release: `@0.3.0-rc-2026-01-06`.
+fn is_candidate(interface: &str) -> bool {
+    let version = interface.split_once('@').map_or("", |(_, version)| version);
+    // What stands behind "+" is of the build.
+    version.split('+').next().is_some_and(|version| version.contains('-'))
+}
+
+/// `0.3.0` of `@0.3.0-rc-2026-01-06`.
+fn release_of(interface: &str) -> &str {
+    let version = interface.split_once('@').map_or("", |(_, version)| version);
+    version.split('-').next().unwrap_or_default()
+}
+
+/// Names that a file gives to things, so that no terminal obeys them.
+fn list<T: AsRef<str>>(names: impl Iterator<Item = T>) -> String {
+    let names: Vec<_> = names.map(|name| Visible(name.as_ref()).to_string()).collect();
     if names.is_empty() { "nothing".into() } else { names.join(", ") }
 }

@@ -576,7 +576,7 @@ proptest! {
 fn what_a_component_exports_instead_of_a_handler_is_named() {
     let unsuitable = |wat: &str| inspected(&binary(wat)).unwrap().check_suitable().unwrap_err().to_string();
     let greeter = unsuitable("(component (instance $i) (export \"acme:greet/hello@1.0.0\" (instance $i)))");
-    assert!(greeter.contains("it exports acme:greet/hello@1.0.0"), "{greeter}");
+    assert!(greeter.contains("it exports acme:greet/hello@1.0.0: build it for a world that exports one"), "{greeter}");
     assert!(unsuitable("(component)").contains("it exports nothing"));
 }
 
@@ -589,8 +589,40 @@ fn every_import_that_is_not_offered_is_named() {
     };
     assert_eq!(imports(&["wasi:cli/environment@0.2.3", "wasi:http/types@0.2.12"]), Ok(()));
     let error = imports(&["acme:a/b@1.0.0", "wasi:http/types@0.2.0", "wasi:nn/graph@0.2.0", "wasi:http/client@0.3.0"]);
-    let Unsuitable::Imports { imports } = error.unwrap_err() else { panic!("imports are missing") };
-    assert_eq!(imports, "acme:a/b@1.0.0, wasi:nn/graph@0.2.0, wasi:http/client@0.3.0");
+    assert_eq!(
+        error.unwrap_err().to_string(),
+        "it imports what this server does not offer: acme:a/b@1.0.0, wasi:nn/graph@0.2.0, wasi:http/client@0.3.0: it may \
+         import wasi:cli, clocks, filesystem, http, io, random and sockets of WASI 0.2, and nothing else; build it for the \
+         world wasi:http/proxy@0.2.0, or compose it with components that export the rest"
+    );
+}
+
+#[test]
+fn a_release_candidate_of_wasi_is_refused_with_the_version_to_build_for() {
+    let check = |imports: &str, export: &str| {
+        let export = format!("(instance $i) (export \"{export}\" (instance $i))");
+        inspected(&binary(&format!("(component {imports} {export})"))).unwrap().check_suitable()
+    };
+    let import = |name: &str| format!("(import \"{name}\" (instance))");
+    for (export, release) in [
+        ("wasi:http/handler@0.3.0-rc-2026-01-06", "0.3.0"),
+        ("wasi:http/incoming-handler@0.2.0-rc-2023-11-10", "0.2.0"),
+        ("wasi:cli/run@0.2.0-rc-2023-11-10", "0.2.0"),
+    ] {
+        let remedy = format!(
+            "it is made for a release candidate of WASI ({export}): build it again with tools for {release} or later"
+        );
+        assert_eq!(check("", export).unwrap_err().to_string(), remedy);
+    }
+    let error = check(
+        &["wasi:clocks/types@0.3.0-rc-2026-01-06", "acme:a/b@1.0.0", "wasi:http/types@0.3.0"].map(import).concat(),
+        "wasi:http/handler@0.3.1",
+    );
+    let Err(Unsuitable::ReleaseCandidate { interfaces, .. }) = error else { panic!("{error:?}") };
+    assert_eq!(interfaces, "wasi:clocks/types@0.3.0-rc-2026-01-06");
+    // A hyphen of the build makes no candidate.
+    assert_eq!(check(&import("wasi:http/types@0.3.0+a-b"), "wasi:http/handler@0.3.2+a-b"), Ok(()));
+    assert!(matches!(check(&import("acme:a/b@1.0.0-rc"), "wasi:http/handler@0.3.0"), Err(Unsuitable::Imports { .. })));
 }
 
 #[test]
