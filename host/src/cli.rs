@@ -341,11 +341,13 @@ memory       each linear memory: its size at the start and its maximum
 asks for     what the guest may ask for of the outside, by its imports, and where that is granted
 imports      of the outermost level; for a core module with the name of the module first
 exports      of the outermost level
+served       whether a server can run the file, and if not, what to do about it
 
 Many toolchains import all of WASI, whether the code uses it or not: what stands under \"asks for\" is the most that \
 the guest may use. It gets only what the configuration grants.
 
-Whether the file is valid in all its parts shows only when the server compiles it.";
+Whether the file is valid in all its parts, and whether it uses its imports as they are, shows only when the server \
+compiles it.";
 
 const INSPECT_AFTER: &str = "\
 JSON (--json), one object:
@@ -358,6 +360,7 @@ JSON (--json), one object:
   imports      objects with name, kind, and for core modules module
   exports      objects with name and kind
   memories     objects with initial and maximum in bytes (null: no maximum), and is_imported
+  unsuitable   why no server can run it and what to do about it, or null
 
 Exit status:
   0  The file was understood.

@@ -10,7 +10,7 @@ use guesthouse::cli::{
     Arguments, Build, Check, Command, Inspect, Module, ModuleCommand, New, Prepare, Serve, Status, Tag,
 };
 use guesthouse::error_log::ErrorLog;
-use guesthouse::module::{self, Change, WasmFile};
+use guesthouse::module::{self, Change, Told, WasmFile};
 use guesthouse::preparation;
 use guesthouse::server::Server;
 use guesthouse::status::{ask::ask, terminal};
@@ -81,7 +81,8 @@ fn prepare(file: &Path) -> anyhow::Result<ExitCode> {
 fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let wasm = WasmFile::read(file).map_err(anyhow::Error::msg)?;
     let inspection = wasm.inspect().map_err(|error| anyhow!("cannot inspect {}: {error}", file.display()))?;
-    let text = if json { serde_json::to_string_pretty(&inspection)? + "\n" } else { inspection.to_string() };
+    let text =
+        if json { serde_json::to_string_pretty(&Told::from(&inspection))? + "\n" } else { inspection.to_string() };
     print(&text)
 }
 

@@ -9,7 +9,7 @@
 //! facts        the custom section `guesthouse`: thread_safe, version, description
 //! inspect      kind, imports, exports, memories, and what the guest will ask for (asks)
 //! suitable     whether a server can run it
-//! report       the same as text for a terminal
+//! report       all of it as text for a terminal, and as JSON
 //! tag          puts the section into a file
 //! ```
 
@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 pub use self::asks::Ask;
 pub use self::facts::{Facts, FactsError};
 pub use self::inspect::{Export, Import, InspectError, Inspection, Kind, Memory};
+pub use self::report::Told;
 pub use self::sections::Malformed;
 pub use self::suitable::Unsuitable;
 pub use self::tag::{Change, TagError, tag};

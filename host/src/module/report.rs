@@ -1,8 +1,10 @@
-//! An [`Inspection`] as text for a terminal. What a file calls its own is shown so that no terminal obeys it.
+//! An [`Inspection`] as text for a terminal, and as JSON for programs. What a file calls its own is shown so that no
+//! terminal obeys it.
 
 use std::fmt;
 
 use bytesize::ByteSize;
+use serde::Serialize;
 
 use super::inspect::{Import, Inspection, Kind, Memory};
 
@@ -23,7 +25,26 @@ impl fmt::Display for Inspection {
         list(f, "memory", self.memories.iter())?;
         list(f, "asks for", self.asks_for.iter().map(|ask| ask.words()))?;
         list(f, "imports", self.imports.iter())?;
-        list(f, "exports", self.exports.iter().map(|export| Visible(&export.name)))
+        list(f, "exports", self.exports.iter().map(|export| Visible(&export.name)))?;
+        match self.check_suitable() {
+            Ok(()) => writeln!(f, "served       yes"),
+            Err(unsuitable) => writeln!(f, "served       no: {unsuitable}"),
+        }
+    }
+}
+
+/// An [`Inspection`] as JSON, for programs.
+#[derive(Serialize)]
+pub struct Told<'a> {
+    #[serde(flatten)]
+    inspection: &'a Inspection,
+    /// Why no server can run the file, and what to do about it.
+    unsuitable: Option<String>,
+}
+
+impl<'a> From<&'a Inspection> for Told<'a> {
+    fn from(inspection: &'a Inspection) -> Self {
+        Self { inspection, unsuitable: inspection.check_suitable().err().map(|unsuitable| unsuitable.to_string()) }
     }
 }
 

@@ -250,6 +250,7 @@ imports      wasi_snapshot_preview1 environ_get
              wasi_snapshot_preview1 fd_write
 exports      memory
              _start
+served       yes
 ",
         wasm.len()
     );
@@ -266,7 +267,7 @@ fn no_name_in_a_file_reaches_the_terminal_as_a_command_to_it() {
 #[test]
 fn json_has_what_programs_need() {
     let (wasm, _) = tagged(&command(), Change { version: Some("1.2".into()), ..Change::default() }).unwrap();
-    let json = serde_json::to_value(inspected(&wasm).unwrap()).unwrap();
+    let json = serde_json::to_value(Told::from(&inspected(&wasm).unwrap())).unwrap();
     let expected = serde_json::json!({
         "kind": "command",
         "size": wasm.len(),
@@ -279,8 +280,25 @@ fn json_has_what_programs_need() {
         ],
         "exports": [{ "name": "memory", "kind": "memory" }, { "name": "_start", "kind": "func" }],
         "memories": [{ "initial": 2 << 16, "maximum": 16 << 16, "is_imported": false }],
+        "unsuitable": null,
     });
     assert_eq!(json, expected);
+}
+
+#[test]
+fn what_cannot_be_served_is_told_as_such_with_what_to_do() {
+    let runs = |version: &str| {
+        let export = format!("(instance $i) (export \"wasi:cli/run@{version}\" (instance $i))");
+        inspected(&binary(&format!("(component {export})"))).unwrap()
+    };
+    assert!(runs("0.2.3").to_string().ends_with("\nserved       yes\n"));
+    assert_eq!(serde_json::to_value(Told::from(&runs("0.2.3"))).unwrap()["unsuitable"], serde_json::Value::Null);
+    for why in [
+        runs("0.3.0").to_string().split_once("\nserved       no: ").unwrap().1,
+        serde_json::to_value(Told::from(&runs("0.3.0"))).unwrap()["unsuitable"].as_str().unwrap(),
+    ] {
+        assert!(why.contains("exports wasi:cli/run@0.3.0: build it for a world"), "{why}");
+    }
 }
 
 #[test]
