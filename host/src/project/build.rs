@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use super::manifest::{FILE, Manifest, ManifestError, Required, Step, Tool};
-use crate::module::{Kind, WasmFile};
+use crate::module::WasmFile;
 
 /// What a build made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,21 +86,16 @@ fn run(folder: &Path, step: &Step, tools: &[(String, PathBuf)], tell: &mut impl 
     }
 }
 
-/// Whether it is a module, and one that can answer requests.
+/// Whether it is a module, and one that a server can run.
 fn look_at(module: PathBuf) -> Result<Built, BuildError> {
     let file = WasmFile::read(&module).map_err(|error| BuildError::NoModule(error.to_string()))?;
     let inspection = file
         .inspect()
         .map_err(|error| BuildError::NoModule(format!("cannot inspect {}: {error}", module.display())))?;
-    match inspection.kind {
-        Kind::OtherComponent | Kind::OtherCoreModule => Err(BuildError::NoModule(format!(
-            "{} is no handler: `guesthouse module inspect` tells what it exports",
-            module.display()
-        ))),
-        Kind::HttpIncomingHandler | Kind::HttpHandler | Kind::CliComponent | Kind::Command => {
-            Ok(Built { module, size: inspection.size })
-        }
-    }
+    inspection
+        .check_suitable()
+        .map_err(|error| BuildError::NoModule(format!("cannot use {}: {error}", module.display())))?;
+    Ok(Built { module, size: inspection.size })
 }
 
 #[cfg(test)]
@@ -165,6 +160,6 @@ mod tests {
         assert!(error.contains("left no module"), "{error}");
         let error =
             refused("output = \"a.wasm\"\n[[step]]\ncommand = [\"sh\", \"-c\", \"echo '(module)' > a.wasm\"]\n");
-        assert!(error.contains("is no handler"), "{error}");
+        assert!(error.contains("does not export the function _start"), "{error}");
     }
 }
