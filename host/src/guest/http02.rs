@@ -62,3 +62,23 @@ async fn handle(
     };
     proxy.wasi_http_incoming_handler().call_handle(&mut instance.store, request, answer).await
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::Capacity;
+    use super::super::testing::{HELLO, guest, of_kind, settings};
+    use crate::module::Kind;
+
+    #[test]
+    fn every_version_of_the_definitions_is_served() {
+        let capacity = Capacity { calls_max: 1, threads: 1, time_slice: Duration::from_millis(250) };
+        for version in (0..=12).map(|patch| format!("0.2.{patch}")) {
+            let text = guest("(call $answer) (call $hello) (call $end)").replace("@0.2.0\"", &format!("@{version}\""));
+            assert!(text.contains(&format!("wasi:http/incoming-handler@{version}")), "{text}");
+            let told = of_kind(Kind::HttpIncomingHandler, &[(text, 1)], &settings(), capacity).get();
+            assert_eq!((told.status, told.body.as_slice()), (Some(200), &HELLO[..]), "{version}: {told:?}");
+        }
+    }
+}
