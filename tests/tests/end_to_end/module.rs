@@ -12,6 +12,93 @@ use tempfile::TempDir;
 under_every_mpm! {
     a_tagged_module_is_served,
     a_module_that_the_operator_vouches_for_is_served_with_a_warning,
+    what_cannot_be_served_is_refused_with_what_to_do_and_the_server_goes_on,
+    every_version_of_wasi_http_0_3_is_served,
+}
+
+/// Files that no server can run, and what is said of each.
+const UNSUITABLE: [(&str, &str); 6] = [
+    (
+        "(component (import \"acme:a/b@1.0.0\" (instance)) (import \"wasi:http/types@0.2.0\" (instance)) (instance $i) \
+         (export \"wasi:http/incoming-handler@0.2.0\" (instance $i)))",
+        "it imports what this server does not offer: acme:a/b@1.0.0: it may import…build it for the world \
+         wasi:http/proxy@0.2.0, or compose it",
+    ),
+    (
+        "(component (import \"wasi:keyvalue/store@0.2.0-draft\" (instance)) (import \"acme:a/b@1.0.0\" (instance)) \
+         (instance $i) (export \"wasi:http/handler@0.3.0\" (instance $i)))",
+        "it imports what this server does not offer: wasi:keyvalue/store@0.2.0-draft, acme:a/b@1.0.0: it may \
+         import…build it for the world wasi:http/service@0.3.0, or compose it",
+    ),
+    (
+        "(component (import \"wasi:http/types@0.3.0-rc-2026-01-06\" (instance)) (instance $i) \
+         (export \"wasi:http/handler@0.3.0-rc-2026-01-06\" (instance $i)))",
+        "release candidate of WASI (wasi:http/handler@0.3.0-rc-2026-01-06, wasi:http/types@0.3.0-rc-2026-01-06): build it \
+         again with tools for 0.3.0 or later",
+    ),
+    (
+        "(component (instance $i) (export \"wasi:cli/run@0.3.0\" (instance $i)))",
+        "it exports wasi:cli/run@0.3.0: build it for a world that exports one of them",
+    ),
+    (
+        "(module (func (export \"handle\")))",
+        "does not export the function _start…it exports handle: build it as a program with a main function",
+    ),
+    (
+        "(module (import \"env\" \"log\" (func)) (func (export \"_start\")))",
+        "it imports what is not part of WASI preview 1: env log: build it for plain wasm32-wasip1",
+    ),
+];
+
+fn what_cannot_be_served_is_refused_with_what_to_do_and_the_server_goes_on(mpm: Mpm) {
+    let server = Setup::new(mpm).start();
+    server.edit("[[route]]", "[[module]]\nname = \"odd\"\npath = \"odd.wasm\"\n\n[[route]]");
+    let odd = server.folder().join("odd.wasm");
+    for (module, told) in UNSUITABLE {
+        std::fs::write(&odd, module).unwrap();
+        let check = run(&["check", server.file().to_str().unwrap()]);
+        assert_eq!(check.status.code(), Some(1), "{module}");
+        let error = text(&check.stderr);
+        assert!(error.contains("module \"odd\": cannot use"), "{error}");
+        assert!(told.split('…').all(|part| error.contains(part)), "{told:?} is missing in\n{error}");
+        let mark = server.log.mark();
+        server.signal(Signal::SIGUSR1);
+        server.log.wait_for_after(mark, &format!("module \"odd\": cannot use…{told}"));
+        assert_eq!(server.get("/hello").status, 200, "the server goes on");
+    }
+    std::fs::copy(guest("hello"), &odd).unwrap();
+    server.signal(Signal::SIGUSR1);
+    server.log.wait_for("generation 1 is ready");
+    assert_eq!(server.get("/hello").status, 200);
+}
+
+fn every_version_of_wasi_http_0_3_is_served(mpm: Mpm) {
+    let mut setup = Setup::new(mpm);
+    let built = std::fs::read(guest("hello-p3")).unwrap();
+    for patch in b'0'..=b'2' {
+        let name = format!("patch-{}", char::from(patch));
+        std::fs::write(setup.folder().join(format!("{name}.wasm")), of_version_0_3(&built, patch)).unwrap();
+        setup = setup.tables(&format!(
+            "[[module]]\nname = \"{name}\"\npath = \"{name}.wasm\"\n[[route]]\npath = \"/{name}\"\nmodule = \"{name}\""
+        ));
+    }
+    let server = setup.compiled().start();
+    for name in ["patch-0", "patch-1", "patch-2"] {
+        assert_eq!(server.get(&format!("/{name}")).text(), "Hello, world!\n", "{name}");
+    }
+}
+
+/// The same component, made for another version of WASI 0.3: its digit is all that differs in the names of interfaces.
+fn of_version_0_3(component: &[u8], patch: u8) -> Vec<u8> {
+    const BEFORE: &[u8] = b"@0.3.";
+    let mut component = component.to_vec();
+    let places: Vec<usize> =
+        component.windows(BEFORE.len()).enumerate().filter(|(_, bytes)| *bytes == BEFORE).map(|(at, _)| at).collect();
+    assert!(!places.is_empty(), "the guest is of WASI 0.3");
+    for place in places {
+        component[place + BEFORE.len()] = patch;
+    }
+    component
 }
 
 fn a_tagged_module_is_served(mpm: Mpm) {
@@ -137,6 +224,28 @@ fn inspect_tells_what_tag_has_written() {
     let json = inspect(&module, &["--json"]);
     for line in [r#""kind": "http-incoming-handler""#, r#""thread_safe": false"#, r#""version": "1.2""#] {
         assert!(json.contains(line), "{line:?} is missing in\n{json}");
+    }
+}
+
+#[test]
+fn inspect_tells_whether_a_file_can_be_served() {
+    let component = inspect(&guest("cgi-probe-p2"), &[]);
+    assert!(component.starts_with("kind         component that runs as a command (wasi:cli/run)\n"), "{component}");
+    assert!(component.contains("\nexports      wasi:cli/run@0.2."), "{component}");
+    for name in ["hello", "hello-p3", "cgi-probe", "cgi-probe-p2"] {
+        let report = inspect(&guest(name), &[]);
+        assert!(report.ends_with("\nserved       yes\n"), "{name}: {report}");
+        assert!(inspect(&guest(name), &["--json"]).contains("\"unsuitable\": null"), "{name}");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let odd = folder.path().join("odd.wat");
+    for (module, told) in UNSUITABLE {
+        std::fs::write(&odd, module).unwrap();
+        let (report, json) = (inspect(&odd, &[]), inspect(&odd, &["--json"]));
+        let last = report.lines().last().unwrap();
+        assert!(last.starts_with("served       no: "), "{report}");
+        assert!(json.contains("\"unsuitable\": \"it "), "{json}");
+        assert!(told.split('…').all(|part| last.contains(part) && json.contains(part)), "{told:?}\n{report}\n{json}");
     }
 }
 
