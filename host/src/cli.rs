@@ -229,7 +229,8 @@ digits and single hyphens, because it is the name of a package and of a module t
 
 const NEW_AFTER: &str = "\
 What becomes of the handler:
-  rust          a component, with the library guesthouse-sdk
+  rust          a component, with the library guesthouse-sdk if this program's sources are still
+                where it was built, else with wstd from crates.io
   js, ts        a component with SpiderMonkey in it: fetch events, no Node
   python        a component with CPython in it
   go, c, zig    a program that speaks CGI

@@ -31,18 +31,20 @@ pub enum Language {
 }
 
 impl Language {
-    /// Its folder in `templates/`.
-    fn folder(self) -> &'static str {
-        match self {
-            Language::Rust => "rust",
-            Language::Js => "js",
-            Language::Ts => "ts",
-            Language::Python => "python",
-            Language::Go => "go",
-            Language::C => "c",
-            Language::Zig => "zig",
-            Language::Php => "php",
-            Language::Lua => "lua",
+    /// Its folders in `templates/`, which make a project together. In Rust it is written against the SDK where that is at
+    /// hand; it is not published, so elsewhere it is written against a library that is.
+    fn folders(self, sdk: Option<&Path>) -> &'static [&'static str] {
+        match (self, sdk) {
+            (Language::Rust, Some(_)) => &["rust", "rust-sdk"],
+            (Language::Rust, None) => &["rust", "rust-wstd"],
+            (Language::Js, _) => &["js"],
+            (Language::Ts, _) => &["ts"],
+            (Language::Python, _) => &["python"],
+            (Language::Go, _) => &["go"],
+            (Language::C, _) => &["c"],
+            (Language::Zig, _) => &["zig"],
+            (Language::Php, _) => &["php"],
+            (Language::Lua, _) => &["lua"],
         }
     }
 
@@ -127,9 +129,11 @@ fn fill(folder: &Path, name: &Name, language: Language, interpreter: Option<&Pat
 
 /// The files of a project, with their paths in it.
 fn files(name: &Name, language: Language, sdk: Option<&Path>) -> Vec<(PathBuf, String)> {
-    let template = TEMPLATES.get_dir(language.folder()).expect("each language has a folder of templates");
     let mut files = Vec::new();
-    collect(template, template.path(), &mut files);
+    for folder in language.folders(sdk) {
+        let template = TEMPLATES.get_dir(folder).expect("each language has its templates");
+        collect(template, template.path(), &mut files);
+    }
     if language.needs_wit() {
         files.push(("wit/handler.wit".into(), text_of(WIT)));
     }
@@ -137,7 +141,7 @@ fn files(name: &Name, language: Language, sdk: Option<&Path>) -> Vec<(PathBuf, S
         *text = text
             .replace("{{name}}", name.as_str())
             .replace("{{name_with_underscores}}", &name.as_str().replace('-', "_"))
-            .replace("{{sdk}}", &dependency(sdk));
+            .replace("{{sdk}}", &sdk.map_or_else(String::new, dependency));
     }
     files
 }
@@ -160,12 +164,9 @@ fn text_of(path: &str) -> String {
     file.contents_utf8().expect("templates are text").to_owned()
 }
 
-/// As Cargo.toml has it: the version that is published with this program, or a folder.
-fn dependency(sdk: Option<&Path>) -> String {
-    match sdk {
-        Some(path) => format!("{{ path = {} }}", toml::Value::from(path.display().to_string())),
-        None => format!("\"{}\"", env!("CARGO_PKG_VERSION")),
-    }
+/// The SDK as Cargo.toml has it.
+fn dependency(sdk: &Path) -> String {
+    format!("{{ path = {} }}", toml::Value::from(sdk.display().to_string()))
 }
 
 fn write(path: &Path, text: &str) -> Result<(), CreateError> {
@@ -207,6 +208,19 @@ mod tests {
                 assert!(!text.contains("{{") && !text.contains("}}"), "{}:\n{text}", path.display());
             }
         }
+    }
+
+    #[test]
+    fn a_project_in_rust_names_only_what_is_to_be_had() {
+        let manifest = |sdk: Option<&Path>| {
+            let files = files(&"my-shop".parse().unwrap(), Language::Rust, sdk);
+            let paths: Vec<_> = files.iter().map(|(path, _)| path.display().to_string()).collect();
+            assert!(paths.contains(&"src/lib.rs".to_owned()) && paths.contains(&FILE.to_owned()), "{paths:?}");
+            files.into_iter().find(|(path, _)| path.ends_with("Cargo.toml")).unwrap().1
+        };
+        let (beside, alone) = (manifest(Some(Path::new("/sources/guest-sdk"))), manifest(None));
+        assert!(beside.contains("guesthouse-sdk = { path = \"/sources/guest-sdk\" }"), "{beside}");
+        assert!(alone.contains("\nwstd = ") && !alone.contains("guesthouse-sdk"), "{alone}");
     }
 
     #[test]
@@ -259,7 +273,7 @@ mod tests {
 
     #[test]
     fn a_folder_of_the_sdk_is_written_as_toml() {
-        let dependency = dependency(Some(Path::new("/a \"b\"")));
+        let dependency = dependency(Path::new("/a \"b\""));
         let parsed: toml::Table = format!("sdk = {dependency}").parse().unwrap();
         assert_eq!(parsed["sdk"]["path"].as_str(), Some("/a \"b\""));
     }
