@@ -1,7 +1,7 @@
 #!/bin/sh
 # Asks a server that runs already: guesthouse serve &
 set -eu
-got=$(curl -sS "${1:-http://127.0.0.1:8080}/")
+got=$(curl -sS "${URL:-http://127.0.0.1:8080}/")
 want='Hello from {{name}}. You asked for /'
 if [ "$got" != "$want" ]; then
     printf 'got:  %s\nwant: %s\n' "$got" "$want" >&2
