@@ -6,7 +6,6 @@
 //! here, and no file is ever sent: what is no script is not there.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
@@ -16,7 +15,7 @@ use nix::sys::stat::{Mode, SFlag, fstat};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::config;
-use crate::guest::{CgiFacts, Script};
+use crate::guest::{CgiFacts, Ends, Script};
 use crate::respond::{self, Fixed};
 use crate::route::Found;
 
@@ -152,18 +151,18 @@ impl Scripts {
 pub fn facts(
     found: &Found<'_>,
     scripts: Option<&Scripts>,
-    client: Option<IpAddr>,
+    ends: Option<Ends>,
     query: Option<&str>,
 ) -> Result<Box<CgiFacts>, Box<Fixed>> {
     let prefix = found.prefix.strip_suffix('/').unwrap_or(found.prefix);
     let below = &found.path[prefix.len()..];
     let Some(scripts) = scripts else {
         let (script_name, path_info) = (prefix.to_owned(), below.to_owned());
-        return Ok(Box::new(CgiFacts { client, script_name, path_info, script: None }));
+        return Ok(Box::new(CgiFacts { ends, script_name, path_info, script: None }));
     };
     match scripts.find(below) {
         Meaning::Script { path, rest } => Ok(Box::new(CgiFacts {
-            client,
+            ends,
             script_name: format!("{prefix}{path}"),
             path_info: rest.to_owned(),
             script: Some(Script { root: scripts.root, path }),

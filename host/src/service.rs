@@ -48,8 +48,8 @@ impl Protocol for Service {
     fn accept(&self, _thread: &mut Thread, accepted: &Accepted) -> Connection {
         match self {
             Service::Site(site) => {
-                let client = accepted.peer.map(|peer| peer.ip());
-                Connection::Client(connection::Connection::new(client, accepted.at, &site.config.server.timing))
+                let timing = &site.config.server.timing;
+                Connection::Client(connection::Connection::new(accepted.peer, accepted.at, timing))
             }
             Service::Cell(_) => Connection::ServerChild(Box::new(Conversation::new(accepted.at))),
         }

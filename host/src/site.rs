@@ -2,7 +2,6 @@
 //! lends to the connection that it advances ([`Thread`]). Nothing here knows a connection, and nothing here waits.
 
 use std::fs::File;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,7 +10,7 @@ use guesthouse_mpm::{ChildContext, StartError, ThreadContext, Upkeep};
 use crate::access_log::AccessLog;
 use crate::clock::{Began, Clock};
 use crate::config::{self, Config, RequestLimits};
-use crate::guest::{Capacity, CgiFacts, Guests, Shelf};
+use crate::guest::{Capacity, CgiFacts, Ends, Guests, Shelf};
 use crate::http;
 use crate::preparation::{ConfinedPool, PreparedModule};
 use crate::request_id::RequestIds;
@@ -116,7 +115,7 @@ impl Site {
         })
     }
 
-    /// What the guest of `module` is told of a request's path, if it speaks CGI.
+    /// What the guest of `module` is told of a request's path, and of the `ends` of its connection, if it speaks CGI.
     ///
     /// # Errors
     /// The answer, if no script is there.
@@ -124,13 +123,13 @@ impl Site {
         &self,
         module: usize,
         found: &Found<'_>,
-        client: Option<IpAddr>,
+        ends: impl FnOnce() -> Option<Ends>,
         query: Option<&str>,
     ) -> Result<Option<Box<CgiFacts>>, Box<Fixed>> {
         if !self.speak_cgi[module] {
             return Ok(None);
         }
-        script::facts(found, self.scripts[found.route].as_ref(), client, query).map(Some)
+        script::facts(found, self.scripts[found.route].as_ref(), ends(), query).map(Some)
     }
 
     /// The whole server, as far as this child can see it.

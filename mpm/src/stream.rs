@@ -8,7 +8,7 @@
 
 use std::io::{self, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
-use std::net::{Shutdown, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
@@ -112,6 +112,16 @@ impl Stream {
     #[must_use]
     pub fn at_end(&self) -> bool {
         matches!(socket2::SockRef::from(self).peek(&mut [MaybeUninit::uninit()]), Ok(0))
+    }
+
+    /// The address of this side; `None` on a Unix socket. Asks the kernel: connections are many, and few have use for it
+    /// after they were accepted.
+    #[must_use]
+    pub fn local_address(&self) -> Option<SocketAddr> {
+        match &self.socket {
+            Socket::Tcp(socket) => socket.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
     }
 
     /// Ends the sending side; the peer reads end-of-file after what was written.
@@ -322,6 +332,18 @@ mod tests {
         assert!(!stream.at_end());
         assert_eq!(stream.read(&mut [0; 8]).unwrap(), 3);
         assert!(!stream.readable() && stream.at_end());
+    }
+
+    #[test]
+    fn a_socket_of_tcp_knows_its_address_also_when_the_peer_is_gone() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        let theirs = TcpStream::connect(address).unwrap();
+        let ours = Stream::new(Socket::Tcp(listener.accept().unwrap().0));
+        socket2::SockRef::from(&theirs).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(theirs);
+        assert_eq!(ours.local_address(), Some(address));
+        assert_eq!(pair().0.local_address(), None);
     }
 
     #[test]

@@ -21,17 +21,17 @@ mod exchange;
 mod forwarded;
 mod wire;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use guesthouse_mpm::{Next, Turn};
+use guesthouse_mpm::{Next, Stream, Turn};
 use ipnet::IpNet;
 
 use self::exchange::Exchange;
 use self::wire::{Flushed, Wire};
 use crate::config::Timing;
 use crate::finishing::Finishing;
-use crate::guest::CgiFacts;
+use crate::guest::{CgiFacts, Ends};
 use crate::http::timing::ReadDeadline;
 use crate::http::{After, CloseReason, Received, Refusal, RequestHead, Scheme, Target};
 use crate::record::Record;
@@ -67,9 +67,23 @@ const _: () = assert!(size_of::<Connection>() <= 320, "an idle connection has be
 
 /// What stays the same, and what is counted, over a connection's requests.
 struct Facts {
-    client: Option<IpAddr>,
+    /// Address and port, which take less than a `SocketAddr`. `None` on a Unix socket.
+    client: Option<(IpAddr, u16)>,
     /// Requests whose head was received.
     requests: u32,
+}
+
+impl Facts {
+    /// The client's address; `None` on a Unix socket.
+    fn client(&self) -> Option<IpAddr> {
+        self.client.map(|(address, _)| address)
+    }
+
+    /// Both ends of the connection, which this is the socket of; `None` on a Unix socket.
+    fn ends(&self, stream: &Stream) -> Option<Ends> {
+        let (client, server) = self.client.zip(stream.local_address())?;
+        Some(Ends { client: client.into(), server: server.ip() })
+    }
 }
 
 enum State {
@@ -169,7 +183,8 @@ impl Scope<'_, '_> {
 
 impl Connection {
     /// A connection accepted at `at`; its first request has until the header timeout.
-    pub(crate) fn new(client: Option<IpAddr>, at: Instant, timing: &Timing) -> Self {
+    pub(crate) fn new(client: Option<SocketAddr>, at: Instant, timing: &Timing) -> Self {
+        let client = client.map(|client| (client.ip(), client.port()));
         Self { wire: Wire::new(), state: State::head(at, timing), facts: Facts { client, requests: 0 } }
     }
 
@@ -277,7 +292,7 @@ fn begin(
     scope: &mut Scope<'_, '_>,
 ) -> Step {
     facts.requests += 1;
-    let mut record = Box::new(Record::new(&request, facts.client, began, scope.turn.now));
+    let mut record = Box::new(Record::new(&request, facts.client(), began, scope.turn.now));
     match request.target {
         Target::Asterisk => return answer_fixed(&respond::server_options(), record, wire, facts, scope),
         Target::Absolute(Scheme::Https) => return answer_fixed(&respond::misdirected(), record, wire, facts, scope),
@@ -298,7 +313,8 @@ fn begin(
             if let Err(refusal) = wire.http.limit_body(scope.body_bytes_max(module)) {
                 return refuse(&refusal, record, wire, scope);
             }
-            let cgi = match scope.site.cgi_facts(module, &found, facts.client, request.path_and_query.query()) {
+            let ends = || facts.ends(scope.turn.stream);
+            let cgi = match scope.site.cgi_facts(module, &found, ends, request.path_and_query.query()) {
                 Ok(cgi) => cgi,
                 Err(answer) => return answer_fixed(&answer, record, wire, facts, scope),
             };
@@ -319,7 +335,7 @@ fn begin(
 
 /// What the server tells of itself, if it tells this client.
 fn show(view: View, allow: &[IpNet], request: &RequestHead, facts: &Facts, scope: &Scope<'_, '_>) -> respond::Fixed {
-    status::answer(view, allow, request, facts.client, || scope.site.snapshot(scope.turn.now))
+    status::answer(view, allow, request, facts.client(), || scope.site.snapshot(scope.turn.now))
 }
 
 /// Answers by itself; what the request's body is left is read or the connection closed, as HTTP decides.
@@ -354,7 +370,7 @@ fn admission(
     let is_confined = matches!(scope.site.places[to.module], Place::Confined(_));
     if is_confined || scope.turn.begin_request() {
         let close = must_close(facts, scope);
-        let exchange = Exchange::begin(*request, to, record, facts.client, close, scope);
+        let exchange = Exchange::begin(*request, to, record, facts.client(), close, scope);
         return Step::Go(State::Exchange(Box::new(exchange)));
     }
     let now = scope.turn.now;
@@ -372,7 +388,7 @@ fn admission(
 
 /// Answers what is no request, or came too late to be one, and closes.
 fn refuse_head(refusal: &Refusal, began: Instant, wire: &mut Wire, facts: &Facts, scope: &mut Scope<'_, '_>) -> Step {
-    let record = Record::refused(refusal, wire.refused_line(), facts.client, began);
+    let record = Record::refused(refusal, wire.refused_line(), facts.client(), began);
     refuse(refusal, Box::new(record), wire, scope)
 }
 

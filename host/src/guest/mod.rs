@@ -58,7 +58,7 @@ mod testing;
 
 pub use body::{BodySender, RequestBody, body_channel};
 pub use call::{Call, CallFacts, Progress, Scheme};
-pub use cgi::{CgiFacts, Script};
+pub use cgi::{CgiFacts, Ends, Script};
 pub use fault::{Blame, Fault};
 pub use library::{Capacity, Guests, GuestsError, ModuleSource};
 pub use shelf::Shelf;

@@ -110,6 +110,7 @@ fn the_request_is_in_the_environment(mpm: Mpm) {
                 ("PATH_INFO", "/x y/env"),
                 ("REMOTE_ADDR", "127.0.0.1"),
                 ("REMOTE_HOST", "127.0.0.1"),
+                ("SERVER_ADDR", "127.0.0.1"),
                 ("CONTENT_LENGTH", "2"),
                 ("CONTENT_TYPE", "text/plain"),
                 ("REDIRECT_STATUS", "200"),
@@ -121,6 +122,7 @@ fn the_request_is_in_the_environment(mpm: Mpm) {
                 assert_eq!(variable(&told, name), Some(value), "{name}");
             }
             assert_eq!(variable(&told, "UNIQUE_ID").map(str::len), Some(16));
+            assert!(variable(&told, "REMOTE_PORT").unwrap().parse::<u16>().unwrap() > 0);
             let old = server.exchange("GET /app/env HTTP/1.0\r\n\r\n");
             assert_eq!(variable(&old, "SERVER_PROTOCOL"), Some("HTTP/1.0"));
             assert_eq!(variable(&old, "SERVER_NAME"), Some("localhost"));

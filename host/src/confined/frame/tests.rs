@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::guest::Script;
+use crate::guest::{Ends, Script};
 use crate::request_id::RequestIds;
 
 /// What `frames` come to at the other end, in reads of so many bytes.
@@ -44,7 +44,7 @@ fn asked() -> Asked {
         authority: HeaderValue::from_static("example.org:80"),
         request_id: RequestIds::new(0).issue(),
         cgi: Some(Box::new(CgiFacts {
-            client: Some("::1".parse().unwrap()),
+            ends: Some(Ends { client: "[::1]:1234".parse().unwrap(), server: "::1".parse().unwrap() }),
             script_name: "/a/x.php".into(),
             path_info: "/b".into(),
             script: Some(Script { root: 1, path: "/x.php".into() }),

@@ -18,7 +18,7 @@ mod stdin;
 mod stdout;
 mod variables;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -47,8 +47,8 @@ use self::stdout::Stdout;
 /// What a guest of these kinds is told beyond the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CgiFacts {
-    /// `None`: it has no address, since it came over a Unix socket.
-    pub client: Option<IpAddr>,
+    /// `None`: the request came over a Unix socket, whose ends have no addresses.
+    pub ends: Option<Ends>,
     /// SCRIPT_NAME: the part of the path, decoded, that led to the guest or its script; empty for a guest that has every
     /// path.
     pub script_name: String,
@@ -56,6 +56,14 @@ pub struct CgiFacts {
     pub path_info: String,
     /// Which script the guest is to run, if it is an interpreter.
     pub script: Option<Script>,
+}
+
+/// Both ends of the connection that a request came over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ends {
+    pub client: SocketAddr,
+    /// Of this machine's addresses, the one that the client has reached.
+    pub server: IpAddr,
 }
 
 /// A file that an interpreter is to run.
@@ -70,7 +78,7 @@ pub struct Script {
 impl CgiFacts {
     /// Of a request of which nothing is known but its path: all of it belongs to the guest.
     fn of_path(path: &str) -> CgiFacts {
-        CgiFacts { client: None, script_name: String::new(), path_info: path.to_owned(), script: None }
+        CgiFacts { ends: None, script_name: String::new(), path_info: path.to_owned(), script: None }
     }
 }
 

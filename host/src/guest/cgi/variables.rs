@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use percent_encoding::percent_decode_str;
 
 use super::super::call::Scheme;
-use super::{CgiFacts, Circumstances, DOCUMENT_ROOT, Script};
+use super::{CgiFacts, Circumstances, DOCUMENT_ROOT, Ends, Script};
 
 /// Fields that do not become HTTP_ variables: those that have variables of their own, those that authenticate
 /// (RFC 3875 section 9.2), and Proxy, for HTTP_PROXY is where programs look for the proxy that they are to use.
@@ -37,7 +37,7 @@ pub(super) fn environment(
 
 fn of_request(parts: &Parts, circumstances: &Circumstances) -> Vec<(String, String)> {
     let Circumstances { scheme, request_id, facts } = circumstances;
-    let CgiFacts { client, script_name, path_info, script } = facts;
+    let CgiFacts { ends, script_name, path_info, script } = facts;
     let authority = parts.headers.get(header::HOST).map(text).unwrap_or_default();
     let (name, port) = name_and_port(&authority, *scheme);
     let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -66,10 +66,12 @@ fn of_request(parts: &Parts, circumstances: &Circumstances) -> Vec<(String, Stri
             say("PATH_TRANSLATED", format!("{DOCUMENT_ROOT}{path_info}"));
         }
     }
-    if let Some(client) = client {
-        let client = client.to_canonical().to_string();
-        say("REMOTE_ADDR", client.clone());
-        say("REMOTE_HOST", client);
+    if let Some(Ends { client, server }) = ends {
+        let address = client.ip().to_canonical().to_string();
+        say("REMOTE_ADDR", address.clone());
+        say("REMOTE_HOST", address);
+        say("REMOTE_PORT", client.port().to_string());
+        say("SERVER_ADDR", server.to_canonical().to_string());
     }
     // php-cgi wants to hear that a server has found the script.
     say("REDIRECT_STATUS", "200".to_owned());
@@ -137,18 +139,20 @@ fn search_words(query: Option<&str>) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::net::IpAddr;
-
     use http::{Method, Request};
     use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     use super::*;
     use crate::request_id::RequestIds;
 
+    fn ends(client: &str, server: &str) -> Ends {
+        Ends { client: client.parse().unwrap(), server: server.parse().unwrap() }
+    }
+
     fn facts() -> CgiFacts {
         CgiFacts {
-            client: Some("192.0.2.7".parse().unwrap()),
+            ends: Some(ends("192.0.2.7:1234", "192.0.2.1")),
             script_name: "/app".into(),
             path_info: "/x y".into(),
             script: None,
@@ -197,6 +201,8 @@ mod tests {
             ("PATH_INFO", "/x y"),
             ("REMOTE_ADDR", "192.0.2.7"),
             ("REMOTE_HOST", "192.0.2.7"),
+            ("REMOTE_PORT", "1234"),
+            ("SERVER_ADDR", "192.0.2.1"),
             ("REDIRECT_STATUS", "200"),
             ("CONTENT_LENGTH", "3"),
             ("CONTENT_TYPE", "text/plain"),
@@ -264,16 +270,17 @@ mod tests {
 
     #[test]
     fn a_client_without_an_address_is_not_given_one() {
-        let told = told(&parts("/", &[]), CgiFacts { client: None, ..facts() });
-        assert!(!told.contains_key("REMOTE_ADDR") && !told.contains_key("REMOTE_HOST"));
-        let mapped: IpAddr = "::ffff:192.0.2.7".parse().unwrap();
-        assert_eq!(
-            super::of_request(&parts("/", &[]), &circumstances(CgiFacts { client: Some(mapped), ..facts() }))
-                .iter()
-                .find(|(name, _)| name == "REMOTE_ADDR")
-                .map(|(_, value)| value.as_str()),
-            Some("192.0.2.7")
-        );
+        let nowhere = told(&parts("/", &[]), CgiFacts { ends: None, ..facts() });
+        for name in ["REMOTE_ADDR", "REMOTE_HOST", "REMOTE_PORT", "SERVER_ADDR"] {
+            assert!(!nowhere.contains_key(name), "{name}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_ipv4_is_told_as_such_however_the_server_listens() {
+        let ends = Some(ends("[::ffff:192.0.2.7]:1234", "::ffff:192.0.2.1"));
+        let told = told(&parts("/", &[]), CgiFacts { ends, ..facts() });
+        assert_eq!((told["REMOTE_ADDR"].as_str(), told["SERVER_ADDR"].as_str()), ("192.0.2.7", "192.0.2.1"));
     }
 
     #[test]
