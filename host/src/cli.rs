@@ -126,7 +126,7 @@ pub struct Inspect {
 pub struct Tag {
     /// Component or core module, in the binary format
     pub file: PathBuf,
-    /// Whether its instances may run at the same time, each for one request only
+    /// Whether several of its instances may run at the same time
     #[arg(long, value_name = "true|false", action = ArgAction::Set, group = "facts", hide_possible_values = true)]
     pub thread_safe: Option<bool>,
     /// Version of the module, one line; "" removes it
@@ -150,10 +150,12 @@ pub struct Prepare {
 const ABOUT: &str = "\
 A web server whose request handlers are sandboxed WebAssembly modules.
 
-Handlers are components that export wasi:http/incoming-handler@0.2, written in any language that compiles to \
-WebAssembly. Each request gets a fresh instance, unless its module is to be reused, with limits on memory, time and \
-size, and with no access to environment, files and network but what the configuration grants. What a guest does wrong \
-ends its own request and nothing else. A module that is not thread-safe is confined to processes of its own.
+Handlers are components that export wasi:http/incoming-handler@0.2 or wasi:http/handler@0.3, or programs that speak \
+CGI, written in any language that compiles to WebAssembly. Each request gets a fresh instance, unless its module is to \
+be reused or is of wasi:http 0.3, where one instance serves many requests, several at once. All have limits on memory, \
+time and size, and no access to environment, files and network but what the configuration grants. What a guest does \
+wrong ends its own request; where requests share an instance, one that traps or passes a limit of the instance ends \
+those that are in it. A module that is not thread-safe is confined to processes of its own.
 
 Processes and threads are used as Apache's MPMs use them: prefork, worker or event, with Apache's directives in one \
 TOML file and Apache's signals.";
@@ -322,7 +324,7 @@ content is TOML of at most 64 KiB:
   version = \"1.2.0\"
   description = \"counts visits\"
 
-A thread-safe module (most are) may run many times at once: each request has an instance of its own. One that is not \
+A thread-safe module (most are) may run many times at once, in instances that share nothing. One that is not \
 thread-safe keeps state between requests and must never run twice at once in one memory. thread_safe in [[module]] \
 of the configuration overrides what the module says.";
 

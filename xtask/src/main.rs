@@ -21,7 +21,7 @@ The project's own commands.
 
     cargo xtask demo                  build the server and the example guests, serve them on 127.0.0.1:8080
     cargo xtask test [--languages[=NAME,...]] [--no-browser]
-                                      check format and lints, build and run every test
+                                      check format and lints, build, and run the tests
     cargo xtask guests [--languages[=NAME,...]]
                                       build only the guests, into target/guests/
     cargo xtask bench [--smoke] [ROW...]

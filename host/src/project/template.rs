@@ -1,5 +1,5 @@
-//! The files that a new project begins with. They are plain files in `templates/`, a folder for each language, and this
-//! program carries them along; here they are written, with the project's name in them.
+//! The files that a new project begins with. They are plain files in `templates/`, a folder for each language and two more
+//! for Rust, and this program carries them along; here they are written, with the project's name in them.
 
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
