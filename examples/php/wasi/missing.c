@@ -73,6 +73,12 @@ int gethostbyname_r(const char *name, struct hostent *entry, char *buffer, size_
 	return ENOSYS;
 }
 
+/* What random_bytes() and the names of sessions are made of. The libc gives up to 256 bytes at a time. */
+ssize_t getrandom(void *buffer, size_t length, unsigned flags) {
+	size_t part = length < 256 ? length : 256;
+	return getentropy(buffer, part) == 0 ? (ssize_t)part : -1;
+}
+
 /* Files. */
 
 /* For php://stdin and its like: the same descriptor, which nobody closes. */

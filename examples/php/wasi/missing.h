@@ -108,6 +108,7 @@ int dup(int);
 mode_t umask(mode_t);
 int chown(const char *, uid_t, gid_t);
 char *mktemp(char *);
+ssize_t getrandom(void *, size_t, unsigned);
 
 int socket(int, int, int);
 int bind(int, const struct sockaddr *, socklen_t);

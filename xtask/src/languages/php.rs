@@ -27,6 +27,9 @@ const EMULATED: [&str; 4] = ["SIGNAL", "PROCESS_CLOCKS", "GETPID", "MMAN"];
 /// No more than what a page needs; see docs/guests.md for how to have more.
 const EXTENSIONS: [&str; 4] = ["--enable-ctype", "--enable-filter", "--enable-session", "--enable-tokenizer"];
 
+/// Makes PHP call `getrandom`, as on that system.
+const HAS_GETRANDOM: &str = "-D__DragonFly__=1 -D__DragonFly_version=500700";
+
 fn build(tools: &Tools, guest: &Guest) -> Result<PathBuf> {
     let sources = tools.debian_sources("php8.2")?;
     let support = guest.source.join("wasi");
@@ -58,11 +61,17 @@ fn build(tools: &Tools, guest: &Guest) -> Result<PathBuf> {
     configure.args(["--disable-zts", "--disable-opcache", "--without-pcre-jit", "--without-valgrind"]);
     run(configure.arg("--disable-rpath").args(EXTENSIONS))?;
 
-    let mut make = program("make");
-    make.current_dir(&sources).envs(zig.get_envs().filter_map(|(name, value)| Some((name, value?))));
-    make.args(["--quiet", "-j2", "sapi/cgi/php-cgi"]);
-    make.arg(format!("EXTRA_INCLUDES=-w -include {}", support.join("missing.h").display()));
-    make.arg(format!("EXTRA_LIBS={}", objects.join(" ")));
-    run(make.arg("EXTRA_LDFLAGS_PROGRAM=-s -Wl,-z,stack-size=8388608"))?;
+    let make = |goal: &str, defines: &str| {
+        let mut make = program("make");
+        make.current_dir(&sources).envs(zig.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        make.args(["--quiet", "-j2", goal]);
+        make.arg(format!("EXTRA_INCLUDES=-w {defines} -include {}", support.join("missing.h").display()));
+        make.arg(format!("EXTRA_LIBS={}", objects.join(" ")));
+        make.arg("EXTRA_LDFLAGS_PROGRAM=-s -Wl,-z,stack-size=8388608");
+        make
+    };
+    // Where random numbers come from is known of some systems; of others it is a device, which no guest has.
+    run(&mut make("ext/random/random.lo", HAS_GETRANDOM))?;
+    run(&mut make("sapi/cgi/php-cgi", ""))?;
     Ok(sources.join("sapi/cgi/php-cgi"))
 }
