@@ -1,7 +1,7 @@
 //! Guests that other toolchains made: the examples in other languages than Rust's components. They take minutes to
 //! build, so these tests run only with `cargo xtask test --languages`, a module for each toolchain.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use guesthouse_tests::setup::guest;
 use guesthouse_tests::upstream::Upstream;
@@ -48,7 +48,8 @@ guests_of!(javascript {
 });
 guests_of!(php {
     under every mpm: a_php_page_answers_a_form_and_remembers_its_sender;
-    under event: a_php_page_knows_what_it_was_asked
+    under event: a_php_page_knows_what_it_was_asked a_php_page_reads_bodies_and_keeps_a_session
+                 a_php_page_that_fails_is_answered_as_far_as_it_came
 });
 
 /// Larger than what any buffer on the way holds.
@@ -182,6 +183,73 @@ fn a_php_page_knows_what_it_was_asked(mpm: Mpm) {
     assert_eq!(told["query"], serde_json::json!({"a": "1", "b": ["x"]}));
 }
 
+fn a_php_page_reads_bodies_and_keeps_a_session(mpm: Mpm) {
+    let server = php_pages(
+        mpm,
+        &[
+            ("input.php", "<?php echo strrev(file_get_contents('php://input'));"),
+            (
+                "upload.php",
+                "<?php move_uploaded_file($_FILES['f']['tmp_name'], '/tmp/kept');
+                 echo $_FILES['f']['name'], ': ', file_get_contents('/tmp/kept');",
+            ),
+            (
+                "session.php",
+                "<?php session_save_path('/tmp'); session_start();
+                 $_SESSION['count'] = ($_SESSION['count'] ?? 0) + 1; echo $_SESSION['count'];",
+            ),
+            (
+                "parts.php",
+                "<?php function numbers() { yield 1; yield 2; }
+                 function deep($levels) { return $levels ? 1 + deep($levels - 1) : 0; }
+                 try { throw new Exception('caught'); } catch (Exception $error) { echo $error->getMessage(); }
+                 echo ' ', array_sum(iterator_to_array(numbers())), ' ', preg_replace('/b+/', '-', 'abbc'), ' ',
+                     json_encode([1]), ' ', (int) ctype_digit('12'), ' ', filter_var('7', FILTER_VALIDATE_INT), ' ',
+                     hash('crc32b', 'a'), ' ', strlen(random_bytes(300)), ' ', date('Y', 0), ' ', count(token_get_all('<?php 1;')), ' ', deep(20000);",
+            ),
+        ],
+    );
+    assert_eq!(server.get("/php/parts.php").text(), "caught 3 a-c [1] 1 7 e8b7be43 300 1970 3 20000");
+    assert_eq!(post(&server, "/php/input.php", "text/plain", "abc").text(), "cba");
+    let form = "--x\r\nContent-Disposition: form-data; name=\"f\"; filename=\"a.txt\"\r\n\r\nuploaded\r\n--x--\r\n";
+    let upload = post(&server, "/php/upload.php", "multipart/form-data; boundary=x", form);
+    assert_eq!(upload.text(), "a.txt: uploaded");
+
+    let first = server.get("/php/session.php");
+    assert_eq!(first.text(), "1");
+    let cookie = first.header("set-cookie").expect("a session has a cookie").split(';').next().unwrap();
+    for count in ["2", "3"] {
+        let request = format!("GET /php/session.php HTTP/1.1\r\nHost: h\r\nCookie: {cookie}\r\n\r\n");
+        assert_eq!(server.exchange(request).text(), count);
+    }
+}
+
+fn a_php_page_that_fails_is_answered_as_far_as_it_came(mpm: Mpm) {
+    let late = ("late.php", "<?php echo \"before\\n\"; not_a_function();");
+    let early = ("early.php", "<?php not_a_function();");
+    let server = php_pages(mpm, &[late, early, (".user.ini", "display_errors = 0\nlog_errors = 1")]);
+    for (page, status, text) in [("late.php", 200, "before\n"), ("early.php", 500, "")] {
+        let answer = server.get(&format!("/php/{page}"));
+        assert_eq!((answer.status, answer.text()), (status, text), "the error is not for the client");
+    }
+    server.log.wait_for("module=php…stream=stderr…not_a_function");
+    server.log.wait_for("module=php…status=255…exited");
+}
+
+/// A server of these pages under `/php`, which may write to `/tmp`.
+fn php_pages(mpm: Mpm, pages: &[(&str, &str)]) -> Server {
+    let setup = Setup::new(mpm);
+    let (www, tmp) = (setup.folder().join("www"), setup.folder().join("tmp"));
+    for folder in [&www, &tmp] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    for (page, text) in pages {
+        std::fs::write(www.join(page), text).unwrap();
+    }
+    let grant = format!("[[module.dir]]\nhost = \"{}\"\nguest = \"/tmp\"\nwrite = true", tmp.display());
+    interpreter_of(setup, "php", &grant, &www).compiled().start()
+}
+
 fn component_is_served(mpm: Mpm, hello: &str, echo: Option<&str>) {
     let mut setup = Setup::new(mpm).module(hello, "/hello-there");
     if let Some(echo) = echo {
@@ -246,9 +314,14 @@ fn post(server: &Server, path: &str, content_type: &str, body: &str) -> Answer {
 
 /// Adds an interpreter that runs the scripts of its example under `/NAME`.
 fn interpreter(setup: Setup, name: &str, grants: &str) -> Setup {
-    let path = guest(name);
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).join("www");
-    let (path, root) = (path.display(), root.canonicalize().expect("the example has scripts"));
+    interpreter_of(setup, name, grants, &root.canonicalize().expect("the example has scripts"))
+}
+
+/// Adds an interpreter that runs the scripts in a folder under `/NAME`.
+fn interpreter_of(setup: Setup, name: &str, grants: &str, root: &Path) -> Setup {
+    let path = guest(name);
+    let path = path.display();
     setup.tables(&format!("[[module]]\nname = \"{name}\"\npath = \"{path}\"\n{grants}")).tables(&format!(
         "[[route]]\npath = \"/{name}\"\nmodule = \"{name}\"\nroot = \"{}\"\nindex = [\"index.{name}\"]\n\
          script_suffixes = [\".{name}\"]",
