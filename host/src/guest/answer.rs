@@ -207,7 +207,7 @@ mod tests {
 
     #[test]
     fn nothing_follows_what_goes_beyond_the_announced_length() {
-        let mut length = Length { written: 0, announced: Some(3), limit: LIMIT };
+        let mut length = Length { written: 0, announced: Some(3), has_place: true, limit: LIMIT };
         let mut write = |bytes| said(Poll::Ready(Some(Ok(Frame::data(Bytes::from_static(bytes))))), &mut length);
         assert!(matches!(write(b"ab"), Said::Chunk(chunk) if chunk == "ab"));
         assert!(matches!(write(b"cd"), Said::Chunk(chunk) if chunk == "c"));
