@@ -17,6 +17,7 @@ const RETIRING: u8 = b'X';
 const FAILED: u8 = b'F';
 const DRAIN: u8 = b'D';
 const STOP: u8 = b'S';
+const LOOK: u8 = b'L';
 
 /// What a child is to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,6 +30,8 @@ pub(crate) enum Command {
     /// The server stops gracefully and nobody takes over: take what is waiting in the backlog already (no more than
     /// `listen_backlog`), then as `Drain`.
     Stop,
+    /// A connection may wait for which another child was woken that has died: ask the listeners.
+    Look,
     /// The parent has died: finish what is open within a second, end.
     ParentGone,
 }
@@ -68,6 +71,7 @@ impl ControlParent {
         let message = match command {
             Command::Drain => DRAIN,
             Command::Stop => STOP,
+            Command::Look => LOOK,
             Command::None | Command::ParentGone => return Ok(()),
         };
         send_message(&self.socket, &[message])
@@ -134,6 +138,7 @@ impl ControlChild {
                 Message::End => return Command::ParentGone,
                 Message::Here([DRAIN]) => return Command::Drain,
                 Message::Here([STOP]) => return Command::Stop,
+                Message::Here([LOOK]) => return Command::Look,
                 Message::Here(_) => {}
             }
         }
@@ -187,8 +192,10 @@ mod tests {
     fn a_command_reaches_the_child_once() {
         let (parent, mut child) = pair().unwrap();
         assert_eq!(child.receive(), Command::None);
+        parent.send(Command::Look).unwrap();
         parent.send(Command::Drain).unwrap();
         parent.send(Command::Stop).unwrap();
+        assert_eq!(child.receive(), Command::Look);
         assert_eq!(child.receive(), Command::Drain);
         assert_eq!(child.receive(), Command::Stop);
         assert_eq!(child.receive(), Command::None);

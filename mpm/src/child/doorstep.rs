@@ -1,8 +1,10 @@
 //! Where an idle process waits for a connection beside others that wait for the same one: the kernel wakes one of them
 //! (`EPOLLEXCLUSIVE`) and not all. Only waits; what is taken, and by whom, is decided elsewhere.
 //!
-//! Nothing is lost if the one that was woken dies before it accepts: whoever takes its place asks the listeners before it
-//! waits. A process that is busy is passed over, because it does not wait here.
+//! The one that was woken must accept, because nobody else will be woken for that connection; one that is told to take nothing
+//! new at that moment still takes this one. If it dies before it accepts, whoever takes its place asks the listeners before it
+//! waits, and the parent has all others ask as well ([`Command::Look`](crate::control::Command::Look)). A process that is busy
+//! is passed over, because it does not wait here.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -36,18 +38,19 @@ impl Doorstep {
         Ok(Self(epoll))
     }
 
-    /// Waits for ever, and answers with the indices of the listeners that may have connections.
+    /// Waits for ever, and answers with the indices of the listeners that may have connections; `None`: something else has
+    /// ended the wait as well, so that any may.
     ///
     /// # Errors
     /// What `epoll_wait(2)` says, interruption aside.
-    pub(super) fn wait(&self) -> io::Result<impl Iterator<Item = usize> + use<>> {
+    pub(super) fn wait(&self) -> io::Result<Option<Vec<usize>>> {
         let mut events = [EpollEvent::empty(); EVENTS_MAX];
         let count = match self.0.wait(&mut events, EpollTimeout::NONE) {
             Err(Errno::EINTR) => 0,
             result => result?,
         };
-        let ready = events.into_iter().take(count).map(|event| event.data()).filter(|data| *data != OTHER);
-        Ok(ready.filter_map(|index| usize::try_from(index).ok()))
+        let ready = events.into_iter().take(count).map(|event| event.data());
+        Ok(ready.map(|data| (data != OTHER).then(|| usize::try_from(data).ok()).flatten()).collect())
     }
 }
 
@@ -83,7 +86,7 @@ mod tests {
                 let (says, says_who) = (says.clone(), says_who.clone());
                 thread::spawn(move || {
                     says_who.send(nix::unistd::gettid()).unwrap();
-                    let woken = doorstep.wait().unwrap().collect::<Vec<_>>();
+                    let woken = doorstep.wait().unwrap().unwrap_or_default();
                     drop(end);
                     says.send(woken).unwrap();
                 })

@@ -82,6 +82,13 @@ impl Intake {
         }
     }
 
+    /// Any listener may have connections.
+    pub(super) fn note_all(&mut self) {
+        if let Some(door) = self.door_mut() {
+            door.ready.fill(true);
+        }
+    }
+
     /// When [`take`](Self::take) may take something: a time that has passed or is yet to come; `None`: not before
     /// a listener becomes ready.
     pub(super) fn ready_at(&self, now: Instant) -> Option<Instant> {

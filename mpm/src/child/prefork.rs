@@ -49,7 +49,11 @@ impl<P: Protocol> Prefork<P> {
             if self.intake.is_done() || self.watch.is_over() {
                 return self.crew.orders().exit();
             }
-            self.accept();
+            if !self.accept() {
+                self.wait();
+                // Before any order is heard: nobody else was woken for what this one was woken for.
+                self.accept();
+            }
         }
     }
 
@@ -59,36 +63,34 @@ impl<P: Protocol> Prefork<P> {
         self.intake.obey(self.crew.orders(), self.backlog, |_| *doorstep = None);
     }
 
-    /// Takes a connection and serves it to its end, or waits for one.
-    fn accept(&mut self) {
-        let now = Instant::now();
-        if let Some(taken) = self.intake.take(now) {
-            self.crew.count_accepted();
-            if self.crew.orders() != Orders::Serve {
-                // It was the last one: somebody else is to take the next one now, not when this one ends.
-                self.obey();
-            }
-            let Self { crew, intake, doorstep, backlog, watch, attendant } = self;
-            attendant.serve(taken, &mut Oversight { crew, intake, doorstep, backlog: *backlog, watch });
-            return;
+    /// Takes a connection and serves it to its end, if there is one.
+    fn accept(&mut self) -> bool {
+        let Some(taken) = self.intake.take(Instant::now()) else { return false };
+        self.crew.count_accepted();
+        if self.crew.orders() != Orders::Serve {
+            // It was the last one: somebody else is to take the next one now, not when this one ends.
+            self.obey();
         }
+        let Self { crew, intake, doorstep, backlog, watch, attendant } = self;
+        attendant.serve(taken, &mut Oversight { crew, intake, doorstep, backlog: *backlog, watch });
+        true
+    }
+
+    /// Waits for a connection or an order.
+    fn wait(&mut self) {
+        let now = Instant::now();
         if self.intake.is_starved(now) {
             self.crew.order(Orders::Sick);
         }
         self.attendant.slot.set_status(Status::Ready);
-        self.wait(now);
-    }
-
-    /// Waits for a connection or an order.
-    fn wait(&mut self, now: Instant) {
         // Listeners that are left alone for a while, because descriptors are out, stay ready all the time.
         let is_idle = self.intake.ready_at(now).is_none();
         let Some(doorstep) = self.doorstep.as_ref().filter(|_| is_idle) else {
             return await_connection(&self.crew, &self.watch, &mut self.intake, true, now);
         };
-        let waited = doorstep.wait();
-        match waited {
-            Ok(ready) => ready.for_each(|index| self.intake.note(index)),
+        match doorstep.wait() {
+            Ok(Some(ready)) => ready.into_iter().for_each(|index| self.intake.note(index)),
+            Ok(None) => self.intake.note_all(),
             Err(error) => {
                 tracing::error!("cannot wait for connections as one of many: {error}");
                 self.doorstep = None;

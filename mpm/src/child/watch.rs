@@ -66,6 +66,8 @@ impl Watch {
         while let Line::Open(control) = &mut self.line {
             match control.receive() {
                 Command::None => return,
+                // Whoever waits for connections has been woken by it.
+                Command::Look => {}
                 Command::Drain => crew.order(Orders::Drain),
                 Command::Stop => crew.order(Orders::Stop),
                 Command::ParentGone => {

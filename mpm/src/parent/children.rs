@@ -158,6 +158,17 @@ impl Children {
         self.slots[slot].take()
     }
 
+    /// Has those that share an address with a child that has died look for a connection that it was woken for.
+    pub(super) fn look_for(&self, dead: &Child) {
+        let shares = |child: &Child| child.origin.listen.iter().any(|address| dead.origin.listen.contains(address));
+        for (_, child) in self.iter().filter(|(_, child)| child.phase.is_active() && shares(child)) {
+            if let Link::Open(control) = &child.link {
+                // One that has so much to hear that nothing more fits is awake.
+                let _awake = control.send(Command::Look);
+            }
+        }
+    }
+
     pub(super) fn at(&mut self, slot: usize) -> Option<&mut Child> {
         self.slots.get_mut(slot).and_then(Option::as_mut)
     }

@@ -321,6 +321,7 @@ impl<A: Application> Parent<'_, A> {
             self.take_reports(slot, now);
             self.scoreboard.mark_dead(slot);
             if let Some(child) = self.children.remove(slot) {
+                self.children.look_for(&child);
                 self.child_died(slot, &child, end, now);
             }
         }

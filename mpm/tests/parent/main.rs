@@ -165,6 +165,25 @@ fn what_children_count_together_outlives_them_until_a_restart() {
     }
 }
 
+/// A client that is not answered, because the server restarts, is told so; but none is forgotten.
+#[test]
+fn no_connection_is_forgotten_by_the_child_that_was_woken_for_it() {
+    for signal in [Signal::SIGHUP, Signal::SIGUSR1] {
+        let (server, address) = Server::ready("mpm prefork\nchildren 4\nsay hello");
+        for _ in 0..10 {
+            server.signal(signal);
+            for _ in 0..20 {
+                let mut client = TcpStream::connect(address).unwrap();
+                client.set_read_timeout(Some(harness::PATIENCE)).unwrap();
+                if let Err(error) = client.read(&mut [0; 100]) {
+                    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "{signal}");
+                }
+            }
+            server.wait_for("is ready");
+        }
+    }
+}
+
 #[test]
 fn a_child_sees_the_others_on_the_scoreboard() {
     for mpm in MPMS {
