@@ -4,6 +4,7 @@
 //! `cargo run --example staged -- FILE`, with a FILE of lines such as `listen 127.0.0.1:7000`, `mpm event`,
 //! `children 2`, `say hello` (the answer to every connection, with the child's pid and generation, the number of
 //! connections that were answered since the last restart, and the children that the scoreboard shows), and `load refuse`, `start fail`, `start crash`, `pid_file PATH`, `graceful_shutdown_timeout_ms 500`.
+//! `lookout COMMAND` has a shell watch for changes.
 //! `pool NAME ADDRESS CHILDREN` adds a pool of prefork children, which start on demand if CHILDREN is 0;
 //! `start.NAME fail` is about that pool alone.
 
@@ -102,6 +103,12 @@ impl Application for Staged {
 
     fn reset_counters(&mut self) {
         self.answered.reset();
+    }
+
+    fn lookout(&mut self) -> Option<Command> {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", self.script.one("lookout")?]);
+        Some(shell)
     }
 
     fn start(&self, child: &ChildContext) -> Result<Speaker, StartError> {

@@ -45,6 +45,16 @@ pub trait Application {
     /// keeps over reloads (see [`Tallies`](crate::scoreboard::Tallies)). Runs in the parent, so it must not block.
     fn reset_counters(&mut self);
 
+    /// A process that watches for changes, and asks for a graceful reload by writing a line to its standard output. Called
+    /// whenever a generation has come to serve what was loaded, for one that knows that load, and when the one before has
+    /// ended; the one before is killed. It has nothing on its standard input, and ends with the parent. What it asks while a
+    /// reload is under way is not heard, and a reload that fails leaves it alive: it may ask again after a while.
+    ///
+    /// `None`: reloads are ordered by signals alone.
+    fn lookout(&mut self) -> Option<Command> {
+        None
+    }
+
     /// Makes the protocol of one child, in the freshly forked child: from here on threads may be started.
     /// It serves what the latest [`load`](Self::load) that succeeded before the fork has read.
     ///

@@ -5,6 +5,7 @@ mod children;
 mod descriptors;
 mod generation;
 mod listeners;
+mod lookout;
 mod pace;
 mod phase;
 mod plan;
@@ -26,6 +27,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use self::children::{Child, Children, Link, Origin};
 use self::generation::Generation;
 use self::listeners::Listeners;
+use self::lookout::{Heard, Lookout};
 use self::phase::{Death, Phase, START_LIMIT};
 use self::plan::{Action, Remark};
 use self::reap::End;
@@ -74,6 +76,7 @@ struct Parent<'a, A: Application> {
     reload: Reload,
     /// Ordered while another one was under way.
     reload_next: Option<How>,
+    lookout: Lookout,
 }
 
 /// What has ended a wait.
@@ -107,7 +110,27 @@ impl<A: Application> Parent<'_, A> {
                 self.take_reports(slot, now);
             }
             self.advance_preparation(now);
+            self.heed_lookout(now);
         }
+    }
+
+    /// What watches for changes may ask for a reload, and is started again when it has ended.
+    fn heed_lookout(&mut self, now: Instant) {
+        match (self.lookout.hear(now), &self.reload) {
+            (Heard::Nothing, _) => {}
+            (Heard::Request, Reload::Idle) => self.request_reload(How::Gracefully, now),
+            // If that one succeeds, another lookout looks at what it came to; if not, this one asks again.
+            (Heard::Request, Reload::Preparing { .. } | Reload::Replacing { .. }) => {}
+            (Heard::Due, Reload::Idle | Reload::Preparing { .. }) => self.look_out(now),
+            // The application's latest load does not serve yet.
+            (Heard::Due, Reload::Replacing { .. }) => self.lookout.put_off(now),
+        }
+    }
+
+    /// Watches for changes of what is served now, if the application knows how.
+    fn look_out(&mut self, now: Instant) {
+        let command = self.application.lookout();
+        self.lookout.replace(command, now);
     }
 
     /// Waits until something happens or is due.
@@ -126,7 +149,8 @@ impl<A: Application> Parent<'_, A> {
             })
             .unzip();
         let (pools, listeners): (Vec<_>, Vec<_>) = self.listeners_watched().unzip();
-        let descriptors = links.into_iter().chain(listeners).chain([self.signals.as_fd()]).chain(preparation);
+        let others = [self.signals.as_fd()].into_iter().chain(preparation).chain(self.lookout.descriptor());
+        let descriptors = links.into_iter().chain(listeners).chain(others);
         let mut polled: Vec<_> = descriptors.map(|descriptor| PollFd::new(descriptor, PollFlags::POLLIN)).collect();
         match poll(&mut polled, timeout) {
             Ok(_) => {}
@@ -146,7 +170,7 @@ impl<A: Application> Parent<'_, A> {
             let pool = &self.current.pools[index];
             pool.planner.due_at(&pool.census(&self.children, &self.scoreboard), &pool.mpm, now)
         });
-        plans.chain(children).chain(self.stage.due_at()).min()
+        plans.chain(children).chain(self.stage.due_at()).chain(self.lookout.due_at()).min()
     }
 
     /// Where a connection that waits makes a child start, with the pool that it waits for. The parent only looks: it
@@ -288,6 +312,7 @@ impl<A: Application> Parent<'_, A> {
             Stage::Opening => {
                 self.stage = Stage::Serving;
                 tracing::info!("ready");
+                self.look_out(now);
                 self.begin_reload_that_waits(now);
             }
             Stage::Serving => self.complete_reload(now),

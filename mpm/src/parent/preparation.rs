@@ -4,8 +4,6 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{self, ChildStdout, Command, ExitStatus};
 
-use nix::fcntl::{FcntlArg, OFlag, fcntl};
-
 use super::spawn;
 use crate::error::ServeError;
 
@@ -43,10 +41,9 @@ impl Preparation {
         let mut process = spawn::start_preparation(command)?;
         let pipe = process.stdout.take();
         let mut preparation = Self { process, pipe, output: Vec::new() };
-        let non_blocking = preparation.pipe.as_ref().map(|pipe| fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)));
-        if let Some(Err(error)) = non_blocking {
+        if let Err(error) = spawn::set_non_blocking(preparation.descriptor()) {
             preparation.cancel();
-            return Err(error.into());
+            return Err(error);
         }
         Ok(preparation)
     }

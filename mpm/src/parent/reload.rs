@@ -136,6 +136,7 @@ impl<A: Application> Parent<'_, A> {
         self.reload = Reload::Idle;
         self.let_go_of_older();
         tracing::info!("generation {current} is ready: {}", self.current.own().mpm);
+        self.look_out(now);
         self.end_reload(now);
     }
 

@@ -1,11 +1,15 @@
 //! Making processes: the only file that forks. Nothing else happens here.
 
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{self, Command, Stdio};
 use std::rc::Rc;
 use std::time::Instant;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::Signal;
 use nix::unistd::{ForkResult, fork};
 
 use super::children::{Child, Link, Origin};
@@ -64,4 +68,27 @@ pub(super) fn start_preparation(mut command: Command) -> io::Result<process::Chi
         command.pre_exec(signal::unblock_all);
     }
     command.spawn()
+}
+
+/// Starts a lookout: as a preparation, but it may never end by itself, so it ends with its parent.
+///
+/// # Errors
+/// As [`start_preparation`].
+pub(super) fn start_lookout(mut command: Command) -> io::Result<process::Child> {
+    // SAFETY: the closure makes one async-signal-safe system call and allocates nothing.
+    unsafe {
+        command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
+    }
+    start_preparation(command)
+}
+
+/// What is read from a process must not hold the parent up.
+///
+/// # Errors
+/// What `fcntl(2)` says.
+pub(super) fn set_non_blocking(descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    if let Some(descriptor) = descriptor {
+        fcntl(descriptor, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    }
+    Ok(())
 }

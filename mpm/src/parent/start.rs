@@ -11,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::children::Children;
 use super::generation::Generation;
 use super::listeners::Listeners;
+use super::lookout::Lookout;
 use super::preparation::{Preparation, Progress};
 use super::reload::{How, Reload, fit};
 use super::{Parent, Stage};
@@ -66,6 +67,7 @@ pub(super) fn start<A: Application>(application: &mut A) -> Result<Option<Parent
         stage: Stage::Opening,
         reload: Reload::Idle,
         reload_next,
+        lookout: Lookout::none(),
     }))
 }
 

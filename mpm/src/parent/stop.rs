@@ -57,6 +57,7 @@ impl<A: Application> Parent<'_, A> {
         let timeout = self.current.own().mpm.common().graceful_shutdown_timeout;
         self.stage = Stage::Finishing { until: (!timeout.is_zero()).then(|| now + timeout) };
         self.cancel_reload();
+        self.lookout.end();
         for (_, child) in self.children.iter_mut().filter(|(_, child)| child.origin.is_own()) {
             child.drain(Command::Stop);
         }
@@ -94,6 +95,7 @@ impl<A: Application> Parent<'_, A> {
         tracing::info!("stopping");
         self.stage = Stage::Ending { since: now, failure };
         self.cancel_reload();
+        self.lookout.end();
         self.listeners.close();
         for (_, child) in self.children.iter_mut() {
             child.terminate(now);
@@ -127,6 +129,7 @@ impl<A: Application> Parent<'_, A> {
     /// The loop itself has failed: leaves nothing behind that would serve without a parent.
     pub(super) fn break_off(&mut self) {
         self.cancel_reload();
+        self.lookout.end();
         for (_, child) in self.children.iter_mut() {
             child.kill();
         }

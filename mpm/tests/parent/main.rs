@@ -324,3 +324,44 @@ fn children_that_keep_dying_are_replaced_at_a_bounded_rate() {
     assert!((10..=40).contains(&deaths), "{deaths} deaths in two seconds");
     assert_eq!(greeting(address).word, "old");
 }
+
+/// Asks for a reload when a file appears, which it takes away.
+const ASKS: &str = "while :; do if rm FOLDER/changed 2>/dev/null; then echo reload; fi; sleep 0.01; done";
+
+#[test]
+fn a_lookout_asks_for_reloads() {
+    for mpm in MPMS {
+        let script = |word: &str| format!("mpm {mpm}\nlisten 127.0.0.1:0\nsay {word}\nlookout {ASKS}");
+        let (server, address) = Server::ready(&script("one"));
+        for word in ["two", "three"] {
+            server.rewrite(&script(word));
+            fs::write(server.folder.join("changed"), "").unwrap();
+            server.wait_for("is ready");
+            // Those before may still be about to hear of it.
+            wait_until("the new children serve alone", || (greeting(address).word == word).then_some(()));
+        }
+    }
+}
+
+#[test]
+fn a_lookout_that_ends_is_started_again_and_ends_with_its_parent() {
+    let lookout = "echo $$ >> FOLDER/lookouts; exec sleep 1000";
+    let (mut server, _) = Server::ready(&format!("say hello\nlookout {lookout}"));
+    let lookouts = |count: usize| {
+        wait_until("there is another lookout", || {
+            let text = fs::read_to_string(server.folder.join("lookouts")).ok()?;
+            let pids: Vec<i32> = text.lines().map(|line| line.parse().ok()).collect::<Option<_>>()?;
+            (pids.len() == count).then_some(pids)
+        })
+    };
+    kill(Pid::from_raw(lookouts(1)[0]), Signal::SIGKILL).unwrap();
+    server.wait_for("watches for changes has ended");
+    let second = lookouts(2)[1];
+    server.signal(Signal::SIGUSR1);
+    server.wait_for("is ready");
+    let third = lookouts(3)[2];
+    wait_until("the one before has ended", || (!is_alive(second)).then_some(()));
+    server.signal(Signal::SIGKILL);
+    server.wait_for_end();
+    wait_until("it has ended with its parent", || (!is_alive(third)).then_some(()));
+}
