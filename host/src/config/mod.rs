@@ -4,6 +4,7 @@
 //! the parent as JSON, so that parent and children never see a configuration that was not checked. Nothing here
 //! acts on a value.
 
+mod drop_in;
 mod module;
 mod mpm;
 mod names;
@@ -29,6 +30,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use toml::de::DeTable;
 
+pub use self::drop_in::{DropIn, read_text as read_drop_in};
 use self::module::Modules;
 pub use self::report::{Errors, Finding, Warning};
 use self::report::{Report, cause};
@@ -71,7 +73,11 @@ pub fn read_text(text: &str, path: &Path) -> Result<(Config, Vec<Warning>), Erro
     check(text, path, Surroundings { folder, machine: &ThisMachine })
 }
 
-fn read_file(path: &Path) -> io::Result<String> {
+/// Reads a file that somebody has written by hand.
+///
+/// # Errors
+/// It cannot be read, is no text, or is far larger than any such file.
+pub(crate) fn read_file(path: &Path) -> io::Result<String> {
     let mut text = String::new();
     let read = File::open(path)?.take(FILE_SIZE_MAX + 1).read_to_string(&mut text)?;
     if read as u64 > FILE_SIZE_MAX {
@@ -92,15 +98,15 @@ fn check(text: &str, path: &Path, surroundings: Surroundings<'_>) -> Result<(Con
     let mut modules = module::read_all(table.tables("module", "[[module]]"), surroundings);
     let routes = route::read_all(table.tables("route", "[[route]]"), surroundings, &mut modules);
     table.finish();
-    warn_of_what_is_never_used(&modules, &routes, &report);
+    warn_of_what_is_never_used(&modules, &routes, server.modules_dir.is_some(), &report);
     let pid_file = Some(server.runtime_dir.join(PID_FILE));
     let server_pool = Pool { name: SERVER_POOL.to_owned(), listen: for_mpm.listen, mpm };
     let mpm = Settings { pools: vec![server_pool], pid_file };
     report.conclude(Config { server, mpm, time_slice, modules: modules.read, routes })
 }
 
-fn warn_of_what_is_never_used(modules: &Modules, routes: &[Route], report: &Report<'_>) {
-    if routes.is_empty() {
+fn warn_of_what_is_never_used(modules: &Modules, routes: &[Route], others: bool, report: &Report<'_>) {
+    if routes.is_empty() && !others {
         report.warning(None, "there is no [[route]]: every request is answered with 404");
         return;
     }
@@ -139,6 +145,10 @@ pub struct Server {
     pub runtime_dir: PathBuf,
     /// Native code; nobody else may write there.
     pub cache_dir: PathBuf,
+    /// Each `NAME.wasm` in it is a module. `None`: there is none but what the configuration names.
+    pub modules_dir: Option<PathBuf>,
+    /// Whether files that change are taken over without an order.
+    pub watch: bool,
     pub error_log: LogTarget,
     /// `None`: "off".
     pub access_log: Option<LogTarget>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::report::Wrong;
@@ -61,48 +62,67 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
             // Entered before the rest is read, so that a mistake there brings no second one where a route names it.
             modules.named.push(Named { name: name.clone(), line: *line, index: modules.read.len() });
         }
-        let mut lines = ModuleLines {
-            path: table.line_of("path").unwrap_or_default(),
-            thread_safe: table.line_of("thread_safe"),
-            concurrent: table.line_of("max_concurrent_requests_per_instance"),
-            pool: table.line_of("pool"),
-            memory: None,
-            max_requests_per_instance: table.line_of("max_requests_per_instance"),
-        };
+        let path_line = table.line_of("path").unwrap_or_default();
         let path = table.required("path", "name the .wasm file", |value| surroundings.file(value));
-        let thread_safe = table.field("thread_safe", None, |value| value.boolean().map(Some)).value;
-        let max_requests_per_instance =
-            table.field("max_requests_per_instance", None, |value| value.number(&REQUESTS).map(Some)).value;
-        let max_concurrent_requests_per_instance = table
-            .field("max_concurrent_requests_per_instance", None, |value| value.number(&CONCURRENT).map(Some))
-            .value
-            .map(|number| usize::try_from(number).expect("it is at most 1024"));
-        let pool = table.value("pool").and_then(|value| Table::of("[module.pool]", value).ok()).map(mpm::read_pool);
-        let limits = table.table("limits", "[module.limits]");
-        lines.memory = limits.line_of("memory");
-        let limits = read_limits(limits);
-        let env = read_env(&table.table("env", "[module.env]"));
-        let dirs = read_dirs(table.tables("dir", "[[module.dir]]"), surroundings);
-        let outbound = table.value("outbound").map(outbound::read).unwrap_or_default();
+        let path = path.map(|path| (path, path_line));
+        let module = read_settings(&mut table, name.map(|(name, _)| name), path, surroundings);
         table.finish();
-        if let (Ok((name, _)), Ok(path)) = (name, path) {
-            modules.read.push(Module {
-                name,
-                path,
-                lines,
-                thread_safe,
-                max_requests_per_instance,
-                max_concurrent_requests_per_instance,
-                pool,
-                limits,
-                env,
-                dirs,
-                roots: Vec::new(),
-                outbound,
-            });
-        }
+        modules.read.extend(module);
     }
     modules
+}
+
+/// A module that stands alone in its file, beside the Wasm file that it is named after.
+pub(super) fn read_alone(table: &mut Table<'_>, name: &str, path: &Path, surroundings: Surroundings<'_>) -> Modules {
+    let module = read_settings(table, Ok(name.to_owned()), Ok((path.to_owned(), 1)), surroundings);
+    let named = vec![Named { name: name.to_owned(), line: 1, index: 0 }];
+    Modules { read: module.into_iter().collect(), named }
+}
+
+/// What a module is beside its name and its file; `None` if one of these is wrong. `path` comes with its line.
+fn read_settings(
+    table: &mut Table<'_>,
+    name: Result<String, Wrong>,
+    path: Result<(PathBuf, usize), Wrong>,
+    surroundings: Surroundings<'_>,
+) -> Option<Module> {
+    let mut lines = ModuleLines {
+        path: path.as_ref().map_or(0, |(_, line)| *line),
+        thread_safe: table.line_of("thread_safe"),
+        concurrent: table.line_of("max_concurrent_requests_per_instance"),
+        pool: table.line_of("pool"),
+        memory: None,
+        max_requests_per_instance: table.line_of("max_requests_per_instance"),
+    };
+    let thread_safe = table.field("thread_safe", None, |value| value.boolean().map(Some)).value;
+    let max_requests_per_instance =
+        table.field("max_requests_per_instance", None, |value| value.number(&REQUESTS).map(Some)).value;
+    let max_concurrent_requests_per_instance = table
+        .field("max_concurrent_requests_per_instance", None, |value| value.number(&CONCURRENT).map(Some))
+        .value
+        .map(|number| usize::try_from(number).expect("it is at most 1024"));
+    let pool = table.value("pool").and_then(|value| Table::of("[module.pool]", value).ok()).map(mpm::read_pool);
+    let limits = table.table("limits", "[module.limits]");
+    lines.memory = limits.line_of("memory");
+    let limits = read_limits(limits);
+    let env = read_env(&table.table("env", "[module.env]"));
+    let dirs = read_dirs(table.tables("dir", "[[module.dir]]"), surroundings);
+    let outbound = table.value("outbound").map(outbound::read).unwrap_or_default();
+    let (Ok(name), Ok((path, _))) = (name, path) else { return None };
+    Some(Module {
+        name,
+        path,
+        lines,
+        thread_safe,
+        max_requests_per_instance,
+        max_concurrent_requests_per_instance,
+        pool,
+        limits,
+        env,
+        dirs,
+        roots: Vec::new(),
+        outbound,
+    })
 }
 
 fn read_name(value: Value<'_>, modules: &Modules) -> Result<(String, usize), Wrong> {

@@ -52,7 +52,48 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>, m
     routes
 }
 
-fn described(host: Option<&HostPattern>, path: &str) -> String {
+/// The routes of a module that stands alone in its file: those that it names, or everything below a path of its name.
+pub(super) fn read_of_module(
+    table: &mut Table<'_>,
+    surroundings: Surroundings<'_>,
+    modules: &mut Modules,
+) -> Vec<Route> {
+    const WHAT: &str = "paths such as [\"/hello\"], or tables such as [{ host = \"example.org\", path = \"/hello\" }]";
+    let Some(value) = table.value("routes") else { return default_route(modules).into_iter().collect() };
+    let Ok(elements) = value.array(WHAT) else { return Vec::new() };
+    let mut routes: Vec<Route> = Vec::with_capacity(elements.len());
+    for element in elements {
+        let route =
+            if element.is_table() { read_table(element, surroundings, modules) } else { read_path(element).map(plain) };
+        let Ok(route) = route else { continue };
+        if routes.iter().any(|earlier| earlier.host == route.host && earlier.path == route.path) {
+            element
+                .wrong(format_args!("{} stands there twice: remove one", described(route.host.as_ref(), &route.path)));
+        }
+        routes.push(route);
+    }
+    routes
+}
+
+fn read_table(element: Value<'_>, surroundings: Surroundings<'_>, modules: &mut Modules) -> Result<Route, Wrong> {
+    let mut table = Table::of("routes", element)?;
+    let host = table.value("host").map(read_host).transpose();
+    let path = table.required("path", "write \"/\" for every path", read_path);
+    let scripts = read_scripts(&mut table, &Ok(Target::Module(0)), surroundings, modules);
+    table.finish();
+    Ok(Route { host: host?, path: path?, target: Target::Module(0), scripts: scripts? })
+}
+
+/// Of the module that stands alone: index 0.
+fn plain(path: String) -> Route {
+    Route { host: None, path, target: Target::Module(0), scripts: None }
+}
+
+fn default_route(modules: &Modules) -> Option<Route> {
+    modules.read.first().map(|module| plain(format!("/{}", module.name)))
+}
+
+pub(super) fn described(host: Option<&HostPattern>, path: &str) -> String {
     match host {
         None => format!("path {path:?}"),
         Some(HostPattern::Exact(name)) => format!("path {path:?} of host {name:?}"),

@@ -42,12 +42,15 @@ pub(super) fn read(mut table: Table<'_>, surroundings: Surroundings<'_>) -> (Ser
     let runtime_dir = read_runtime_dir(&mut table, surroundings);
     let cache_dir = surroundings.absolute("cache");
     let cache_dir = table.field("cache_dir", cache_dir, |value| surroundings.directory_to_be(value)).value;
+    let modules_dir = table.field("modules_dir", None, |value| surroundings.directory_to_be(value).map(Some)).value;
+    let watch = table.field("watch", modules_dir.is_some(), |value| value.boolean()).value;
     let error_log = table.field("error_log", LogTarget::StandardError, |value| read_log(value, surroundings)).value;
     let access_log = read_access_log(&mut table, surroundings);
     let timing = read_timing(&mut table);
     let request_limits = read_request_limits(&mut table);
     table.finish();
-    (Server { runtime_dir, cache_dir, error_log, access_log, timing, request_limits }, ForMpm { listen, mpm })
+    let server = Server { runtime_dir, cache_dir, modules_dir, watch, error_log, access_log, timing, request_limits };
+    (server, ForMpm { listen, mpm })
 }
 
 fn read_mpm(value: Value<'_>) -> Result<MpmName, Wrong> {

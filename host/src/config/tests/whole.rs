@@ -9,6 +9,8 @@ fn the_example_is_read_as_it_is_meant() {
         server: Server {
             runtime_dir: PathBuf::from("/etc/run"),
             cache_dir: PathBuf::from("/etc/cache"),
+            modules_dir: None,
+            watch: false,
             error_log: LogTarget::StandardError,
             access_log: Some(LogTarget::File(PathBuf::from("/etc/logs/access.log"))),
             timing: Timing {
