@@ -46,6 +46,12 @@ pub enum Command {
     /// Check a configuration file, compile what is missing in the cache, print the configuration as JSON
     #[command(hide = true, long_about = PREPARE)]
     Prepare(Prepare),
+    /// Check one Wasm file and compile it into a cache; standard output has what is wrong with it
+    #[command(hide = true)]
+    Vet(Vet),
+    /// Write a line for each change of the files that a server's modules come from
+    #[command(hide = true)]
+    Watch(Watch),
 }
 
 /// `guesthouse serve [FILE]`
@@ -66,6 +72,22 @@ pub struct New {
     /// Interpreter to copy into the project: PHP or Lua, compiled to WebAssembly
     #[arg(long, value_name = "FILE")]
     pub interpreter: Option<PathBuf>,
+}
+
+/// `guesthouse vet FILE CACHE`: what the preparation starts for each file that is new.
+#[derive(Debug, Args)]
+pub struct Vet {
+    /// Wasm file
+    pub file: PathBuf,
+    /// Directory of native code
+    pub cache_dir: PathBuf,
+}
+
+/// `guesthouse watch PUBLISHED`: what the server starts when it serves.
+#[derive(Debug, Args)]
+pub struct Watch {
+    /// What the server has written down about what it serves
+    pub file: PathBuf,
 }
 
 /// `guesthouse build [DIR]`

@@ -13,6 +13,7 @@ pub mod config;
 pub mod confined;
 pub mod connection;
 pub mod demo;
+pub mod deploy;
 pub mod error_log;
 mod finishing;
 pub mod guest;

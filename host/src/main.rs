@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use guesthouse::cli::{
-    Arguments, Build, Check, Command, Inspect, Module, ModuleCommand, New, Prepare, Serve, Status, Tag,
+    Arguments, Build, Check, Command, Inspect, Module, ModuleCommand, New, Prepare, Serve, Status, Tag, Vet, Watch,
 };
 use guesthouse::error_log::ErrorLog;
 use guesthouse::module::{self, Change, Told, WasmFile};
 use guesthouse::preparation;
 use guesthouse::server::Server;
 use guesthouse::status::{ask::ask, terminal};
-use guesthouse::{config, demo, placement, project};
+use guesthouse::{config, demo, deploy, placement, project};
 
 /// The configuration that is used if none is named.
 const DEFAULT_FILE: &str = "guesthouse.toml";
@@ -31,6 +31,8 @@ fn main() -> ExitCode {
             ModuleCommand::Tag(arguments) => tag(arguments),
         },
         Command::Prepare(Prepare { file }) => prepare(&file),
+        Command::Vet(Vet { file, cache_dir }) => Ok(vet(&file, &cache_dir)),
+        Command::Watch(Watch { file }) => watch(&file),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("{error:#}");
@@ -50,11 +52,14 @@ fn serve(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
 }
 
 fn check(file: &Path) -> anyhow::Result<ExitCode> {
-    let (config, mut warnings) = config::read(file)?;
+    let (mut config, mut warnings) = config::read(file)?;
     warnings.extend(placement::check_all(&config, file)?);
+    let (of_drop_ins, mistakes) = deploy::check(&mut config);
+    warnings.extend(of_drop_ins);
     for warning in &warnings {
         eprintln!("{warning}");
     }
+    anyhow::ensure!(mistakes.is_empty(), "{}", mistakes.join("\n"));
     println!("{}: no mistakes", file.display());
     Ok(ExitCode::SUCCESS)
 }
@@ -75,6 +80,20 @@ fn prepare(file: &Path) -> anyhow::Result<ExitCode> {
     let _standard_error = ErrorLog::install();
     let prepared = preparation::prepare(file).map_err(anyhow::Error::msg)?;
     serde_json::to_writer(std::io::stdout().lock(), &prepared)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong is told to the preparation, which has started this.
+fn vet(file: &Path, cache_dir: &Path) -> ExitCode {
+    let _standard_error = ErrorLog::install();
+    let Err(problem) = deploy::vet::vet(file, cache_dir) else { return ExitCode::SUCCESS };
+    println!("{problem}");
+    ExitCode::FAILURE
+}
+
+fn watch(published: &Path) -> anyhow::Result<ExitCode> {
+    let _standard_error = ErrorLog::install();
+    deploy::watch::watch(published, std::io::stdout().lock())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -114,7 +114,7 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
     let reuse =
         Reuse::of(module, kind, thread_safe).map_err(|why| mistake(lines.concurrent.unwrap_or(lines.path), why))?;
     check_kind(module, kind, config).map_err(|(line, what)| mistake(line, what))?;
-    let confined = !thread_safe && has_threads(&config.server_pool().mpm);
+    let confined = needs_pool(thread_safe, config);
     if confined {
         runtime_dir::socket(&config.server.runtime_dir, name, 0).map_err(|problem| mistake(lines.path, problem))?;
     }
@@ -162,6 +162,12 @@ fn no_interpreter(module: &Module, kind: Kind, scripts: &config::Scripts) -> Rem
         module.path.display()
     );
     (scripts.line, text)
+}
+
+/// Whether a module needs a pool of its own under the MPM of `config`.
+#[must_use]
+pub fn needs_pool(thread_safe: bool, config: &Config) -> bool {
+    !thread_safe && has_threads(&config.server_pool().mpm)
 }
 
 /// Whether requests of one child run beside each other. Where they do not, every child is as good as a pool's.

@@ -2,6 +2,7 @@
 //! configuration, decides where each module runs, and compiles what is not compiled yet. Serves nothing, and nothing of
 //! it runs in the parent or a child.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,6 +11,7 @@ use guesthouse_mpm::settings::{ListenAddress, Mpm, Pool};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
+use crate::deploy::{self, Refusal, Snapshot, Sources, Stock, published};
 use crate::guest::ModuleSource;
 use crate::guest::compile::{compile, limit_memory_of_this_process};
 use crate::module::{Kind, WasmFile};
@@ -23,6 +25,14 @@ pub struct Prepared {
     pub config: Config,
     /// In the order of `config.modules`.
     pub modules: Vec<PreparedModule>,
+    /// Where all modules come from.
+    pub sources: Sources,
+    /// How that looked before any was read.
+    pub seen: Snapshot,
+    /// Why modules of `modules_dir` are not served, or not as their file has them, by name.
+    pub refused: BTreeMap<String, Refusal>,
+    /// Which program can use the native code: [`published::made_by`].
+    pub made_by: String,
 }
 
 /// A module that can be served: what it says of itself and what the operator says of it, made one.
@@ -38,6 +48,8 @@ pub struct PreparedModule {
     pub max_concurrent_requests_per_instance: usize,
     /// `Some`: it runs there and nowhere else.
     pub pool: Option<ConfinedPool>,
+    /// It is from `modules_dir`.
+    pub was_dropped_in: bool,
 }
 
 impl PreparedModule {
@@ -73,7 +85,11 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    make_directories(&config.server)?;
+    let published = published::read(&published::path(&config.server.runtime_dir));
+    make_directories(&config.server, published.as_ref())?;
+    let sources = Sources::of(&config);
+    let seen = sources.look();
+    let mut refused = BTreeMap::new();
     limit_memory_of_this_process().map_err(|error| format!("cannot limit the compiler's memory: {error}"))?;
     let mut modules = Vec::new();
     let mut pools = Vec::new();
@@ -90,18 +106,28 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
             Err(mistake) => mistakes.push(found(mistake).to_string()),
         }
     }
+    if mistakes.is_empty() {
+        let (config, modules, pools) = (&mut config, &mut modules, &mut pools);
+        let published = published.as_ref();
+        deploy::prepare(&mut Stock { config, modules, pools, seen: &seen, refused: &mut refused, published });
+    }
     if !pools.is_empty()
         && let Err(problem) = runtime_dir::make_confined(&config.server.runtime_dir)
     {
         mistakes.push(problem);
     }
     config.mpm.pools.append(&mut pools);
-    if mistakes.is_empty() { Ok(Prepared { config, modules }) } else { Err(mistakes.join("\n")) }
+    let made_by = published::made_by();
+    if mistakes.is_empty() {
+        Ok(Prepared { config, modules, sources, seen, refused, made_by })
+    } else {
+        Err(mistakes.join("\n"))
+    }
 }
 
 /// Makes a module ready to be served, and adds the pool that it needs to `pools`, which follow those of `config`.
 /// Answers also with what the operator should know, if there is anything.
-fn prepare_module(
+pub(crate) fn prepare_module(
     module: &Module,
     config: &Config,
     pools: &mut Vec<Pool>,
@@ -120,12 +146,21 @@ fn prepare_module(
         max_requests_per_instance,
         max_concurrent_requests_per_instance,
         pool,
+        was_dropped_in: false,
     };
     Ok((prepared, warning))
 }
 
 /// Gives a module a pool of its own.
-fn confine(module: &Module, native: &Path, config: &Config, pools: &mut Vec<Pool>) -> Result<ConfinedPool, Remark> {
+///
+/// # Errors
+/// Its socket has no place.
+pub(crate) fn confine(
+    module: &Module,
+    native: &Path,
+    config: &Config,
+    pools: &mut Vec<Pool>,
+) -> Result<ConfinedPool, Remark> {
     let version = version_of(module, native, &config.server.request_limits);
     let socket = runtime_dir::socket(&config.server.runtime_dir, &module.name, version)
         .map_err(|problem| (module.lines.path, format!("module {:?}: {problem}", module.name)))?;
@@ -168,13 +203,20 @@ fn compile_module(module: &Module, file: &WasmFile, kind: Kind, cache_dir: &Path
 }
 
 /// Makes the directories that the server needs and may make.
-fn make_directories(server: &config::Server) -> Result<(), String> {
+fn make_directories(server: &config::Server, published: Option<&Prepared>) -> Result<(), String> {
+    // One that was there has vanished: an empty one in its place would withdraw what is served from it.
+    let is_new = |dir: &PathBuf| published.and_then(|it| it.config.server.modules_dir.as_ref()) != Some(dir);
     let make = |dir: &Path, mode| {
         let made = std::fs::DirBuilder::new().recursive(true).mode(mode).create(dir);
         made.map_err(|error| format!("cannot make the directory {}: {error}", dir.display()))
     };
     runtime_dir::make(&server.runtime_dir)?;
     make(&server.cache_dir, 0o700)?;
+    if let Some(dir) = &server.modules_dir
+        && is_new(dir)
+    {
+        make(dir, 0o755)?;
+    }
     let logs = [Some(&server.error_log), server.access_log.as_ref()];
     for log in logs.into_iter().flatten() {
         if let LogTarget::File(path) = log
@@ -235,7 +277,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let at_most = "[module.pool]\nmax_request_workers = 2\nqueue_timeout = \"1s\"";
         for mpm in ["worker", "event"] {
-            let Prepared { config, modules } = prepared(dir.path(), mpm, UNSAFE, at_most);
+            let Prepared { config, modules, .. } = prepared(dir.path(), mpm, UNSAFE, at_most);
             let [PreparedModule { thread_safe, pool: Some(pool), .. }] = &modules[..] else { panic!("{modules:?}") };
             assert_eq!((*thread_safe, pool.index, pool.queue_timeout), (false, 1, Duration::from_secs(1)));
             let [own, confined] = &config.mpm.pools[..] else { panic!("{:?}", config.mpm.pools) };
@@ -257,7 +299,7 @@ mod tests {
             ("event", UNSAFE, "thread_safe = true"),
             ("prefork", UNSAFE, "[module.pool]"),
         ] {
-            let Prepared { config, modules } = prepared(dir.path(), mpm, facts, line);
+            let Prepared { config, modules, .. } = prepared(dir.path(), mpm, facts, line);
             assert_eq!((config.mpm.pools.len(), &modules[0].pool), (1, &None), "{mpm} {facts} {line}");
         }
         assert!(!dir.path().join("run/confined").exists());

@@ -15,6 +15,7 @@ use guesthouse_mpm::{Application, ChildContext, LoadError, Settings, StartError}
 use crate::clock::Began;
 use crate::config::{self, Config, LogTarget};
 use crate::confined::Cell;
+use crate::deploy::published;
 use crate::error_log::{self, ErrorLog};
 use crate::preparation::{Prepared, PreparedModule};
 use crate::service::Service;
@@ -34,8 +35,12 @@ pub struct Server {
 #[derive(Debug)]
 struct Reading {
     prepared: Prepared,
+    /// As the preparation wrote it.
+    text: Vec<u8>,
     access_log: Option<Arc<File>>,
     counters: Counters,
+    /// It has come to serve, and the log says what is different.
+    is_told: bool,
 }
 
 impl Server {
@@ -43,6 +48,14 @@ impl Server {
     #[must_use]
     pub fn new(config_path: PathBuf, error_log: ErrorLog) -> Self {
         Self { config_path, error_log, readings: Vec::new(), began: Began::now() }
+    }
+
+    fn tell_changes(&mut self) {
+        if let [.., before, now] = &mut self.readings[..]
+            && !std::mem::replace(&mut now.is_told, true)
+        {
+            published::changes(&before.prepared, &now.prepared).iter().for_each(|line| tracing::info!("{line}"));
+        }
     }
 
     /// Where the preparation writes what it has to say.
@@ -120,8 +133,8 @@ impl Application for Server {
         Some(command)
     }
 
-    fn load(&mut self, prepared: &[u8]) -> Result<Settings, LoadError> {
-        let prepared: Prepared = serde_json::from_slice(prepared)
+    fn load(&mut self, text: &[u8]) -> Result<Settings, LoadError> {
+        let prepared: Prepared = serde_json::from_slice(text)
             .map_err(|error| LoadError(format!("cannot read what the preparation wrote: {error}")))?;
         if let Some(running) = self.readings.last() {
             check_mpm(&running.prepared.config, &prepared.config)?;
@@ -131,7 +144,7 @@ impl Application for Server {
             .counters(&prepared.config)
             .map_err(|error| LoadError(format!("cannot get memory for the counters of the server status: {error}")))?;
         let settings = prepared.config.mpm.clone();
-        self.readings.push(Reading { prepared, access_log, counters });
+        self.readings.push(Reading { prepared, text: text.to_owned(), access_log, counters, is_told: false });
         // Older ones can no longer be returned to.
         let superseded = self.readings.len().saturating_sub(2);
         self.readings.drain(..superseded);
@@ -154,9 +167,33 @@ impl Application for Server {
         self.readings.iter().for_each(|reading| reading.counters.reset(uptime));
     }
 
+    fn lookout(&mut self) -> Option<Command> {
+        let Reading { prepared, text, .. } = self.readings.last()?;
+        let config::Server { runtime_dir, modules_dir, watch, .. } = &prepared.config.server;
+        if modules_dir.is_none() && !watch {
+            published::remove(runtime_dir);
+            self.tell_changes();
+            return None;
+        }
+        let written = published::write(runtime_dir, text);
+        // One that starts from what served before would ask for what has been done.
+        if let Err(error) = &written {
+            tracing::error!(
+                "cannot write down what serves, in {}: {error}: files that change are not taken over; mend that, and \
+                 reload the configuration (kill -USR1)",
+                runtime_dir.display()
+            );
+        }
+        let mut command = Command::new("/proc/self/exe");
+        command.arg("watch").arg(published::path(runtime_dir)).stderr(self.preparation_log());
+        let command = (*watch && written.is_ok()).then_some(command);
+        self.tell_changes();
+        command
+    }
+
     fn start(&self, child: &ChildContext) -> Result<Service, StartError> {
         let reading = self.readings.last().expect("children are forked after a reading was loaded");
-        let Reading { prepared: Prepared { config, modules }, access_log, counters } = reading;
+        let Reading { prepared: Prepared { config, modules, .. }, access_log, counters, .. } = reading;
         if child.pool == 0 {
             let site = Site::start(config, modules, access_log.clone(), counters, self.began, child)?;
             return Ok(Service::Site(Box::new(site)));

@@ -4,6 +4,7 @@
 //!
 //! What passes here loads in a child: all that a child would check is checked here, where an operator sees it.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
@@ -99,6 +100,27 @@ pub fn compile(file: &WasmFile, kind: Kind, path: &Path, cache_dir: &Path) -> Re
     let footprint = verify(&engine, kind, &code, path)?.with_heap(throws);
     cache.store(&native, &code, footprint)?;
     Ok(Compiled { native, was_cached: false, memory_initial: footprint.memory_initial })
+}
+
+/// Whether the native code is in its cache, whole and unchanged.
+#[must_use]
+pub fn is_compiled(native: &Path) -> bool {
+    Cache::find(native).is_some()
+}
+
+/// A text that is the same for two programs if each can run what the other has compiled.
+///
+/// # Panics
+/// If there is no compiler for this machine: then nothing can be compiled either.
+#[must_use]
+pub fn compatibility() -> String {
+    let of = |tasks| {
+        let engine = engine::for_compiler(tasks).expect("this program compiles for the machine that it runs on");
+        let mut hasher = DefaultHasher::new();
+        engine.precompile_compatibility_hash().hash(&mut hasher);
+        hasher.finish()
+    };
+    format!("{} {:016x} {:016x}", env!("CARGO_PKG_VERSION"), of(Tasks::One), of(Tasks::Many))
 }
 
 /// Keeps a Wasm file that is made to be costly from taking all memory of the machine: an allocation beyond the limit

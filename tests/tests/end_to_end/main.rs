@@ -11,6 +11,7 @@ mod cgi;
 mod commands;
 mod confinement;
 mod crashes;
+mod deploy;
 mod endings;
 mod faults;
 mod framing;

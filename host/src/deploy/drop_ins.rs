@@ -1,0 +1,256 @@
+//! The modules of `modules_dir`, in the preparation: each is read, checked and compiled for itself, and one that is no good
+//! leaves the place to what served before it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use guesthouse_mpm::settings::Pool;
+use serde::{Deserialize, Serialize};
+
+use super::folder::{self, Candidate};
+use super::{Snapshot, vet};
+use crate::config::{self, Config, DropIn, Module, Target, Warning};
+use crate::guest::compile::is_compiled;
+use crate::placement;
+use crate::preparation::{Prepared, PreparedModule, confine, prepare_module};
+
+/// Why a module is not served as its file has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Refusal {
+    problem: String,
+    /// So it is until its files change. What wants a name, a path or a folder may get it without that.
+    is_lasting: bool,
+}
+
+/// What is prepared so far.
+pub struct Stock<'a> {
+    pub config: &'a mut Config,
+    /// In the order of `config.modules`.
+    pub modules: &'a mut Vec<PreparedModule>,
+    /// Beside those of `config`.
+    pub pools: &'a mut Vec<Pool>,
+    /// As the files looked before they were read.
+    pub seen: &'a Snapshot,
+    /// By name.
+    pub refused: &'a mut BTreeMap<String, Refusal>,
+    /// What serves, or did.
+    pub published: Option<&'a Prepared>,
+}
+
+/// Adds the modules of `modules_dir`, if there is one. What is wrong with one of them is logged, and costs no other anything.
+pub fn prepare(stock: &mut Stock<'_>) {
+    let Some(folder) = stock.config.server.modules_dir.clone() else { return };
+    let candidates = match folder::candidates(&folder) {
+        Ok(candidates) => candidates,
+        Err(error) => {
+            tracing::error!("cannot read modules_dir, {}: {error}: what was served from it goes on", folder.display());
+            return stock.go_on_with_all();
+        }
+    };
+    // What serves already has its routes before anything new can take them.
+    let (unchanged, others): (Vec<_>, Vec<_>) =
+        candidates.iter().partition(|candidate| stock.unchanged(candidate).is_some());
+    let (changed, new): (Vec<_>, Vec<_>) =
+        others.into_iter().partition(|candidate| stock.last_good(&candidate.name).is_some());
+    for candidate in unchanged.into_iter().chain(changed).chain(new) {
+        stock.add(candidate);
+    }
+}
+
+/// Looks at the modules of `modules_dir`, if there is one, without compiling any. Answers with every warning and every mistake.
+#[must_use]
+pub fn check(config: &mut Config) -> (Vec<Warning>, Vec<String>) {
+    let Some(folder) = config.server.modules_dir.clone() else { return (Vec::new(), Vec::new()) };
+    let candidates = match folder::candidates(&folder) {
+        Ok(candidates) => candidates,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return (Vec::new(), Vec::new()),
+        Err(error) => return (Vec::new(), vec![format!("cannot read modules_dir, {}: {error}", folder.display())]),
+    };
+    let (mut warnings, mut mistakes) = (Vec::new(), Vec::new());
+    for candidate in &candidates {
+        match read(candidate).and_then(|(drop_in, told)| config.add(drop_in).map(|index| (index, told))) {
+            Ok((index, told)) => {
+                warnings.extend(told);
+                if let Err((line, text)) = placement::place(&config.modules[index], config) {
+                    mistakes.push(candidate.complaint(line, &text));
+                }
+            }
+            Err(mistake) => mistakes.push(mistake),
+        }
+    }
+    (warnings, mistakes)
+}
+
+impl Stock<'_> {
+    fn add(&mut self, candidate: &Candidate) {
+        let name = &candidate.name;
+        if let Some((drop_in, prepared)) = self.unchanged(candidate) {
+            match self.take(drop_in, &prepared) {
+                Ok(()) => {}
+                Err(problem) => tracing::error!("module {name:?} is not served: {problem}"),
+            }
+            return;
+        }
+        let refusal = match self.still_refused(candidate) {
+            Some(refusal) => {
+                tracing::warn!("module {name:?} is still refused, as its files have not changed: {}", refusal.problem);
+                refusal
+            }
+            None => match self.add_new(candidate) {
+                Ok(()) => return,
+                Err(refusal) => {
+                    tracing::error!("{}", refusal.problem);
+                    refusal
+                }
+            },
+        };
+        self.refused.insert(name.clone(), refusal);
+        self.go_on_with(name);
+    }
+
+    fn add_new(&mut self, candidate: &Candidate) -> Result<(), Refusal> {
+        let for_now = |problem| Refusal { problem, is_lasting: false };
+        let (drop_in, warnings) = read(candidate).map_err(for_now)?;
+        for warning in warnings {
+            tracing::warn!("{warning}");
+        }
+        let taken = |problem| for_now(format!("{}: {problem}", candidate.wasm.display()));
+        let index = self.config.add(drop_in).map_err(taken)?;
+        let vetted = vet::in_its_own_process(&candidate.wasm, &self.config.server.cache_dir);
+        let prepared = vetted.and_then(|()| {
+            let prepared = prepare_module(&self.config.modules[index], self.config, self.pools);
+            prepared.map_err(|(line, text)| candidate.complaint(line, &text))
+        });
+        match prepared {
+            Ok((prepared, warning)) => {
+                if let Some((_, text)) = warning {
+                    tracing::warn!("{text}");
+                }
+                self.modules.push(PreparedModule { was_dropped_in: true, ..prepared });
+                Ok(())
+            }
+            Err(problem) => {
+                self.config.remove_last();
+                Err(Refusal { problem, is_lasting: true })
+            }
+        }
+    }
+
+    /// Whether the files of a module are as they were for what was published, and so is all that they depend on.
+    fn is_as_published(&self, candidate: &Candidate) -> bool {
+        self.published.is_some_and(|published| {
+            let (then, now) = (&published.config, &*self.config);
+            let same_server =
+                then.server == now.server && then.server_pool().mpm.name() == now.server_pool().mpm.name();
+            let files = [&candidate.wasm, &candidate.settings];
+            same_server && files.iter().all(|path| self.seen.agrees_with(&published.seen, path))
+        })
+    }
+
+    /// What served until now, if nothing about it has changed.
+    fn unchanged(&self, candidate: &Candidate) -> Option<(DropIn, PreparedModule)> {
+        // A version that stands in for a bad file is not what its file says.
+        let is_refused = self.published.is_some_and(|published| published.refused.contains_key(&candidate.name));
+        let last_good = self.last_good(&candidate.name)?;
+        (!is_refused && self.is_as_published(candidate)).then_some(last_good)
+    }
+
+    /// Why a module was refused, if it would be for the same reason.
+    fn still_refused(&self, candidate: &Candidate) -> Option<Refusal> {
+        let refusal = self.published?.refused.get(&candidate.name)?;
+        (refusal.is_lasting && self.is_as_published(candidate)).then(|| refusal.clone())
+    }
+
+    fn last_good(&self, name: &str) -> Option<(DropIn, PreparedModule)> {
+        last_good(self.published?, name)
+    }
+
+    fn go_on_with_all(&mut self) {
+        let published = self.published.into_iter();
+        let modules = published.flat_map(|published| published.config.modules.iter().zip(&published.modules));
+        let dropped_in = modules.filter(|(_, prepared)| prepared.was_dropped_in);
+        let names: Vec<String> = dropped_in.map(|(module, _)| module.name.clone()).collect();
+        names.iter().for_each(|name| self.go_on_with(name));
+    }
+
+    /// Serves the last good version of a module, if there is one.
+    fn go_on_with(&mut self, name: &str) {
+        let Some((drop_in, prepared)) = self.last_good(name) else {
+            return tracing::error!("module {name:?} is not served: there is no version of it that was");
+        };
+        match self.take(drop_in, &prepared) {
+            Ok(()) => tracing::warn!("module {name:?}: the version that was served before goes on"),
+            Err(problem) => tracing::error!("module {name:?} is not served: {problem}"),
+        }
+    }
+
+    /// Adds a module that was prepared before, perhaps under another configuration.
+    fn take(&mut self, drop_in: DropIn, prepared: &PreparedModule) -> Result<(), String> {
+        if !is_compiled(&prepared.native) {
+            return Err(String::from(
+                "the native code of its last version is no longer in the cache: replace its file",
+            ));
+        }
+        if let Some(missing) = missing_folder(&drop_in.module) {
+            return Err(format!(
+                "the folder {missing} that it is granted is not there: make it again, or change its settings"
+            ));
+        }
+        let index = self.config.add(drop_in)?;
+        let pool = if placement::needs_pool(prepared.thread_safe, self.config) {
+            confine(&self.config.modules[index], &prepared.native, self.config, self.pools).map(Some)
+        } else {
+            Ok(None)
+        };
+        match pool {
+            Ok(pool) => {
+                self.modules.push(PreparedModule { pool, ..prepared.clone() });
+                Ok(())
+            }
+            Err((_, text)) => {
+                self.config.remove_last();
+                Err(text)
+            }
+        }
+    }
+}
+
+impl Candidate {
+    /// A mistake, with the place where the operator can mend it.
+    fn complaint(&self, line: usize, text: &str) -> String {
+        if self.settings.exists() { format!("{}:{line}: {text}", self.settings.display()) } else { text.to_owned() }
+    }
+}
+
+fn read(candidate: &Candidate) -> Result<(DropIn, Vec<Warning>), String> {
+    let Candidate { name, wasm, settings } = candidate;
+    let text = read_settings(settings).map_err(|error| format!("cannot read {}: {error}", settings.display()))?;
+    config::read_drop_in(name, wasm, settings, &text).map_err(|errors| errors.to_string())
+}
+
+/// Empty if there are none.
+fn read_settings(path: &Path) -> io::Result<String> {
+    match path.metadata() {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error),
+        // A pipe or a device may never end.
+        Ok(facts) if !facts.is_file() => Err(io::Error::other("it is no file: remove it")),
+        Ok(_) => config::read_file(path),
+    }
+}
+
+/// A folder that a module's children open when they start, and that is not there any more.
+fn missing_folder(module: &Module) -> Option<String> {
+    let folders = module.dirs.iter().map(|dir| &dir.host).chain(&module.roots);
+    folders.into_iter().find(|folder| !folder.is_dir()).map(|folder| folder.display().to_string())
+}
+
+/// A module of `modules_dir` as it was published.
+fn last_good(published: &Prepared, name: &str) -> Option<(DropIn, PreparedModule)> {
+    let index = published.config.modules.iter().position(|module| module.name == name)?;
+    let prepared = published.modules.get(index).filter(|prepared| prepared.was_dropped_in)?;
+    let routes = published.config.routes.iter().filter(|route| route.target == Target::Module(index)).cloned();
+    let drop_in = DropIn { module: published.config.modules[index].clone(), routes: routes.collect() };
+    Some((drop_in, prepared.clone()))
+}

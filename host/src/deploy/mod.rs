@@ -1,0 +1,24 @@
+//! Deployment: which files are to be served besides those that the configuration names, what becomes of one that cannot be,
+//! and when to look again.
+//!
+//! ```text
+//!  lookout ──a line──► parent ──reload──► preparation ──Prepared──► parent ──fork──► children
+//!  (watch)                                    │   ▲                   │
+//!     ▲                     a process for each │   │ what served last  │ when they serve
+//!     │                     file that is new   ▼   │                   ▼
+//!     └────────────── what was seen ──────── published.json ◄──────────┘
+//! ```
+//!
+//! Three processes read and write here, one after the other: the preparation, the parent when what was prepared has come to
+//! serve, and the lookout that starts then. A deployment is a reload like any other; what is special about it is that a file
+//! which is no good costs nobody else anything.
+
+mod drop_ins;
+mod folder;
+pub mod published;
+mod snapshot;
+pub mod vet;
+pub mod watch;
+
+pub use drop_ins::{Refusal, Stock, check, prepare};
+pub use snapshot::{Snapshot, Sources};
