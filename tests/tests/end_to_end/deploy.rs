@@ -272,6 +272,39 @@ fn the_last_good_version_serves_after_a_restart() {
 }
 
 #[test]
+fn a_version_that_goes_on_is_confined_where_the_mpm_wants_it() {
+    let mut server = setup(Mpm::Prefork).start();
+    put(&server, "a.toml", "thread_safe = false\n");
+    deploy(&server, "a", saying("good"));
+    refuse(&server, "a", "no wasm", "is not a Wasm file");
+    server.signal(Signal::SIGKILL);
+    server.wait_for_exit();
+    assert!(!server.folder().join("run/confined").exists());
+    server.edit("mpm = \"prefork\"", "mpm = \"event\"");
+    let again = server.launch_again();
+    let address = again.wait_until_ready();
+    assert_eq!(fs::read_dir(server.folder().join("run/confined")).unwrap().count(), 1, "its pool has a socket");
+    assert_eq!(Client::connect(address).get("/a").text(), "good");
+}
+
+#[test]
+fn a_folder_that_is_named_anew_is_looked_at_once() {
+    let server = setup(Mpm::Event).start();
+    deploy(&server, "a", saying("good"));
+    let others = server.folder().join("others");
+    fs::create_dir(&others).unwrap();
+    fs::write(others.join("a.wasm"), "no wasm").unwrap();
+    server.edit("\"modules\"", "\"others\"");
+    let mark = server.log.mark();
+    server.signal(Signal::SIGUSR1);
+    server.log.wait_for_after(mark, "is ready");
+    assert_eq!(server.get("/a").text(), "good");
+    let lookout = lookout_of(&server);
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(lookout_of(&server), lookout, "no reload has started another");
+}
+
+#[test]
 fn a_module_that_has_lost_its_folder_costs_no_other() {
     let server = setup(Mpm::Event).start();
     let data = server.folder().join("data");
