@@ -86,6 +86,17 @@ impl Server {
         std::fs::write(self.file(), text.replace(from, to)).expect("the file can be written");
     }
 
+    /// Waits until the access log, which the test has named `access.log`, has these words.
+    ///
+    /// # Panics
+    /// If it does not come to have them.
+    pub fn wait_for_access(&self, words: &str) {
+        until(&format!("{words:?} is in the access log"), || {
+            let text = std::fs::read_to_string(self.folder().join("access.log")).ok()?;
+            text.contains(words).then_some(())
+        });
+    }
+
     /// A new connection.
     #[must_use]
     pub fn connect(&self) -> Client {

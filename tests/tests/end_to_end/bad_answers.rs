@@ -1,11 +1,9 @@
 //! Answers of components that cannot be sent as they are: each has one outcome, whatever the interface and the MPM.
 //! Programs have their own in `cgi`.
 
-use std::fs;
 use std::io::ErrorKind;
 
 use guesthouse_tests::log::Mark;
-use guesthouse_tests::patience::until;
 use guesthouse_tests::{
     Answer, Client, Mpm, Server, Setup, under_every_mpm_and_confined, with_wasi_0_3_and_confined_too,
 };
@@ -172,9 +170,6 @@ fn an_answer_that_nobody_reads_is_ended(mpm: Mpm) {
     client.send_get("/flood");
     client.wait_for_bytes();
     drop(client);
-    until("the request has ended", || {
-        let text = fs::read_to_string(server.folder().join("access.log")).ok()?;
-        text.contains("\"GET /flood HTTP/1.1\" 200 ").then_some(())
-    });
+    server.wait_for_access("\"GET /flood HTTP/1.1\" 200 ");
     is_well(&server);
 }

@@ -5,7 +5,6 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::symlink;
 
-use guesthouse_tests::patience::until;
 use guesthouse_tests::{Answer, Mpm, Server, Setup, under_every_mpm_and_confined};
 
 under_every_mpm_and_confined! {
@@ -451,10 +450,7 @@ fn a_program_that_nobody_reads_is_ended(mpm: Mpm) {
             client.send_get("/flood");
             client.wait_for_bytes();
             drop(client);
-            until("the request has ended", || {
-                let text = fs::read_to_string(server.folder().join("access.log")).ok()?;
-                text.contains("\"GET /flood HTTP/1.1\" 200 ").then_some(())
-            });
+            server.wait_for_access("\"GET /flood HTTP/1.1\" 200 ");
             is_well(server);
         },
     );

@@ -4,7 +4,6 @@
 use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
-use guesthouse_tests::patience::until;
 use guesthouse_tests::{Mpm, Server, Setup, under_every_mpm_and_confined, with_wasi_0_3_and_confined_too};
 
 under_every_mpm_and_confined! {
@@ -76,7 +75,7 @@ fn a_client_that_has_ended_its_half_does_not_hold_a_slow_guest(mpm: Mpm) {
     client.finish_sending();
     let (took, _) = client.wait_for_close();
     assert!(took < Duration::from_secs(10), "{took:?}");
-    access_log_has(&server, "\"POST /sleep?ms=600000 HTTP/1.1\" 499 - ");
+    server.wait_for_access("\"POST /sleep?ms=600000 HTTP/1.1\" 499 - ");
 }
 
 fn an_answer_to_a_body_that_nobody_reads_says_that_it_closes(mpm: Mpm) {
@@ -115,7 +114,7 @@ fn refused_requests_are_in_the_access_log(mpm: Mpm) {
         ),
     ] {
         let bytes = server.exchange(&request).body.len();
-        access_log_has(&server, &format!("{logged}{bytes} "));
+        server.wait_for_access(&format!("{logged}{bytes} "));
     }
     let text = std::fs::read_to_string(server.folder().join("access.log")).expect("the log is there");
     assert_eq!(text.lines().count(), 8, "each is logged once:\n{text}");
@@ -130,16 +129,8 @@ fn an_answer_without_content_is_logged_without_bytes(mpm: Mpm) {
         let mut client = server.connect();
         client.send(format!("HEAD {path} HTTP/1.1\r\nHost: h\r\n\r\n"));
         assert_eq!(client.receive_head().status, 200);
-        access_log_has(&server, &format!("\"HEAD {path} HTTP/1.1\" 200 - "));
+        server.wait_for_access(&format!("\"HEAD {path} HTTP/1.1\" 200 - "));
     }
-}
-
-/// Waits for a line with these words.
-fn access_log_has(server: &Server, words: &str) {
-    until(&format!("{words:?} is in the access log"), || {
-        let text = std::fs::read_to_string(server.folder().join("access.log")).ok()?;
-        text.contains(words).then_some(())
-    });
 }
 
 fn targets_as_browsers_write_them_reach_the_guest(mpm: Mpm) {
