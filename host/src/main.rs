@@ -47,7 +47,9 @@ fn serve(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
         None if Path::new(DEFAULT_FILE).exists() => PathBuf::from(DEFAULT_FILE),
         None => demo::unpack()?,
     };
-    let exit = guesthouse_mpm::serve(Server::new(file, ErrorLog::install()))?;
+    let server =
+        Server::new(file, ErrorLog::install()).context("cannot get memory for the counters of the server status")?;
+    let exit = guesthouse_mpm::serve(server)?;
     Ok(ExitCode::from(exit.code()))
 }
 

@@ -50,6 +50,9 @@ pub struct PreparedModule {
     pub pool: Option<ConfinedPool>,
     /// It is from `modules_dir`.
     pub was_dropped_in: bool,
+    /// Where its requests are counted ([`ModuleTallies::row`](crate::tally::ModuleTallies::row)): the parent fills it in.
+    #[serde(default)]
+    pub row: usize,
 }
 
 impl PreparedModule {
@@ -147,6 +150,7 @@ pub(crate) fn prepare_module(
         max_concurrent_requests_per_instance,
         pool,
         was_dropped_in: false,
+        row: 0,
     };
     Ok((prepared, warning))
 }

@@ -15,6 +15,8 @@ use nix::sys::socket::{
     socketpair,
 };
 
+use crate::error::StartError;
+
 /// Bytes of a message at most; a longer reason is cut.
 const MESSAGE_BYTES_MAX: usize = 4096;
 
@@ -184,11 +186,11 @@ impl ControlChild {
     }
 
     /// The child can serve this generation, or cannot, and why.
-    pub(crate) fn adopted(&self, generation: u32, outcome: Result<(), &str>) {
+    pub(crate) fn adopted(&self, generation: u32, outcome: &Result<(), StartError>) {
         let number = generation.to_ne_bytes();
         match outcome {
             Ok(()) => self.report(&[&[ADOPTED], &number]),
-            Err(reason) => self.report(&[&[NOT_ADOPTED], &number, cut(reason)]),
+            Err(StartError(reason)) => self.report(&[&[NOT_ADOPTED], &number, cut(reason)]),
         }
     }
 
@@ -349,8 +351,8 @@ mod tests {
         assert_eq!(parent.receive(), Report::None);
         child.ready();
         child.retiring();
-        child.adopted(1, Ok(()));
-        child.adopted(2, Err("no room"));
+        child.adopted(1, &Ok(()));
+        child.adopted(2, &Err(StartError("no room".to_owned())));
         child.oldest(u32::MAX);
         child.failed("no memory");
         assert_eq!(parent.receive(), Report::Ready);

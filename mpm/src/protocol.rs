@@ -143,7 +143,7 @@ pub trait Protocol: Send + Sync + 'static {
     /// take its time; in the server's own pool only.
     ///
     /// # Errors
-    /// Why not. The generation comes to nothing in all children.
+    /// Why not. The generation comes to nothing in all children, and it is tried once more with new ones.
     fn adopt(&self, generation: u32, handover: &[u8]) -> Result<(), StartError> {
         let _ = handover;
         Err(StartError(format!("generation {generation} is for new children")))

@@ -102,6 +102,7 @@ mod tests {
             max_concurrent_requests_per_instance: 1,
             pool: None,
             was_dropped_in: true,
+            row: 0,
         };
         let modules = modules.iter().map(module).collect();
         let (sources, seen) = (Sources::default(), Snapshot::default());

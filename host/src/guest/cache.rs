@@ -66,6 +66,11 @@ pub(super) struct Footprint {
 }
 
 impl Footprint {
+    /// Whether a slot that was made for `room` is large enough.
+    pub(super) fn fits(&self, room: &Footprint) -> bool {
+        self.max(*room) == *room
+    }
+
     /// What code says of itself; `None` for a component that imports core modules, which no linker of ours offers.
     pub(super) fn of(code: &Code) -> Option<Footprint> {
         let resources = code.resources()?;

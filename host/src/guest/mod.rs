@@ -5,7 +5,8 @@
 //!
 //! ```text
 //! compile ── cache        in a short-lived process of its own: .wasm in, native code out
-//! library ── engine       in a child, once: modules from the cache, ready to be instantiated
+//! library ── housing      in a child, once: modules from the cache, ready to be instantiated
+//!    │       engine       how Wasmtime is set up, for the compiler and for a child
 //!    │       code         what was compiled: a component or a core module
 //!    │       entry        how a module's guests are entered, by its kind
 //!    │       clockwork    what runs beside the guests: the runtime that waits for them, and the ticker that slices them
@@ -36,6 +37,7 @@ pub mod compile;
 mod engine;
 mod entry;
 mod fault;
+mod housing;
 mod http02;
 mod http03;
 mod instance;

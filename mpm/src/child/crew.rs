@@ -238,10 +238,10 @@ pub(super) fn adopt<P: Protocol>(
             .read()
             .map_err(|error| StartError(format!("cannot read what was handed over: {error}")))
             .and_then(|text| guard::adopt(&theirs.protocol, generation, &text));
-        line.adopted(generation, outcome.as_ref().map(|()| ()).map_err(|error| error.0.as_str()));
+        line.adopted(generation, &outcome);
     };
     if let Err(error) = thread::Builder::new().name(format!("generation {generation}")).spawn(body) {
-        control.adopted(generation, Err(&format!("cannot start a thread: {error}")));
+        control.adopted(generation, &Err(StartError(format!("cannot start a thread: {error}"))));
     }
 }
 

@@ -308,6 +308,8 @@ impl<A: Application> Parent<'_, A> {
                     tracing::error!("{child} cannot take generation {generation} over: {reason}");
                     if generation == self.current.number && self.is_adopting() {
                         self.abandon_generation(&reason, now);
+                        // New children may have the room that this one lacks; if they have not, that is the end of it.
+                        self.request_reload(How::Gracefully, now);
                     }
                 }
                 Report::Oldest(generation) => child.oldest = generation,
