@@ -23,6 +23,7 @@ mod logs;
 mod module;
 mod pools;
 mod projects;
+mod publication;
 mod routing;
 mod sdk;
 mod shared;
