@@ -10,8 +10,9 @@ use std::time::Duration;
 use guesthouse_mpm::settings::{ListenAddress, Mpm, Pool};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::epoch_secs;
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
-use crate::deploy::{self, Refusal, Snapshot, Sources, Stock, published};
+use crate::deploy::{self, Histories, Refusal, Snapshot, Sources, Stock, published, versions};
 use crate::guest::ModuleSource;
 use crate::guest::compile::{compile, limit_memory_of_this_process};
 use crate::module::{Kind, WasmFile};
@@ -31,6 +32,8 @@ pub struct Prepared {
     pub seen: Snapshot,
     /// Why modules of `modules_dir` are not served, or not as their file has them, by name.
     pub refused: BTreeMap<String, Refusal>,
+    /// What is kept of each module.
+    pub versions: Histories,
     /// Which program can use the native code: [`published::made_by`].
     pub made_by: String,
 }
@@ -39,6 +42,8 @@ pub struct Prepared {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreparedModule {
     pub kind: Kind,
+    /// BLAKE3 of its Wasm in the binary format, in hexadecimal digits: names the version.
+    pub hash: String,
     pub native: PathBuf,
     pub thread_safe: bool,
     pub version: Option<String>,
@@ -120,12 +125,14 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
         mistakes.push(problem);
     }
     config.mpm.pools.append(&mut pools);
-    let made_by = published::made_by();
-    if mistakes.is_empty() {
-        Ok(Prepared { config, modules, sources, seen, refused, made_by })
-    } else {
-        Err(mistakes.join("\n"))
+    if !mistakes.is_empty() {
+        return Err(mistakes.join("\n"));
     }
+    let mut prepared =
+        Prepared { config, modules, sources, seen, refused, versions: Histories::new(), made_by: published::made_by() };
+    prepared.versions = versions::next(&prepared, published.as_ref(), epoch_secs());
+    versions::sweep(&prepared, published.as_ref());
+    Ok(prepared)
 }
 
 /// Makes a module ready to be served, and adds the pool that it needs to `pools`, which follow those of `config`.
@@ -139,9 +146,14 @@ pub(crate) fn prepare_module(
     let Placement { file, kind, facts, thread_safe, confined, reuse } = placement;
     let Reuse { max_requests_per_instance, max_concurrent_requests_per_instance } = reuse;
     let native = compile_module(module, &file, kind, &config.server.cache_dir)?;
+    let hash = versions::hash(file.binary());
+    if let Err(problem) = versions::keep(&config.server.runtime_dir, &hash, file.binary()) {
+        tracing::warn!("module {:?}: {problem}: this version cannot be brought back later", module.name);
+    }
     let pool = if confined { Some(confine(module, &native, config, pools)?) } else { None };
     let prepared = PreparedModule {
         kind,
+        hash,
         native,
         thread_safe,
         version: facts.version,

@@ -20,6 +20,10 @@ pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..
 
 const RUNTIME_DIR: &str = "run";
 const ACCESS_LOG: &str = "logs/access.log";
+/// Versions of each module.
+const VERSIONS: RangeInclusive<u64> = 1..=100;
+/// Bytes of native code; the upper end is there to stay clear of overflow.
+const CACHE: RangeInclusive<u64> = 0..=1 << 60;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 /// The MPM's name in the file.
@@ -44,12 +48,25 @@ pub(super) fn read(mut table: Table<'_>, surroundings: Surroundings<'_>) -> (Ser
     let cache_dir = table.field("cache_dir", cache_dir, |value| surroundings.directory_to_be(value)).value;
     let modules_dir = table.field("modules_dir", None, |value| surroundings.directory_to_be(value).map(Some)).value;
     let watch = table.field("watch", modules_dir.is_some(), |value| value.boolean()).value;
+    let keep_versions = table.number("keep_versions", &VERSIONS, 3);
+    let cache_limit = table.size("cache_limit", &CACHE, 1 << 30);
     let error_log = table.field("error_log", LogTarget::StandardError, |value| read_log(value, surroundings)).value;
     let access_log = read_access_log(&mut table, surroundings);
     let timing = read_timing(&mut table);
     let request_limits = read_request_limits(&mut table);
     table.finish();
-    let server = Server { runtime_dir, cache_dir, modules_dir, watch, error_log, access_log, timing, request_limits };
+    let server = Server {
+        runtime_dir,
+        cache_dir,
+        modules_dir,
+        watch,
+        keep_versions,
+        cache_limit,
+        error_log,
+        access_log,
+        timing,
+        request_limits,
+    };
     (server, ForMpm { listen, mpm })
 }
 

@@ -17,8 +17,12 @@ mod drop_ins;
 mod folder;
 pub mod published;
 mod snapshot;
+#[cfg(test)]
+mod testing;
+pub mod versions;
 pub mod vet;
 pub mod watch;
 
 pub use drop_ins::{Refusal, Stock, check, prepare};
 pub use snapshot::{Snapshot, Sources};
+pub use versions::Histories;

@@ -75,39 +75,8 @@ fn is_same(one: &Module, other: &Module) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
+    use super::super::testing::prepared;
     use super::*;
-    use crate::config;
-    use crate::deploy::{Snapshot, Sources};
-    use crate::module::Kind;
-    use crate::preparation::PreparedModule;
-
-    /// With modules of these names, each from native code of that name.
-    fn prepared(modules: &[(&str, &str)]) -> Prepared {
-        let folder = tempfile::tempdir().unwrap();
-        let table = |(name, _): &(&str, &str)| format!("[[module]]\nname = \"{name}\"\npath = \"guesthouse.toml\"\n");
-        let text = format!("server.access_log = \"off\"\n{}", modules.iter().map(table).collect::<String>());
-        let file = folder.path().join("guesthouse.toml");
-        std::fs::write(&file, &text).unwrap();
-        let (mut config, _) = config::read_text(&text, &file).unwrap();
-        config.modules.iter_mut().for_each(|module| module.path = "a.wasm".into());
-        let module = |(_, native): &(&str, &str)| PreparedModule {
-            kind: Kind::Command,
-            native: native.into(),
-            thread_safe: true,
-            version: None,
-            description: None,
-            max_requests_per_instance: 1,
-            max_concurrent_requests_per_instance: 1,
-            pool: None,
-            was_dropped_in: true,
-            row: 0,
-        };
-        let modules = modules.iter().map(module).collect();
-        let (sources, seen) = (Sources::default(), Snapshot::default());
-        Prepared { config, modules, sources, seen, refused: BTreeMap::new(), made_by: made_by() }
-    }
 
     #[test]
     fn what_comes_changes_and_goes_is_told_and_what_moves_is_not() {

@@ -50,6 +50,8 @@ pub(super) fn settings() -> config::Module {
         dirs: Vec::new(),
         roots: Vec::new(),
         outbound: Vec::new(),
+        health: None,
+        rollback_on_errors: None,
     }
 }
 

@@ -234,3 +234,20 @@ fn apaches_fix_ups_are_warnings_with_their_line() {
     assert_eq!(warning.line, Some(6));
     assert!(warning.text.starts_with("max_spare_servers is 3"), "{warning}");
 }
+
+#[test]
+fn what_is_kept_has_limits() {
+    let server = config("[server]\nkeep_versions = 100\ncache_limit = \"0B\"\n").server;
+    assert_eq!((server.keep_versions, server.cache_limit), (100, 0));
+    assert_each(
+        "[server]",
+        &[
+            ("keep_versions = 0", "keep_versions: expected a whole number from 1 to 100, found the number 0"),
+            ("keep_versions = 101", "keep_versions: expected a whole number from 1 to 100, found the number 101"),
+            (
+                "cache_limit = 5",
+                "cache_limit: expected a size such as \"64MiB\", found the number 5: write \"5B\" for bytes",
+            ),
+        ],
+    );
+}
