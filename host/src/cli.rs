@@ -49,6 +49,9 @@ pub enum Command {
     /// Check one Wasm file and compile it into a cache; standard output has what is wrong with it
     #[command(hide = true)]
     Vet(Vet),
+    /// Ask a module whether it is well, as standard input says; standard output has what is wrong with it
+    #[command(hide = true)]
+    Health,
     /// Write a line for each change of the files that a server's modules come from
     #[command(hide = true)]
     Watch(Watch),

@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         },
         Command::Prepare(Prepare { file }) => prepare(&file),
         Command::Vet(Vet { file, cache_dir }) => Ok(vet(&file, &cache_dir)),
+        Command::Health => Ok(health()),
         Command::Watch(Watch { file }) => watch(&file),
     };
     outcome.unwrap_or_else(|error| {
@@ -89,6 +90,14 @@ fn prepare(file: &Path) -> anyhow::Result<ExitCode> {
 fn vet(file: &Path, cache_dir: &Path) -> ExitCode {
     let _standard_error = ErrorLog::install();
     let Err(problem) = deploy::vet::vet(file, cache_dir) else { return ExitCode::SUCCESS };
+    println!("{problem}");
+    ExitCode::FAILURE
+}
+
+/// Likewise.
+fn health() -> ExitCode {
+    let _standard_error = ErrorLog::install();
+    let Err(problem) = deploy::health::answer(std::io::stdin().lock()) else { return ExitCode::SUCCESS };
     println!("{problem}");
     ExitCode::FAILURE
 }

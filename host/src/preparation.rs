@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::epoch_secs;
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
-use crate::deploy::{self, Histories, Refusal, Snapshot, Sources, Stock, published, versions};
+use crate::deploy::{self, Histories, Refusal, Snapshot, Sources, Stock, health, published, versions};
 use crate::guest::ModuleSource;
 use crate::guest::compile::{compile, limit_memory_of_this_process};
 use crate::module::{Kind, WasmFile};
@@ -104,7 +104,7 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     let mut mistakes = Vec::new();
     for module in &config.modules {
         let found = |(line, text)| Finding { path: config_path.to_owned(), line: Some(line), text };
-        match prepare_module(module, &config, &mut pools) {
+        match prepare_module(module, &config, &mut pools, published.as_ref()) {
             Ok((prepared, warning)) => {
                 if let Some(warning) = warning {
                     tracing::warn!("{}", found(warning));
@@ -135,35 +135,41 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     Ok(prepared)
 }
 
-/// Makes a module ready to be served, and adds the pool that it needs to `pools`, which follow those of `config`.
+/// Makes a module ready to be served, and adds the pool that it needs to `pools`, which follow those of `config`. It is asked
+/// whether it is well, unless it is `published` as it is.
 /// Answers also with what the operator should know, if there is anything.
 pub(crate) fn prepare_module(
     module: &Module,
     config: &Config,
     pools: &mut Vec<Pool>,
+    published: Option<&Prepared>,
 ) -> Result<(PreparedModule, Option<Remark>), Remark> {
     let (placement, warning) = placement::place(module, config)?;
     let Placement { file, kind, facts, thread_safe, confined, reuse } = placement;
     let Reuse { max_requests_per_instance, max_concurrent_requests_per_instance } = reuse;
     let native = compile_module(module, &file, kind, &config.server.cache_dir)?;
-    let hash = versions::hash(file.binary());
-    if let Err(problem) = versions::keep(&config.server.runtime_dir, &hash, file.binary()) {
-        tracing::warn!("module {:?}: {problem}: this version cannot be brought back later", module.name);
-    }
-    let pool = if confined { Some(confine(module, &native, config, pools)?) } else { None };
-    let prepared = PreparedModule {
+    let mut prepared = PreparedModule {
         kind,
-        hash,
+        hash: versions::hash(file.binary()),
         native,
         thread_safe,
         version: facts.version,
         description: facts.description,
         max_requests_per_instance,
         max_concurrent_requests_per_instance,
-        pool,
+        pool: None,
         was_dropped_in: false,
         row: 0,
     };
+    health::ask(module, &prepared, config, published).map_err(|problem| {
+        (module.lines.health.unwrap_or(module.lines.path), format!("module {:?}: {problem}", module.name))
+    })?;
+    if let Err(problem) = versions::keep(&config.server.runtime_dir, &prepared.hash, file.binary()) {
+        tracing::warn!("module {:?}: {problem}: this version cannot be brought back later", module.name);
+    }
+    if confined {
+        prepared.pool = Some(confine(module, &prepared.native, config, pools)?);
+    }
     Ok((prepared, warning))
 }
 

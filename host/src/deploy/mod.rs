@@ -14,7 +14,9 @@
 //! which is no good costs nobody else anything.
 
 mod drop_ins;
+mod errand;
 mod folder;
+pub mod health;
 pub mod published;
 mod snapshot;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Module, ModuleLines};
-use crate::preparation::Prepared;
+use crate::preparation::{Prepared, PreparedModule};
 
 const FILE: &str = "published.json";
 
@@ -61,16 +61,23 @@ pub fn changes(before: &Prepared, now: &Prepared) -> Vec<String> {
         let Some(index) = find(before, &module.name) else {
             return Some(format!("module {:?} is deployed", module.name));
         };
-        let same = before.modules[index].native == prepared.native && is_same(&before.config.modules[index], module);
+        let same = is_same(before, index, module, prepared);
         (!same).then(|| format!("module {:?} is deployed in its next version", module.name))
     });
     deployed.chain(withdrawn).collect()
 }
 
-/// Whether the settings are, wherever they stand.
-fn is_same(one: &Module, other: &Module) -> bool {
+/// Whether a module is served with this native code and these settings already.
+#[must_use]
+pub fn serves(published: &Prepared, module: &Module, prepared: &PreparedModule) -> bool {
+    let index = published.config.modules.iter().position(|other| other.name == module.name);
+    index.is_some_and(|index| is_same(published, index, module, prepared))
+}
+
+/// Whether the module that has this index is the same, wherever its settings stand.
+fn is_same(of: &Prepared, index: usize, module: &Module, prepared: &PreparedModule) -> bool {
     let plain = |module: &Module| Module { lines: ModuleLines::default(), ..module.clone() };
-    plain(one) == plain(other)
+    of.modules[index].native == prepared.native && plain(&of.config.modules[index]) == plain(module)
 }
 
 #[cfg(test)]

@@ -25,25 +25,25 @@ under_every_mpm! {
 }
 
 /// A server with a folder `modules`, beside the probe on `/probe`.
-pub(crate) fn setup(mpm: Mpm) -> Setup {
+pub fn setup(mpm: Mpm) -> Setup {
     let setup = Setup::new(mpm).server("modules_dir = \"modules\"").probe_route("/probe");
     fs::create_dir(setup.folder().join("modules")).unwrap();
     setup
 }
 
-fn modules(server: &Server) -> PathBuf {
+pub fn modules(server: &Server) -> PathBuf {
     server.folder().join("modules")
 }
 
 /// As a careful program does: by a rename from another name.
-pub(crate) fn put(server: &Server, name: &str, content: impl AsRef<[u8]>) {
+pub fn put(server: &Server, name: &str, content: impl AsRef<[u8]>) {
     let (unfinished, file) = (modules(server).join(format!(".{name}.new")), modules(server).join(name));
     fs::write(&unfinished, content).unwrap();
     fs::rename(unfinished, file).unwrap();
 }
 
 /// A guest that says this.
-pub(crate) fn saying(text: &str) -> Vec<u8> {
+pub fn saying(text: &str) -> Vec<u8> {
     // A program that speaks CGI: the smallest guest that there is.
     let answer = format!("Content-Type: text/plain\\n\\n{text}");
     // The two escapes are a byte each.
@@ -60,19 +60,19 @@ pub(crate) fn saying(text: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn says(server: &Server, path: &str, text: &str) {
+pub fn says(server: &Server, path: &str, text: &str) {
     until(&format!("{path} says {text:?}"), || (server.get(path).text() == text).then_some(()));
 }
 
 /// Puts a good file there, and waits until it is deployed: from that moment on it serves, in every child.
-pub(crate) fn deploy(server: &Server, name: &str, content: impl AsRef<[u8]>) {
+pub fn deploy(server: &Server, name: &str, content: impl AsRef<[u8]>) {
     let mark = server.log.mark();
     put(server, &format!("{name}.wasm"), content);
     server.log.wait_for_after(mark, &format!("module \"{name}\" is deployed"));
 }
 
 /// Puts a bad file there, and waits until the server has made of it what it will.
-pub(crate) fn refuse(server: &Server, name: &str, content: &str, why: &str) {
+pub fn refuse(server: &Server, name: &str, content: &str, why: &str) {
     let mark = server.log.mark();
     put(server, &format!("{name}.wasm"), content);
     server.log.wait_for_after(mark, &format!("ERROR…{why}"));

@@ -30,3 +30,4 @@ mod shared;
 mod signals;
 mod status;
 mod timeouts;
+mod versions;
