@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use crate::clock::epoch_secs;
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
 use crate::deploy::{self, Histories, Refusal, Snapshot, Sources, Stock, health, published, versions};
-use crate::guest::ModuleSource;
 use crate::guest::compile::{compile, limit_memory_of_this_process};
+use crate::guest::{self, ModuleSource, Needs};
 use crate::module::{Kind, WasmFile};
 use crate::placement::{self, Placement, Remark, Reuse};
 use crate::runtime_dir;
@@ -132,7 +132,27 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
         Prepared { config, modules, sources, seen, refused, versions: Histories::new(), made_by: published::made_by() };
     prepared.versions = versions::next(&prepared, published.as_ref(), epoch_secs());
     versions::sweep(&prepared, published.as_ref());
+    evict(&prepared, published.as_ref());
     Ok(prepared)
+}
+
+/// Keeps the cache within its limit. What serves stays, what is to serve, and what may be brought back.
+fn evict(prepared: &Prepared, published: Option<&Prepared>) {
+    let both = || [Some(prepared), published].into_iter().flatten();
+    let served = both().flat_map(|prepared| &prepared.modules).map(|module| module.native.as_path());
+    let kept = both().flat_map(|prepared| prepared.versions.values().flatten()).map(|version| version.native.as_path());
+    let config::Server { runtime_dir, cache_dir, cache_limit, .. } = &prepared.config.server;
+    let needs = Needs { runtime_dir, natives: served.chain(kept).collect() };
+    match guest::evict(cache_dir, &needs, *cache_limit, epoch_secs()) {
+        Ok(None) => {}
+        Ok(Some(needed)) => tracing::warn!(
+            "{needed} bytes of native code are needed in {}, but cache_limit is {cache_limit}: write cache_limit = \"{}MiB\" \
+             or more, or a lower keep_versions",
+            cache_dir.display(),
+            needed.div_ceil(1 << 20)
+        ),
+        Err(error) => tracing::warn!("cannot keep {} within cache_limit: {error}", cache_dir.display()),
+    }
 }
 
 /// Makes a module ready to be served, and adds the pool that it needs to `pools`, which follow those of `config`. It is asked

@@ -5,6 +5,7 @@
 //!
 //! ```text
 //! compile ── cache        in a short-lived process of its own: .wasm in, native code out
+//!            eviction     what of that may go
 //! library ── housing      in a child, once: modules from the cache, ready to be instantiated
 //!    │       engine       how Wasmtime is set up, for the compiler and for a child
 //!    │       code         what was compiled: a component or a core module
@@ -36,6 +37,7 @@ mod code;
 pub mod compile;
 mod engine;
 mod entry;
+mod eviction;
 mod fault;
 mod housing;
 mod http02;
@@ -61,6 +63,7 @@ mod testing;
 pub use body::{BodySender, RequestBody, body_channel};
 pub use call::{Call, CallFacts, Progress, Scheme};
 pub use cgi::{CgiFacts, Ends, Script};
+pub use eviction::{Needs, evict};
 pub use fault::{Blame, Fault};
 pub use library::{Capacity, Guests, GuestsError, ModuleSource};
 pub use shelf::Shelf;
