@@ -17,6 +17,7 @@ mod drop_ins;
 mod errand;
 mod folder;
 pub mod health;
+pub mod probation;
 pub mod published;
 mod snapshot;
 #[cfg(test)]
