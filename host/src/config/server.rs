@@ -46,7 +46,7 @@ pub(super) fn read(mut table: Table<'_>, surroundings: Surroundings<'_>) -> (Ser
     let runtime_dir = read_runtime_dir(&mut table, surroundings);
     let cache_dir = surroundings.absolute("cache");
     let cache_dir = table.field("cache_dir", cache_dir, |value| surroundings.directory_to_be(value)).value;
-    let modules_dir = table.field("modules_dir", None, |value| surroundings.directory_to_be(value).map(Some)).value;
+    let modules_dir = table.field("modules_dir", None, |value| read_modules_dir(value, surroundings).map(Some)).value;
     let watch = table.field("watch", modules_dir.is_some(), |value| value.boolean()).value;
     let keep_versions = table.number("keep_versions", &VERSIONS, 3);
     let cache_limit = table.size("cache_limit", &CACHE, 1 << 30);
@@ -141,11 +141,23 @@ fn runtime_dir_problem(path: &Path, surroundings: Surroundings<'_>) -> Result<()
     match machine.kind(path).map_err(unknown)? {
         Kind::Nothing => Ok(()),
         Kind::File | Kind::Other => Err(format!("{} is not a directory", path.display())),
-        Kind::Directory => match runtime_dir::open_to_others(path, machine.mode(path).map_err(unknown)?) {
-            Some(problem) => Err(problem),
-            None => Ok(()),
-        },
+        Kind::Directory => {
+            match runtime_dir::open_to_others(runtime_dir::KEY, path, machine.mode(path).map_err(unknown)?) {
+                Some(problem) => Err(problem),
+                None => Ok(()),
+            }
+        }
     }
+}
+
+/// Who may write there decides what serves. That is for the operator to know: the modules of a whole group may be wanted.
+fn read_modules_dir(value: Value<'_>, surroundings: Surroundings<'_>) -> Result<PathBuf, Wrong> {
+    let path = surroundings.directory_to_be(value)?;
+    let mode = surroundings.machine.mode(&path).ok();
+    if let Some(problem) = mode.and_then(|mode| runtime_dir::open_to_others(value.key, &path, mode)) {
+        value.report.warning(value.line, format_args!("modules_dir: {problem}"));
+    }
+    Ok(path)
 }
 
 fn read_access_log(table: &mut Table<'_>, surroundings: Surroundings<'_>) -> Option<LogTarget> {

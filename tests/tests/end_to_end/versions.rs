@@ -1,8 +1,11 @@
 //! Versions of modules: which are kept, and what a new one is asked before it serves.
 
+use std::collections::BTreeSet;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 use guesthouse_tests::setup::{guest, program};
 use guesthouse_tests::{Mpm, Server, Setup, Signal, under_every_mpm};
@@ -117,6 +120,33 @@ fn a_module_of_the_configuration_that_is_not_well_is_refused(mpm: Mpm) {
 }
 
 #[test]
+fn native_code_that_nothing_needs_goes() {
+    let server = setup(Mpm::Event).own_cache().server("keep_versions = 1\ncache_limit = \"1B\"").start();
+    let native = || {
+        let entries = fs::read_dir(server.folder().join("cache")).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "cwasm")).collect::<BTreeSet<_>>()
+    };
+    let mut made = Vec::new();
+    for text in ["one", "two", "three"] {
+        let before = native();
+        deploy(&server, "a", saying(text));
+        made.extend(native().difference(&before).cloned());
+    }
+    assert_eq!(made.len(), 3, "what was used a moment ago stays");
+    server.log.wait_for("bytes of native code are needed in…but cache_limit is 1: write cache_limit = ");
+    // As if it had been two hours ago.
+    for label in native().iter().map(|native| native.with_extension("json")) {
+        let file = fs::File::options().write(true).open(label).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(7200)).unwrap();
+    }
+    deploy(&server, "a", saying("four"));
+    let left = native();
+    assert_eq!(made.iter().map(|native| left.contains(native)).collect::<Vec<_>>(), [false, false, true]);
+    says(&server, "/a", "four");
+    assert_eq!(server.get("/probe/hello").text(), "hello\n");
+}
+
+#[test]
 fn a_health_request_may_be_for_a_script() {
     let server = setup(Mpm::Event).start();
     fs::create_dir(server.folder().join("www")).unwrap();
@@ -146,4 +176,15 @@ fn check_looks_where_a_health_request_leads() {
     let mistake =
         "guesthouse.toml:6: module \"hello\": health is \"/other\", which leads to none of its routes (/hello)";
     assert!(!output.status.success() && told.contains(mistake), "{told}");
+}
+
+#[test]
+fn a_folder_of_modules_that_others_may_write_to_is_told() {
+    let setup = setup(Mpm::Event);
+    fs::set_permissions(setup.folder().join("modules"), fs::Permissions::from_mode(0o777)).unwrap();
+    let server = setup.start();
+    server.log.wait_for("WARN…modules_dir: others may write to…(mode 0777): run `chmod go-w ");
+    let output = Command::new(program()).arg("check").current_dir(server.folder()).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && told.contains("modules_dir: others may write to"), "{told}");
 }

@@ -251,3 +251,23 @@ fn what_is_kept_has_limits() {
         ],
     );
 }
+
+#[test]
+fn a_folder_of_modules_that_others_may_write_to_is_a_warning() {
+    let told = |name: &str| warnings(&format!("[server]\nmodules_dir = \"{name}\"\n"));
+    assert_eq!(
+        told("shared"),
+        [
+            "guesthouse.toml:2: modules_dir: others may write to /etc/shared (mode 0775): run `chmod go-w /etc/shared`, or name \
+          another modules_dir"
+        ]
+    );
+    assert_eq!(
+        told("tmp"),
+        [
+            "guesthouse.toml:2: modules_dir: /etc/tmp is for everybody (mode 1777): name a directory of the server's own as \
+          modules_dir, such as /etc/tmp/guesthouse"
+        ]
+    );
+    assert!(told("data").is_empty() && told("missing").is_empty());
+}
