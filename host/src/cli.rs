@@ -231,6 +231,8 @@ Files (DIR is the folder of the configuration file; each name can be changed the
   ./guesthouse.toml           the configuration, if FILE is not given
   DIR/run/guesthouse.pid      pid of the parent, while the server runs
   DIR/run/confined/           sockets of modules that are not thread-safe, mode 0700
+  DIR/run/published.json      what serves, and which versions of each module are kept
+  DIR/run/versions/           the Wasm files of these versions, mode 0700
   DIR/cache/                  native code of the modules, mode 0700; may be removed while stopped
   DIR/logs/access.log         one line for each request
   standard error              the error log
