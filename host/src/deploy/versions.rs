@@ -94,6 +94,15 @@ fn with_first(mut history: Vec<Version>, served: &PreparedModule, now: u64, kept
     history
 }
 
+/// Whether what serves now of a module is a version that was not known `before`: not one that was brought back, nor one whose
+/// settings alone are new.
+#[must_use]
+pub fn is_new(name: &str, now: &Prepared, before: &Prepared) -> bool {
+    let first = now.versions.get(name).and_then(|history| history.first());
+    let known = before.versions.get(name).map_or(&[][..], Vec::as_slice);
+    first.is_some_and(|first| known.iter().all(|version| version.hash != first.hash))
+}
+
 /// Keeps a version's Wasm, if it is not kept already.
 ///
 /// # Errors
@@ -161,7 +170,10 @@ pub fn bring_back(published: &Prepared, name: &str, wanted: Option<&str>) -> Res
         read(&published.config.server.runtime_dir, hash).map_err(|problem| format!("module {name:?}: {problem}"))?;
     put(&module.path, &wasm).map_err(|error| {
         let folder = module.path.parent().unwrap_or(&module.path).display();
-        format!("cannot write {}: {error}: let the server's user write to {folder}", module.path.display())
+        format!(
+            "cannot write {}: {error}: see to it that the server's user can write to {folder}",
+            module.path.display()
+        )
     })?;
     Ok(BroughtBack { hash: hash.clone(), path: module.path.clone() })
 }
@@ -271,6 +283,15 @@ mod tests {
     fn a_version_that_serves_again_moves_to_the_front() {
         let (_folder, now) = published_in_turn(&[&[("a", "1")], &[("a", "2")], &[("a", "1")]]);
         assert_eq!(history(&now, "a"), [("1".into(), 1), ("2".into(), 2)]);
+    }
+
+    #[test]
+    fn only_what_was_not_there_before_is_new() {
+        let turns: [&[_]; 4] = [&[("a", "1")], &[("a", "1")], &[("a", "2")], &[("a", "1")]];
+        let after: Vec<Prepared> = (1..=4).map(|turn| published_in_turn(&turns[..turn]).1).collect();
+        let is_new: Vec<bool> = after.windows(2).map(|two| is_new("a", &two[1], &two[0])).collect();
+        assert_eq!(is_new, [false, true, false]);
+        assert!(!super::is_new("b", &after[1], &after[0]));
     }
 
     #[test]
@@ -389,7 +410,7 @@ mod tests {
         let nowhere = folder.path().join("nowhere");
         now.config.modules[0].path = nowhere.join("a.wasm");
         let told = error(&now, "a", None);
-        let end = format!("let the server's user write to {}", nowhere.display());
+        let end = format!("see to it that the server's user can write to {}", nowhere.display());
         assert!(told.starts_with(&format!("cannot write {}", nowhere.display())) && told.ends_with(&end), "{told}");
     }
 }

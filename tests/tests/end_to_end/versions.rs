@@ -147,6 +147,27 @@ fn native_code_that_nothing_needs_goes() {
 }
 
 #[test]
+fn a_health_request_may_do_what_its_module_may() {
+    let server = setup(Mpm::Event).start();
+    let data = server.folder().join("data");
+    fs::create_dir(&data).unwrap();
+    let dir = "[[dir]]\nhost = \"../data\"\nguest = \"/data\"\nwrite = true\n";
+    put(&server, "a.toml", format!("health = \"/a/write?path=/data/asked\"\n{dir}"));
+    deploy(&server, "a", fs::read(guest("probe")).unwrap());
+    assert!(data.join("asked").exists());
+}
+
+#[test]
+fn a_health_request_that_is_never_answered_is_not_waited_for_long() {
+    let server = setup(Mpm::Event).start();
+    // Its limits would let it sleep for longer.
+    put(&server, "a.toml", "health = \"/a/sleep?ms=20000\"\n");
+    put(&server, "a.wasm", fs::read(guest("probe")).unwrap());
+    server.log.wait_for("GET /a/sleep?ms=20000, failed: it has not answered within 5s");
+    assert_eq!(server.get("/a/hello").status, 404);
+}
+
+#[test]
 fn a_health_request_may_be_for_a_script() {
     let server = setup(Mpm::Event).start();
     fs::create_dir(server.folder().join("www")).unwrap();
