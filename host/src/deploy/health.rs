@@ -124,7 +124,7 @@ pub fn answer(question: impl Read) -> Result<(), String> {
 impl Question {
     fn put(&self) -> Result<(), String> {
         let source = self.prepared.source(&self.module);
-        let capacity = Capacity { calls_max: 1, threads: 1, time_slice: self.time_slice };
+        let capacity = Capacity { calls_max: 1, threads: 1, spare: 0, time_slice: self.time_slice };
         let guests = Guests::start(&[source], capacity).map_err(|error| error.to_string())?;
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut shelf = guests.shelf(waker.clone());

@@ -85,7 +85,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::tally::{ModuleTally, Outcome};
+    use crate::tally::{ModuleTallies, ModuleTally, Outcome};
 
     /// So many requests, of which so many fail for this reason.
     fn count(tally: &ModuleTally, requests: u64, failed: u64, fault: &'static str) {
@@ -98,7 +98,7 @@ mod tests {
 
     /// After so many requests more, on a module that has had some before.
     fn verdict(share_max: u8, requests: u64, failed: u64) -> Verdict {
-        let tally = ModuleTally::new().unwrap();
+        let tally = ModuleTallies::new().unwrap().row(0);
         count(&tally, 50, 50, "trap");
         let probation = Probation::begin(share_max, &tally.read());
         count(&tally, requests, failed, "trap");
@@ -125,7 +125,7 @@ mod tests {
     fn what_a_version_cannot_help_is_not_held_against_it() {
         for fault in NOT_ITS_OWN {
             assert!(CAUSES.contains(&fault), "{fault}");
-            let tally = ModuleTally::new().unwrap();
+            let tally = ModuleTallies::new().unwrap().row(0);
             let probation = Probation::begin(0, &tally.read());
             count(&tally, 100, 100, fault);
             assert_eq!(probation.judge(&tally.read()), Verdict::Passed, "{fault}");
@@ -134,7 +134,7 @@ mod tests {
 
     #[test]
     fn counters_that_begin_anew_are_counted_from_there() {
-        let tally = ModuleTally::new().unwrap();
+        let tally = ModuleTallies::new().unwrap().row(0);
         count(&tally, 50, 0, "trap");
         let probation = Probation::begin(20, &tally.read());
         tally.reset();
