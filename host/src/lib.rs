@@ -14,6 +14,7 @@ pub mod confined;
 pub mod connection;
 pub mod demo;
 pub mod deploy;
+pub mod dev;
 pub mod error_log;
 mod finishing;
 pub mod guest;

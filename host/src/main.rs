@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use guesthouse::cli::{
-    Arguments, Build, Check, Command, Inspect, Module, ModuleCommand, New, Prepare, Serve, Status, Tag, Vet, Watch,
+    Arguments, Build, Check, Command, Dev, Inspect, Module, ModuleCommand, New, Prepare, Serve, Status, Tag, Vet, Watch,
 };
 use guesthouse::error_log::ErrorLog;
 use guesthouse::module::{self, Change, Told, WasmFile};
 use guesthouse::preparation;
 use guesthouse::server::Server;
 use guesthouse::status::{ask::ask, terminal};
-use guesthouse::{config, demo, deploy, placement, project};
+use guesthouse::{config, demo, deploy, dev, placement, project};
 
 /// The configuration that is used if none is named.
 const DEFAULT_FILE: &str = "guesthouse.toml";
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
         Command::Check(Check { file }) => check(&file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))),
         Command::New(arguments) => new(arguments),
         Command::Build(Build { folder }) => build(&folder.unwrap_or_else(|| PathBuf::from("."))),
+        Command::Dev(Dev { folder }) => develop(&folder.unwrap_or_else(|| PathBuf::from("."))),
         Command::Status(Status { file, json }) => status(&file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE)), json),
         Command::Module(Module { command }) => match command {
             ModuleCommand::Inspect(Inspect { file, json }) => inspect(&file, json),
@@ -69,13 +70,21 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
 
 fn new(New { name, lang, interpreter }: New) -> anyhow::Result<ExitCode> {
     project::create(Path::new(""), &name, lang, interpreter.as_deref())?;
-    println!("{name} is ready. Go on with:\n  cd {name}\n  guesthouse build\n  guesthouse serve");
+    println!(
+        "{name} is ready. Go on with:\n  cd {name}\n  guesthouse build\n  guesthouse serve\nor, to have it built again whenever it changes:\n  guesthouse dev {name}"
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 fn build(folder: &Path) -> anyhow::Result<ExitCode> {
     let built = project::build(folder, |command| eprintln!("+ {command}"))?;
     println!("built {}, {} KB", built.module.display(), built.size.div_ceil(1000));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns when it is told to stop.
+fn develop(folder: &Path) -> anyhow::Result<ExitCode> {
+    dev::run(folder)?;
     Ok(ExitCode::SUCCESS)
 }
 

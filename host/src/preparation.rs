@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::epoch_secs;
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
+use crate::dev;
 use crate::deploy::{self, Histories, Refusal, Snapshot, Sources, Stock, health, published, versions};
 use crate::guest::compile::{compile, limit_memory_of_this_process};
 use crate::guest::{self, ModuleSource, Needs};
@@ -92,6 +93,9 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     let (mut config, warnings) = config::read(config_path).map_err(|errors| errors.to_string())?;
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    if std::env::var_os(dev::VARIABLE).is_some() {
+        dev::adapt(&mut config.server);
     }
     let published = published::read(&published::path(&config.server.runtime_dir));
     make_directories(&config.server, published.as_ref())?;

@@ -28,7 +28,7 @@ pub mod snapshot;
 pub mod terminal;
 #[cfg(test)]
 mod testing;
-mod units;
+pub(crate) mod units;
 
 pub use gather::Observer;
 pub use snapshot::Snapshot;
