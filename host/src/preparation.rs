@@ -94,8 +94,10 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     for warning in warnings {
         tracing::warn!("{warning}");
     }
-    if std::env::var_os(dev::VARIABLE).is_some() {
-        dev::adapt(&mut config.server);
+    if let Some(output) = std::env::var_os(dev::VARIABLE).map(PathBuf::from)
+        && dev::adapt(&mut config, &output) == 0
+    {
+        tracing::warn!("no [[module]] has the path {}, which is what the project builds", output.display());
     }
     let published = published::read(&published::path(&config.server.runtime_dir));
     make_directories(&config.server, published.as_ref())?;

@@ -1,15 +1,16 @@
 //! `guesthouse dev`: builds a project whenever its sources change, has the result served, and shows in one terminal what
-//! becomes of it. A process of its own, which no server knows: it starts one, and that watches the module's file by itself.
+//! becomes of it. A process of its own: it starts a server, and that watches the module's file by itself.
 //!
 //! ```text
-//!  sources ──hints──► loop ──► build steps ──► the module's file ──► server (watch = true)
-//!             look ◄──┘ ▲                                              │
-//!                       └──────── ready, deployed, refused ────────────┤
-//!  terminal ◄── screen ◄───────── requests, guest output, faults ──────┘
+//!  sources ──hints──► loop ──► build steps ──► a copy of what is good ──► server (watch = true)
+//!             look ◄──┘ ▲                                                   │
+//!                       └────────── ready, deployed, refused ───────────────┤
+//!  terminal ◄── screen ◄─────────── requests, guest output, faults ─────────┘
 //! ```
 //!
 //! [`plan`] decides, without a process or a clock; here what it decides is done.
 
+mod build;
 mod plan;
 mod said;
 mod screen;
@@ -27,13 +28,14 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
+use self::build::{Made, MakeError};
 use self::plan::{Action, Change, Outcome, Plan};
 use self::server::{Notice, Server};
 pub use self::settings::{VARIABLE, adapt};
 use self::settle::Settle;
 use self::sources::{CONFIGURATION, Difference, Look, Sources};
 use self::watch::Watcher;
-use crate::project::{self, BuildError, Built, ManifestError};
+use crate::project::{self, Built, ManifestError};
 
 /// A server that was asked to stop finishes what is open for so long.
 const GRACE: Duration = Duration::from_secs(5);
@@ -64,7 +66,7 @@ enum Event {
         at: Instant,
     },
     Built {
-        outcome: Result<Built, BuildError>,
+        outcome: Result<Made, MakeError>,
         took: Duration,
     },
     Noticed {
@@ -103,6 +105,8 @@ struct Loop {
     settle: Settle,
     /// When something last happened to what has not been looked at since.
     touched: HashMap<PathBuf, Instant>,
+    /// What the last good build has made.
+    good: Option<PathBuf>,
     server: Option<Server>,
     /// Where the server listens, as it says.
     addresses: Vec<String>,
@@ -123,6 +127,7 @@ impl Loop {
             watcher,
             settle: Settle::Quiet { looked: Instant::now() },
             touched: HashMap::new(),
+            good: None,
             server: None,
             addresses: Vec::new(),
             saved: None,
@@ -193,11 +198,14 @@ impl Loop {
         self.act(actions);
     }
 
-    fn built(&mut self, outcome: Result<Built, BuildError>, took: Duration) {
+    fn built(&mut self, outcome: Result<Made, MakeError>, took: Duration) {
         let outcome = match outcome {
-            Ok(Built { module, size }) => {
-                let module = module.strip_prefix(&self.folder).unwrap_or(&module).display();
-                screen::tell(&format!("built {module}, {} KB, in {}", size.div_ceil(1000), screen::time(took)));
+            Ok(Made::New(built)) => {
+                self.tell_built(built, took, "");
+                Outcome::Good
+            }
+            Ok(Made::Same(built)) => {
+                self.tell_built(built, took, ": it is as it was");
                 Outcome::Good
             }
             Err(error) => {
@@ -211,6 +219,12 @@ impl Loop {
         let meanwhile = self.look(Difference::Content);
         let actions = self.plan.built(outcome, meanwhile);
         self.act(actions);
+    }
+
+    fn tell_built(&mut self, Built { module, size }: Built, took: Duration, but: &str) {
+        let name = module.strip_prefix(&self.folder).unwrap_or(&module).display();
+        screen::tell(&format!("built {name}, {} KB, in {}{but}", size.div_ceil(1000), screen::time(took)));
+        self.good = Some(module);
     }
 
     fn act(&mut self, actions: Vec<Action>) {
@@ -241,14 +255,15 @@ impl Loop {
         let (folder, sender) = (self.folder.clone(), self.sender.clone());
         std::thread::spawn(move || {
             let began = Instant::now();
-            let outcome = project::build(&folder, screen::tell_command);
+            let outcome = build::make(&folder);
             let _ = sender.send(Event::Built { outcome, took: began.elapsed() });
         });
     }
 
     fn start(&mut self) {
         self.addresses.clear();
-        match Server::start(&self.folder.join(CONFIGURATION), &self.sender) {
+        let output = self.good.as_deref().expect("a server starts after a good build");
+        match Server::start(&self.folder.join(CONFIGURATION), output, &self.sender) {
             Ok(server) => self.server = Some(server),
             Err(error) => {
                 screen::tell(&format!("cannot start the server: {error}"));
@@ -282,21 +297,27 @@ impl Loop {
         screen::tell(&format!("the server has ended ({how}): the next change starts it again"));
     }
 
-    /// Ends the server: what is open is finished, but not for ever, and not if there is a second word.
     fn stop(mut self, events: &Receiver<Event>) {
-        let Some(server) = self.server.take() else { return };
-        screen::tell("stopping");
-        // Apache's signal for a graceful stop.
-        for (signal, patience) in [(Signal::SIGWINCH, GRACE), (Signal::SIGTERM, END_MAX), (Signal::SIGKILL, END_MAX)] {
-            server.signal(signal);
-            if has_ended(events, Instant::now() + patience) {
-                break;
-            }
+        if let Some(server) = self.server.take() {
+            screen::tell("stopping");
+            stop(server, events);
         }
-        // After SIGKILL there is nothing to wait for but the kernel.
-        let _ended = server.wait();
+        self.good.as_deref().into_iter().for_each(build::clear);
         screen::tell("stopped");
     }
+}
+
+/// Ends the server: what is open is finished, but not for ever, and not if there is a second word.
+fn stop(server: Server, events: &Receiver<Event>) {
+    // The first is Apache's for a graceful stop.
+    for (signal, patience) in [(Signal::SIGWINCH, GRACE), (Signal::SIGTERM, END_MAX), (Signal::SIGKILL, END_MAX)] {
+        server.signal(signal);
+        if has_ended(events, Instant::now() + patience) {
+            break;
+        }
+    }
+    // After SIGKILL there is nothing to wait for but the kernel.
+    let _ended = server.wait();
 }
 
 /// Whether the server ends before the deadline, or before somebody is out of patience.

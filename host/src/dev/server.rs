@@ -50,14 +50,14 @@ pub(super) struct Server {
 struct Told(Arc<Mutex<HashSet<String>>>);
 
 impl Server {
-    /// Starts one on this configuration. To be called by a thread that lives as long as this process, since the server ends
+    /// Starts one on this configuration, for what is built at `output`. To be called by a thread that lives as long as this process, since the server ends
     /// with the thread that has started it.
     ///
     /// # Errors
     /// Descriptors, processes or memory are out.
-    pub(super) fn start(configuration: &Path, events: &Sender<Event>) -> io::Result<Self> {
+    pub(super) fn start(configuration: &Path, output: &Path, events: &Sender<Event>) -> io::Result<Self> {
         let mut command = Command::new("/proc/self/exe");
-        command.arg("serve").arg(configuration).env(VARIABLE, "1").env(LEVEL_VARIABLE, level());
+        command.arg("serve").arg(configuration).env(VARIABLE, output).env(LEVEL_VARIABLE, level());
         // Ctrl-C is for this process, which ends the server gracefully; a group of its own keeps it from the server.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
         let own = getpid();

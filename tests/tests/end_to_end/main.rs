@@ -12,6 +12,7 @@ mod commands;
 mod confinement;
 mod crashes;
 mod deploy;
+mod dev;
 mod endings;
 mod faults;
 mod framing;
