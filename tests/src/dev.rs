@@ -1,5 +1,6 @@
 //! `guesthouse dev` while it runs: its process, what it shows, and the end of both.
 
+use std::fs::File;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -29,11 +30,18 @@ impl Dev {
     #[must_use]
     pub fn start(project: &Path) -> Self {
         let (reader, writer) = std::io::pipe().expect("there are descriptors left");
-        let mut command = Command::new(program());
-        command.arg("dev").arg(project).stdin(Stdio::null());
-        command.stdout(writer.try_clone().expect("there are descriptors left")).stderr(writer);
-        let process = command.spawn().expect("the program can be started");
-        Self { screen: Log::gather(reader), process }
+        let errors = writer.try_clone().expect("there are descriptors left");
+        Self { process: spawn(project, writer.into(), errors.into()), screen: Log::gather(reader) }
+    }
+
+    /// Starts one that shows nothing, but writes it to this file.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    #[must_use]
+    pub fn start_into(project: &Path, file: File) -> Self {
+        let errors = file.try_clone().expect("there are descriptors left");
+        Self { process: spawn(project, file.into(), errors.into()), screen: Log::gather(std::io::empty()) }
     }
 
     /// Waits until it says where the server listens.
@@ -75,6 +83,12 @@ impl Dev {
     fn pid(&self) -> Pid {
         Pid::from_raw(self.process.id().cast_signed())
     }
+}
+
+fn spawn(project: &Path, output: Stdio, errors: Stdio) -> Child {
+    let mut command = Command::new(program());
+    command.arg("dev").arg(project).stdin(Stdio::null()).stdout(output).stderr(errors);
+    command.spawn().expect("the program can be started")
 }
 
 impl Drop for Dev {

@@ -15,6 +15,7 @@ mod plan;
 mod said;
 mod screen;
 mod server;
+mod service;
 mod settings;
 mod settle;
 mod sources;
@@ -31,6 +32,7 @@ use nix::sys::signal::Signal;
 use self::build::{Made, MakeError};
 use self::plan::{Action, Change, Outcome, Plan};
 use self::server::{Notice, Server};
+use self::service::Service;
 pub use self::settings::{VARIABLE, adapt};
 use self::settle::Settle;
 use self::sources::{CONFIGURATION, Difference, Look, Sources};
@@ -107,16 +109,14 @@ struct Loop {
     touched: HashMap<PathBuf, Instant>,
     /// What the last good build has made.
     good: Option<PathBuf>,
-    server: Option<Server>,
-    /// Where the server listens, as it says.
-    addresses: Vec<String>,
+    service: Service,
     /// When what is built now, or was built last, was saved. `None`: it was not built for a change, or serves already.
     saved: Option<Instant>,
 }
 
 impl Loop {
     fn begin(folder: PathBuf, sender: Sender<Event>) -> Self {
-        let mut sources = Sources::of(folder.clone());
+        let mut sources = Sources::of(folder.clone(), sources::own_output());
         let mut watcher = Watcher::new(sender.clone());
         let known = sources.look(&Look::default());
         watcher.follow(&known.folders);
@@ -128,8 +128,7 @@ impl Loop {
             settle: Settle::Quiet { looked: Instant::now() },
             touched: HashMap::new(),
             good: None,
-            server: None,
-            addresses: Vec::new(),
+            service: Service::Off,
             saved: None,
             folder,
             sender,
@@ -210,8 +209,11 @@ impl Loop {
             }
             Err(error) => {
                 screen::tell(&error.to_string());
-                let what_now =
-                    if self.server.is_some() { "the last good version goes on" } else { "waiting for a change" };
+                let what_now = if self.service.server().is_some() {
+                    "the last good version goes on"
+                } else {
+                    "waiting for a change"
+                };
                 screen::tell(&format!("build failed: {what_now}"));
                 Outcome::Failed
             }
@@ -234,7 +236,7 @@ impl Loop {
                 Action::Start => self.start(),
                 Action::Reload => {
                     screen::tell(&format!("the server reads {CONFIGURATION} again"));
-                    if let Some(server) = &self.server {
+                    if let Some(server) = self.service.server() {
                         server.expect_news();
                         server.signal(Signal::SIGUSR1);
                     }
@@ -249,7 +251,7 @@ impl Loop {
 
     /// In a thread of its own, since a build takes its time. There is never more than one.
     fn build(&mut self) {
-        if let Some(server) = &self.server {
+        if let Some(server) = self.service.server() {
             server.expect_news();
         }
         let (folder, sender) = (self.folder.clone(), self.sender.clone());
@@ -261,10 +263,9 @@ impl Loop {
     }
 
     fn start(&mut self) {
-        self.addresses.clear();
         let output = self.good.as_deref().expect("a server starts after a good build");
         match Server::start(&self.folder.join(CONFIGURATION), output, &self.sender) {
-            Ok(server) => self.server = Some(server),
+            Ok(server) => self.service = Service::starting(server),
             Err(error) => {
                 screen::tell(&format!("cannot start the server: {error}"));
                 self.plan.server_ended();
@@ -274,12 +275,10 @@ impl Loop {
 
     fn noticed(&mut self, notice: Notice, at: Instant) {
         match notice {
-            Notice::Listening(address) => self.addresses.push(address),
+            Notice::Listening(address) => self.service.listening(address),
             Notice::Ready => {
                 self.saved = None;
-                for address in &self.addresses {
-                    screen::tell(&format!("serving on http://{address}/"));
-                }
+                self.service.ready();
             }
             Notice::Deployed => {
                 let since = self.saved.take().map(|saved| screen::time(at.saturating_duration_since(saved)));
@@ -291,14 +290,14 @@ impl Loop {
     }
 
     fn server_ended(&mut self) {
-        let Some(server) = self.server.take() else { return };
+        let Some(server) = self.service.take() else { return };
         self.plan.server_ended();
         let how = server.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
         screen::tell(&format!("the server has ended ({how}): the next change starts it again"));
     }
 
     fn stop(mut self, events: &Receiver<Event>) {
-        if let Some(server) = self.server.take() {
+        if let Some(server) = self.service.take() {
             screen::tell("stopping");
             stop(server, events);
         }

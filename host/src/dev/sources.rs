@@ -3,6 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +28,15 @@ pub(super) struct Sources {
     folder: PathBuf,
     /// What the project builds, as its file said when it could last be read.
     output: Option<PathBuf>,
+    /// What this program writes: it is no source, wherever it was redirected to.
+    own: Vec<FileId>,
+}
+
+/// A file, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileId {
+    device: u64,
+    inode: u64,
 }
 
 /// How they looked. Paths are absolute.
@@ -71,8 +82,8 @@ pub(super) enum Difference {
 
 impl Sources {
     /// `folder` is absolute.
-    pub(super) fn of(folder: PathBuf) -> Self {
-        Self { folder, output: None }
+    pub(super) fn of(folder: PathBuf, own: Vec<FileId>) -> Self {
+        Self { folder, output: None, own }
     }
 
     /// `known`: an earlier look. What has not been touched since is not read again.
@@ -92,7 +103,7 @@ impl Sources {
             let path = entry.into_path();
             match fs::metadata(&path) {
                 Ok(facts) if facts.is_dir() => drop(look.folders.insert(Folder { path, inode: facts.ino() })),
-                Ok(facts) if facts.is_file() => {
+                Ok(facts) if facts.is_file() && !self.own.contains(&FileId::of(&facts)) => {
                     let source = Source::look_at(&path, &facts, known.files.get(&path));
                     look.files.insert(path, source);
                 }
@@ -114,6 +125,19 @@ impl Sources {
         let is_configuration = |path: &PathBuf| path == Path::new(CONFIGURATION);
         let configuration = paths.iter().any(is_configuration);
         (Change { configuration, sources: !paths.iter().all(is_configuration) }, paths)
+    }
+}
+
+/// Where standard output and standard error of this process go.
+pub(super) fn own_output() -> Vec<FileId> {
+    let facts = |to: BorrowedFd<'_>| fs::File::from(to.try_clone_to_owned()?).metadata();
+    let both = [facts(io::stdout().as_fd()), facts(io::stderr().as_fd())];
+    both.iter().flatten().map(FileId::of).collect()
+}
+
+impl FileId {
+    fn of(facts: &fs::Metadata) -> Self {
+        Self { device: facts.dev(), inode: facts.ino() }
     }
 }
 
@@ -160,7 +184,10 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             fs::write(folder.path().join(FILE), "output = \"shop.wasm\"\n").unwrap();
-            let mut sources = Sources::of(folder.path().to_owned());
+            let own = folder.path().join("dev.log");
+            fs::write(&own, "").unwrap();
+            let own = FileId::of(&own.metadata().unwrap());
+            let mut sources = Sources::of(folder.path().to_owned(), vec![own]);
             let known = sources.look(&Look::default());
             Self { folder, sources, known }
         }
@@ -219,6 +246,7 @@ mod tests {
             "run/guesthouse.pid",
             "native/1.cwasm",
             "logs/access.log",
+            "dev.log",
         ] {
             project.write(path, "text");
             assert!(project.saved().is_empty(), "{path}");

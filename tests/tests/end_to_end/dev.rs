@@ -245,6 +245,36 @@ fn a_mistake_in_the_configuration_is_told_with_its_line_and_mended() {
 }
 
 #[test]
+fn a_changed_configuration_is_taken_over() {
+    let (_folder, project) = project(COPY);
+    let dev = Dev::start(&project.path(""));
+    let address = dev.wait_until_serving();
+    let configuration = fs::read_to_string(project.path("guesthouse.toml")).unwrap();
+    project.write("guesthouse.toml", configuration.replace("127.0.0.1:0", "127.0.0.2:0"));
+    dev.screen.wait_for("dev: the server reads guesthouse.toml again");
+    let line = dev.screen.wait_for("dev: serving on http://127.0.0.2:");
+    let address_now = line.rsplit('/').nth(1).and_then(|address| address.parse().ok()).expect(&line);
+    assert_eq!(Client::connect(address_now).get("/hello").text(), "hello\n");
+    until("the old address is closed", || Client::try_connect(address).is_err().then_some(()));
+    // Nothing was to be built.
+    assert_eq!(dev.screen.count("dev: built"), 1);
+}
+
+#[test]
+fn what_the_loop_writes_is_no_reason_to_build() {
+    let (_folder, project) = project(COPY);
+    let log = project.path("dev.log");
+    let mut dev = Dev::start_into(&project.path(""), fs::File::create(&log).unwrap());
+    let shown = |words: &str| fs::read_to_string(&log).unwrap().contains(words);
+    until("it serves", || shown("dev: serving on ").then_some(()));
+    project.write("source", "hello");
+    until("it serves what was saved", || shown("dev: the new version serves").then_some(()));
+    assert!(!shown("changed: dev.log"), "{}", fs::read_to_string(&log).unwrap());
+    dev.signal(Signal::SIGTERM);
+    assert!(dev.wait_for_exit().success());
+}
+
+#[test]
 fn what_is_no_project_has_no_loop() {
     let folder = tempfile::tempdir().unwrap();
     let output = Command::new(program()).arg("dev").arg(folder.path()).output().unwrap();
