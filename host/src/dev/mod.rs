@@ -133,7 +133,8 @@ impl Loop {
             folder,
             sender,
         };
-        screen::tell(&format!("watching {}: Ctrl-C ends this", begun.folder.display()));
+        let count = begun.known.count();
+        screen::tell(&format!("watching {count} files in {}: Ctrl-C ends this", begun.folder.display()));
         begun.build();
         begun
     }
@@ -275,6 +276,7 @@ impl Loop {
 
     fn noticed(&mut self, notice: Notice, at: Instant) {
         match notice {
+            Notice::Compiling => screen::tell("compiling it for this machine"),
             Notice::Listening(address) => self.service.listening(address),
             Notice::Ready => {
                 self.saved = None;

@@ -30,6 +30,8 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 /// What a server has said that matters to the loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Notice {
+    /// Makes native code, which takes seconds where a module is large.
+    Compiling,
     Listening(String),
     Ready,
     /// A module's new version serves.
@@ -159,6 +161,7 @@ fn hear(text: &str, told: &Told, events: &Sender<Event>) {
 fn notice(said: &Said<'_>) -> Option<Notice> {
     let Said::Server { level, text } = said else { return None };
     match level {
+        Level::Info if text.starts_with("compiling ") => Some(Notice::Compiling),
         Level::Info if *text == "ready" => Some(Notice::Ready),
         Level::Info if text.starts_with("module ") && text.contains(" is deployed") => Some(Notice::Deployed),
         Level::Info => text.strip_prefix("listening on ").map(|address| Notice::Listening(address.to_owned())),
@@ -175,6 +178,7 @@ mod tests {
     fn what_matters_to_the_loop_is_noticed() {
         let noticed = |rest: &str| notice(&Said::read(&format!("2026-11-26T14:46:41.0Z [1] {rest}")));
         assert_eq!(noticed("INFO listening on 127.0.0.1:8080"), Some(Notice::Listening("127.0.0.1:8080".into())));
+        assert_eq!(noticed("INFO compiling a.wasm, in at most 300 s"), Some(Notice::Compiling));
         assert_eq!(noticed("INFO ready"), Some(Notice::Ready));
         assert_eq!(noticed("INFO module \"a\" is deployed in its next version"), Some(Notice::Deployed));
         assert_eq!(noticed("ERROR reload failed, generation 0 goes on serving: no"), Some(Notice::Refused));

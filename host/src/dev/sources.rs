@@ -141,6 +141,13 @@ impl FileId {
     }
 }
 
+impl Look {
+    /// How many sources there are.
+    pub(super) fn count(&self) -> usize {
+        self.files.len()
+    }
+}
+
 impl Source {
     fn look_at(path: &Path, facts: &fs::Metadata, known: Option<&Source>) -> Self {
         let identity =
