@@ -110,8 +110,10 @@ struct Loop {
     /// What the last good build has made.
     good: Option<PathBuf>,
     service: Service,
-    /// When what is built now, or was built last, was saved. `None`: it was not built for a change, or serves already.
+    /// When what is built now was saved. `None`: it is not built for a change.
     saved: Option<Instant>,
+    /// When what waits to be served was saved.
+    waiting: Option<Instant>,
 }
 
 impl Loop {
@@ -130,6 +132,7 @@ impl Loop {
             good: None,
             service: Service::Off,
             saved: None,
+            waiting: None,
             folder,
             sender,
         };
@@ -199,8 +202,10 @@ impl Loop {
     }
 
     fn built(&mut self, outcome: Result<Made, MakeError>, took: Duration) {
+        let saved = self.saved.take();
         let outcome = match outcome {
             Ok(Made::New(built)) => {
+                self.waiting = saved;
                 self.tell_built(built, took, "");
                 Outcome::Good
             }
@@ -279,11 +284,11 @@ impl Loop {
             Notice::Compiling => screen::tell("compiling it for this machine"),
             Notice::Listening(address) => self.service.listening(address),
             Notice::Ready => {
-                self.saved = None;
+                self.waiting = None;
                 self.service.ready();
             }
             Notice::Deployed => {
-                let since = self.saved.take().map(|saved| screen::time(at.saturating_duration_since(saved)));
+                let since = self.waiting.take().map(|saved| screen::time(at.saturating_duration_since(saved)));
                 let since = since.map_or_else(String::new, |time| format!(", {time} after it was saved"));
                 screen::tell(&format!("the new version serves{since}"));
             }
@@ -332,7 +337,7 @@ fn has_ended(events: &Receiver<Event>, deadline: Instant) -> bool {
     }
 }
 
-/// "changed: a.rs, b.rs, c.rs and 4 others"
+/// "changed: a.rs, b.rs, c.rs and 4 more"
 fn changed(paths: &[PathBuf]) -> String {
     let names: Vec<String> = paths.iter().take(NAMES_MAX).map(|path| path.display().to_string()).collect();
     match paths.len() - names.len() {

@@ -2,6 +2,7 @@
 //! another. Reads the files, and writes none.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -20,7 +21,7 @@ pub(super) const CONFIGURATION: &str = "guesthouse.toml";
 /// A larger file is known by its size and time alone: it is not worth reading whenever it is touched.
 const READ_BYTES_MAX: u64 = 1 << 20;
 
-/// Where a project's sources are. Not among them are hidden files, what git ignores, what toolchains and the server write,
+/// Where a project's sources are. Not among them are hidden files, what git ignores, what toolchains, editors and the server write,
 /// and the module itself.
 #[derive(Debug)]
 pub(super) struct Sources {
@@ -96,7 +97,7 @@ impl Sources {
         let not: BTreeSet<PathBuf> = written.chain(self.output.clone()).collect();
         let mut walk = WalkBuilder::new(&self.folder);
         walk.ignore(false).require_git(false);
-        walk.filter_entry(move |entry| !not.contains(entry.path()) && !is_of_a_toolchain(entry.path()));
+        walk.filter_entry(move |entry| !not.contains(entry.path()) && !is_of_a_tool(entry.path()));
         let mut look = Look::default();
         // What cannot be looked at is as good as not there.
         for entry in walk.build().filter_map(Result::ok) {
@@ -169,11 +170,12 @@ impl Source {
     }
 }
 
-/// What a toolchain keeps, whether git is told to ignore it or not.
-fn is_of_a_toolchain(path: &Path) -> bool {
-    let Some(name) = path.file_name() else { return false };
+/// What toolchains and editors keep, whether git is told to ignore it or not.
+fn is_of_a_tool(path: &Path) -> bool {
+    let Some(name) = path.file_name().and_then(OsStr::to_str) else { return false };
     let is_of_cargo = || path.parent().is_some_and(|folder| folder.join("Cargo.toml").exists());
-    name == "node_modules" || (name == "target" && is_of_cargo())
+    let is_of_an_editor = name.ends_with('~') || name.starts_with('#');
+    is_of_an_editor || name == "node_modules" || (name == "target" && is_of_cargo())
 }
 
 #[cfg(test)]
@@ -247,6 +249,8 @@ mod tests {
             ".git/index",
             ".cargo/config.toml",
             ".main.c.swp",
+            "main.c~",
+            "#main.c#",
             "build/handler.js",
             "main.o",
             "lib/__pycache__/a.pyc",
