@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::epoch_secs;
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
-use crate::dev;
 use crate::deploy::{self, Histories, Refusal, Snapshot, Sources, Stock, health, published, versions};
+use crate::dev;
 use crate::guest::compile::{compile, limit_memory_of_this_process};
 use crate::guest::{self, ModuleSource, Needs};
 use crate::module::{Kind, WasmFile};
