@@ -49,9 +49,6 @@ pub enum Command {
     /// Check one Wasm file and compile it into a cache; standard output has what is wrong with it
     #[command(hide = true)]
     Vet(Vet),
-    /// Write a line for each change of the files that a server's modules come from
-    #[command(hide = true)]
-    Watch(Watch),
 }
 
 /// `guesthouse serve [FILE]`
@@ -81,13 +78,6 @@ pub struct Vet {
     pub file: PathBuf,
     /// Directory of native code
     pub cache_dir: PathBuf,
-}
-
-/// `guesthouse watch PUBLISHED`: what the server starts when it serves.
-#[derive(Debug, Args)]
-pub struct Watch {
-    /// What the server has written down about what it serves
-    pub file: PathBuf,
 }
 
 /// `guesthouse build [DIR]`

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use guesthouse::cli::{
-    Arguments, Build, Check, Command, Inspect, Module, ModuleCommand, New, Prepare, Serve, Status, Tag, Vet, Watch,
+    Arguments, Build, Check, Command, Inspect, Module, ModuleCommand, New, Prepare, Serve, Status, Tag, Vet,
 };
 use guesthouse::error_log::ErrorLog;
 use guesthouse::module::{self, Change, Told, WasmFile};
@@ -32,7 +32,6 @@ fn main() -> ExitCode {
         },
         Command::Prepare(Prepare { file }) => prepare(&file),
         Command::Vet(Vet { file, cache_dir }) => Ok(vet(&file, &cache_dir)),
-        Command::Watch(Watch { file }) => watch(&file),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("{error:#}");
@@ -40,7 +39,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Returns when the server has ended, and in every child when that child has.
+/// Returns when the server has ended, and in every child and in the lookout when these have.
 fn serve(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let file = match file {
         Some(file) => file,
@@ -89,12 +88,6 @@ fn vet(file: &Path, cache_dir: &Path) -> ExitCode {
     let Err(problem) = deploy::vet::vet(file, cache_dir) else { return ExitCode::SUCCESS };
     println!("{problem}");
     ExitCode::FAILURE
-}
-
-fn watch(published: &Path) -> anyhow::Result<ExitCode> {
-    let _standard_error = ErrorLog::install();
-    deploy::watch::watch(published, std::io::stdout().lock())?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {

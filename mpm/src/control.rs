@@ -53,9 +53,14 @@ pub(crate) enum Report {
 
 /// Makes the two ends. Messages keep their limits (`SOCK_SEQPACKET`), neither end blocks.
 pub(crate) fn pair() -> io::Result<(ControlParent, ControlChild)> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let (parent, child) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    let (parent, child) = pair_of_sockets()?;
     Ok((ControlParent { socket: parent }, ControlChild { socket: child }))
+}
+
+/// Two sockets that are connected, of the kind that lines between the parent and another process of the server are of.
+pub(crate) fn pair_of_sockets() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
 }
 
 /// The parent's end.
@@ -151,13 +156,14 @@ impl AsFd for ControlChild {
     }
 }
 
-enum Message<'a> {
+/// What was read from such a socket.
+pub(crate) enum Message<'a> {
     None,
     Here(&'a [u8]),
     End,
 }
 
-fn send_message(socket: &OwnedFd, message: &[u8]) -> io::Result<()> {
+pub(crate) fn send_message(socket: &OwnedFd, message: &[u8]) -> io::Result<()> {
     loop {
         match send(socket.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL) {
             Ok(_) => return Ok(()),
@@ -167,7 +173,7 @@ fn send_message(socket: &OwnedFd, message: &[u8]) -> io::Result<()> {
     }
 }
 
-fn receive_message<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Message<'a> {
+pub(crate) fn receive_message<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Message<'a> {
     loop {
         match recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
             Ok(0) => return Message::End,
@@ -180,7 +186,7 @@ fn receive_message<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Message<'a> {
 }
 
 /// A child's words as they may stand in a log: no line breaks and no terminal's commands.
-fn printable(text: &[u8]) -> String {
+pub(crate) fn printable(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

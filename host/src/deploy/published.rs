@@ -7,7 +7,7 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::config::{Module, ModuleLines};
-use crate::preparation::Prepared;
+use crate::preparation::{Prepared, PreparedModule};
 
 const FILE: &str = "published.json";
 
@@ -45,12 +45,6 @@ pub fn write(runtime_dir: &Path, prepared: &[u8]) -> io::Result<()> {
     fs::rename(unfinished, path)
 }
 
-/// Takes it away: nothing is served any more that it could be needed for.
-pub fn remove(runtime_dir: &Path) {
-    // There is none, mostly.
-    let _ = fs::remove_file(path(runtime_dir));
-}
-
 /// What is different for clients since `before`, a line for each module.
 #[must_use]
 pub fn changes(before: &Prepared, now: &Prepared) -> Vec<String> {
@@ -58,13 +52,33 @@ pub fn changes(before: &Prepared, now: &Prepared) -> Vec<String> {
     let withdrawn = before.config.modules.iter().filter(|module| find(now, &module.name).is_none());
     let withdrawn = withdrawn.map(|module| format!("module {:?} is withdrawn", module.name));
     let deployed = now.config.modules.iter().zip(&now.modules).filter_map(|(module, prepared)| {
-        let Some(index) = find(before, &module.name) else {
-            return Some(format!("module {:?} is deployed", module.name));
-        };
-        let same = before.modules[index].native == prepared.native && is_same(&before.config.modules[index], module);
-        (!same).then(|| format!("module {:?} is deployed in its next version", module.name))
+        match version_since(before, module, prepared) {
+            VersionSince::New => Some(format!("module {:?} is deployed", module.name)),
+            VersionSince::Next => Some(format!("module {:?} is deployed in its next version", module.name)),
+            VersionSince::Same => None,
+        }
     });
     deployed.chain(withdrawn).collect()
+}
+
+/// What a module is, compared to what was published before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum VersionSince {
+    /// There was none of its name.
+    New,
+    /// It has another file or other settings.
+    Next,
+    Same,
+}
+
+/// See [`VersionSince`].
+#[must_use]
+pub fn version_since(before: &Prepared, module: &Module, prepared: &PreparedModule) -> VersionSince {
+    let Some(index) = before.config.modules.iter().position(|other| other.name == module.name) else {
+        return VersionSince::New;
+    };
+    let same = before.modules[index].native == prepared.native && is_same(&before.config.modules[index], module);
+    if same { VersionSince::Same } else { VersionSince::Next }
 }
 
 /// Whether the settings are, wherever they stand.
@@ -73,18 +87,18 @@ fn is_same(one: &Module, other: &Module) -> bool {
     plain(one) == plain(other)
 }
 
+/// What was never published, for tests.
 #[cfg(test)]
-mod tests {
+pub(crate) mod testing {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::config;
     use crate::deploy::{Snapshot, Sources};
     use crate::module::Kind;
-    use crate::preparation::PreparedModule;
 
     /// With modules of these names, each from native code of that name.
-    fn prepared(modules: &[(&str, &str)]) -> Prepared {
+    pub(crate) fn prepared(modules: &[(&str, &str)]) -> Prepared {
         let folder = tempfile::tempdir().unwrap();
         let table = |(name, _): &(&str, &str)| format!("[[module]]\nname = \"{name}\"\npath = \"guesthouse.toml\"\n");
         let text = format!("server.access_log = \"off\"\n{}", modules.iter().map(table).collect::<String>());
@@ -107,6 +121,12 @@ mod tests {
         let (sources, seen) = (Sources::default(), Snapshot::default());
         Prepared { config, modules, sources, seen, refused: BTreeMap::new(), made_by: made_by() }
     }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::prepared;
+    use super::*;
 
     #[test]
     fn what_comes_changes_and_goes_is_told_and_what_moves_is_not() {

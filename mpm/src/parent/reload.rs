@@ -9,6 +9,7 @@ use super::preparation::{Preparation, Progress};
 use super::{Parent, Stage, descriptors};
 use crate::control::Command;
 use crate::error::{LoadError, ServeError};
+use crate::lookout::{News, on_one_line};
 use crate::protocol::Application;
 use crate::settings::Settings;
 
@@ -58,6 +59,7 @@ impl<A: Application> Parent<'_, A> {
 
     fn prepare(&mut self, how: How, now: Instant) {
         tracing::info!("reloading");
+        self.lookout.tell_beginning(now);
         match self.application.preparation().map(Preparation::start) {
             Some(Ok(preparation)) => self.reload = Reload::Preparing { how, preparation },
             Some(Err(error)) => self.refuse_reload(&error, now),
@@ -96,6 +98,7 @@ impl<A: Application> Parent<'_, A> {
 
     fn refuse_reload(&mut self, error: &ServeError, now: Instant) {
         tracing::error!("reload failed, generation {} goes on serving: {error}", self.current.number);
+        self.lookout.tell(&News::Failed(on_one_line(error)), now);
         self.end_reload(now);
     }
 
@@ -136,7 +139,7 @@ impl<A: Application> Parent<'_, A> {
         self.reload = Reload::Idle;
         self.let_go_of_older();
         tracing::info!("generation {current} is ready: {}", self.current.own().mpm);
-        self.look_out(now);
+        self.publish(now);
         self.end_reload(now);
     }
 
@@ -172,6 +175,7 @@ impl<A: Application> Parent<'_, A> {
                 self.let_go_of_older();
                 let serving = self.current.number;
                 tracing::error!("reload failed, generation {serving} goes on serving: {reason}");
+                self.lookout.tell(&News::Failed(reason.to_owned()), now);
                 self.end_reload(now);
             }
             other @ (Reload::Idle | Reload::Preparing { .. }) => self.reload = other,

@@ -1,0 +1,126 @@
+//! The lookout's threads: the main one hears the parent, another one watches the files that modules come from. It ends with
+//! the parent.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+
+use guesthouse_mpm::Lookout;
+use guesthouse_mpm::lookout::{News, Serving};
+
+use super::desk::{Desk, Published};
+use super::since::Since;
+use crate::clock::{Began, epoch_secs};
+use crate::deploy::published;
+use crate::deploy::watch::{Hints, RESCAN, SETTLED, Watch};
+use crate::error_log::ErrorLog;
+use crate::preparation::Prepared;
+use crate::tally::{ModuleTally, OwnTally};
+
+/// What the lookout has from its parent, beside what serves.
+#[derive(Debug)]
+pub struct Inherited {
+    /// What serves when the lookout begins.
+    pub prepared: Prepared,
+    /// Since when it does.
+    pub since: Since,
+    pub error_log: ErrorLog,
+    /// When the server did.
+    pub began: Began,
+    pub own_tally: OwnTally,
+    /// Of the modules that there were when the lookout was forked, by name.
+    pub tallies: Vec<(String, ModuleTally)>,
+}
+
+/// Does the lookout's work, and returns when the parent has gone.
+pub fn look_out(lookout: Lookout, inherited: Inherited) {
+    let Lookout { line, serving: Serving { generation, note }, .. } = lookout;
+    let Inherited { prepared, since, error_log, .. } = inherited;
+    let desk = Arc::new(Desk::new(line, Published { prepared, generation, since, is_written: !note.is_empty() }));
+    let (wake, woken) = sync_channel(1);
+    let started = {
+        let (desk, wake) = (Arc::clone(&desk), wake.clone());
+        thread::Builder::new().name(String::from("watch")).spawn(move || watch(&desk, &wake, &woken))
+    };
+    if let Err(error) = started {
+        return tracing::error!("cannot start a thread that watches for changes: {error}");
+    }
+    loop {
+        match desk.line.receive() {
+            News::Began { heard } => desk.began(heard),
+            News::Serving(serving) => desk.serves(read(&desk.published(), serving, &error_log)),
+            News::Failed(reason) => desk.failed(reason),
+            News::Stopping => desk.stopping(),
+            News::ParentGone => return,
+        }
+        // There is one already, or the thread has ended with a panic, and the log has it.
+        let _ = wake.try_send(());
+    }
+}
+
+/// What serves now. If that could not be written down, what served before is the best that is known.
+fn read(before: &Arc<Published>, serving: Serving, error_log: &ErrorLog) -> Published {
+    let Serving { generation, note } = serving;
+    let written = if note.is_empty() { None } else { published::read(Path::new(&note)) };
+    let is_written = written.is_some();
+    let mut since = before.since.clone();
+    let prepared = match written {
+        Some(prepared) => prepared,
+        None => before.prepared.clone(),
+    };
+    since.advance(Some(&before.prepared), &prepared, epoch_secs());
+    if let Err(error) = error_log.reopen(&prepared.config.server.error_log) {
+        tracing::error!("the lookout cannot open the error log anew: {error}");
+    }
+    Published { prepared, generation, since, is_written }
+}
+
+/// Watches the files of what serves, and asks for what has changed. Never returns.
+fn watch(desk: &Desk, wake: &SyncSender<()>, woken: &Receiver<()>) {
+    let mut watched: Option<Watched> = None;
+    loop {
+        let published = desk.published();
+        if watched.as_ref().is_none_or(|watched| !Arc::ptr_eq(&watched.published, &published)) {
+            watched = Some(Watched::new(published, watched, wake));
+        }
+        let files = watched.as_mut().and_then(|watched| watched.files.as_mut());
+        let is_watching = files.is_some();
+        if let Some((watch, _)) = files
+            && desk.is_quiet()
+            && watch.look()
+        {
+            desk.ask_if_quiet();
+        }
+        thread::sleep(SETTLED);
+        let waited = if is_watching {
+            woken.recv_timeout(RESCAN)
+        } else {
+            woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
+        };
+        if waited == Err(RecvTimeoutError::Disconnected) {
+            return;
+        }
+    }
+}
+
+/// What is watched, for what serves.
+struct Watched {
+    published: Arc<Published>,
+    /// `None`: nobody wants to know, or there is nothing to compare with.
+    files: Option<(Watch, Hints)>,
+}
+
+impl Watched {
+    /// Hints that come already are kept, so that none is missed between.
+    fn new(published: Arc<Published>, before: Option<Watched>, wake: &SyncSender<()>) -> Self {
+        let Prepared { config, sources, seen, .. } = &published.prepared;
+        if !config.server.watch || !published.is_written {
+            return Self { published, files: None };
+        }
+        let kept = before.and_then(|before| before.files).map(|(_, hints)| hints);
+        let hints = kept.filter(|hints| hints.are_of(sources)).unwrap_or_else(|| Hints::of(sources, wake.clone()));
+        let watch = Watch::new(sources.clone(), seen.clone());
+        Self { published, files: Some((watch, hints)) }
+    }
+}

@@ -1,0 +1,20 @@
+//! Control: the process that watches over a server, and what it does for those who own the server.
+//!
+//! ```text
+//!  guesthouse deploy … ──control.sock──► lookout ──requests──► parent ──► preparation, children
+//!  (client)                              │     ▲                 │
+//!                            a thread    │     └──────news───────┘
+//!                            for each    ▼
+//!                            connection, and one that watches the files
+//! ```
+//!
+//! The lookout is forked from the parent, and has what the parent had then. It serves no request of the web, runs no guest,
+//! and may die at any time: the parent starts another one.
+
+mod desk;
+mod lookout;
+mod rounds;
+mod since;
+
+pub use lookout::{Inherited, look_out};
+pub use since::Since;
