@@ -18,7 +18,8 @@ use crate::runtime_dir;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
 
-const RUNTIME_DIR: &str = "run";
+/// Beside the file.
+pub(super) const RUNTIME_DIR: &str = "run";
 const ACCESS_LOG: &str = "logs/access.log";
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 

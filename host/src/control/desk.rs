@@ -1,12 +1,20 @@
-//! What the lookout's threads share: what serves, the reloads that were asked for, and the line to the parent.
+//! What the lookout's threads share: what serves, the reloads that were asked for, the socket, and the line to the parent.
 
+use std::io;
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use guesthouse_mpm::Scoreboard;
 use guesthouse_mpm::lookout::{LookoutLine, Request, Ticket};
 
 use super::rounds::{Outcome, Rounds};
 use super::since::Since;
+use super::socket::Door;
+use crate::clock::Began;
 use crate::preparation::Prepared;
+use crate::status::{Observer, Snapshot};
+use crate::tally::{Counters, ModuleReading, ModuleTally, OwnTally};
 
 /// What serves, and what is known of it.
 #[derive(Debug)]
@@ -14,14 +22,49 @@ pub(super) struct Published {
     pub(super) prepared: Prepared,
     pub(super) generation: u32,
     pub(super) since: Since,
-    /// Whether it could be written down: what the files are compared with is of no use otherwise.
+    /// Whether it could be written down. Where it could not, what served before stands in `prepared`.
     pub(super) is_written: bool,
+}
+
+/// What is counted and shown, in memory that the children share with the lookout.
+#[derive(Debug)]
+pub(super) struct Board {
+    pub(super) scoreboard: Scoreboard,
+    pub(super) began: Began,
+    pub(super) own_tally: OwnTally,
+    /// By the module's name.
+    pub(super) tallies: Vec<(String, ModuleTally)>,
+}
+
+impl Board {
+    /// The counters of a module; `None` if they came after the lookout.
+    fn tally(&self, module: &str) -> Option<&ModuleTally> {
+        self.tallies.iter().find(|(name, _)| name == module).map(|(_, tally)| tally)
+    }
+
+    pub(super) fn reading(&self, module: &str) -> Option<ModuleReading> {
+        self.tally(module).map(ModuleTally::read)
+    }
+
+    /// The whole server now.
+    ///
+    /// # Errors
+    /// There is no memory.
+    pub(super) fn snapshot(&self, published: &Published) -> io::Result<Snapshot> {
+        let Prepared { config, modules, .. } = &published.prepared;
+        let tallies =
+            config.modules.iter().map(|module| self.tally(&module.name).cloned().map_or_else(ModuleTally::new, Ok));
+        let counters = Counters { own: self.own_tally.clone(), modules: tallies.collect::<io::Result<_>>()? };
+        let observer = Observer::new(self.scoreboard.clone(), published.generation, self.began, modules.clone());
+        Ok(observer.snapshot(config, &counters, Instant::now()))
+    }
 }
 
 /// See the file's head.
 #[derive(Debug)]
 pub(super) struct Desk {
     pub(super) line: LookoutLine,
+    pub(super) board: Board,
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -30,12 +73,13 @@ pub(super) struct Desk {
 struct State {
     rounds: Rounds,
     published: Arc<Published>,
+    door: Option<Arc<Door>>,
 }
 
 impl Desk {
-    pub(super) fn new(line: LookoutLine, published: Published) -> Self {
-        let state = State { rounds: Rounds::default(), published: Arc::new(published) };
-        Self { line, state: Mutex::new(state), changed: Condvar::new() }
+    pub(super) fn new(line: LookoutLine, board: Board, published: Published) -> Self {
+        let state = State { rounds: Rounds::default(), published: Arc::new(published), door: None };
+        Self { line, board, state: Mutex::new(state), changed: Condvar::new() }
     }
 
     /// A thread that panics with the state in its hands leaves it as whole as it was.
@@ -51,7 +95,7 @@ impl Desk {
     ///
     /// # Errors
     /// It is gone.
-    pub(super) fn ask(&self, request: Request) -> std::io::Result<Ticket> {
+    pub(super) fn ask(&self, request: Request) -> io::Result<Ticket> {
         let mut state = self.state();
         let ticket = self.line.send(request)?;
         state.rounds.asked(ticket);
@@ -72,29 +116,74 @@ impl Desk {
         self.state().rounds.is_quiet()
     }
 
+    /// Looks whenever a reload has ended, until `look` finds something; `None` after so long.
+    pub(super) fn wait_for<T>(&self, longest: Duration, look: impl Fn(&Rounds, &Published) -> Option<T>) -> Option<T> {
+        let until = Instant::now() + longest;
+        let mut state = self.state();
+        loop {
+            if let Some(found) = look(&state.rounds, &state.published) {
+                return Some(found);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
     /// A reload begins.
     pub(super) fn began(&self, heard: Ticket) {
         self.state().rounds.began(heard);
     }
 
-    /// What was loaded serves.
+    /// What was loaded serves. Where it has another `runtime_dir`, the socket moves there.
     pub(super) fn serves(&self, published: Published) {
-        self.change(|state| {
+        let moved = {
+            let mut state = self.state();
+            let runtime_dir = |published: &Published| published.prepared.config.server.runtime_dir.clone();
+            let moves = runtime_dir(&state.published) != runtime_dir(&published);
             state.published = Arc::new(published);
             state.rounds.ended(Outcome::Serving);
-        });
+            if moves { state.door.take() } else { None }
+        };
+        self.changed.notify_all();
+        if let Some(door) = moved {
+            door.close();
+        }
     }
 
     pub(super) fn failed(&self, reason: String) {
-        self.change(|state| state.rounds.ended(Outcome::Failed(reason)));
-    }
-
-    pub(super) fn stopping(&self) {
-        self.change(|state| state.rounds.stopping());
-    }
-
-    fn change(&self, change: impl FnOnce(&mut State)) {
-        change(&mut self.state());
+        self.state().rounds.ended(Outcome::Failed(reason));
         self.changed.notify_all();
+    }
+
+    /// There will be no other reload, and no other connection: another server may take the place of this one.
+    pub(super) fn stopping(&self) {
+        let door = {
+            let mut state = self.state();
+            state.rounds.stopping();
+            state.door.take()
+        };
+        self.changed.notify_all();
+        if let Some(door) = door {
+            door.close();
+        }
+    }
+
+    /// Where the socket is to be; `None` when there is to be none.
+    pub(super) fn place(&self) -> Option<PathBuf> {
+        let state = self.state();
+        (!state.rounds.is_over()).then(|| state.published.prepared.config.server.runtime_dir.clone())
+    }
+
+    /// The socket was bound in this directory. It is closed if it is not to be there any more.
+    pub(super) fn opened(&self, door: &Arc<Door>, runtime_dir: &PathBuf) {
+        let mut state = self.state();
+        if !state.rounds.is_over() && state.published.prepared.config.server.runtime_dir == *runtime_dir {
+            state.door = Some(Arc::clone(door));
+        } else {
+            door.close();
+        }
     }
 }

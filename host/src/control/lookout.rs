@@ -1,6 +1,7 @@
-//! The lookout's threads: the main one hears the parent, another one watches the files that modules come from. It ends with
-//! the parent.
+//! The lookout's threads: the main one hears the parent, another one watches the files that modules come from, and a third one
+//! attends to the control socket. It ends with the parent.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
@@ -9,7 +10,8 @@ use std::thread;
 use guesthouse_mpm::Lookout;
 use guesthouse_mpm::lookout::{News, Serving};
 
-use super::desk::{Desk, Published};
+use super::desk::{Board, Desk, Published};
+use super::serve;
 use super::since::Since;
 use crate::clock::{Began, epoch_secs};
 use crate::deploy::published;
@@ -35,16 +37,16 @@ pub struct Inherited {
 
 /// Does the lookout's work, and returns when the parent has gone.
 pub fn look_out(lookout: Lookout, inherited: Inherited) {
-    let Lookout { line, serving: Serving { generation, note }, .. } = lookout;
-    let Inherited { prepared, since, error_log, .. } = inherited;
-    let desk = Arc::new(Desk::new(line, Published { prepared, generation, since, is_written: !note.is_empty() }));
+    let Lookout { line, scoreboard, serving: Serving { generation, note } } = lookout;
+    let Inherited { prepared, since, error_log, began, own_tally, tallies } = inherited;
+    let published = Published { prepared, generation, since, is_written: !note.is_empty() };
+    let desk = Arc::new(Desk::new(line, Board { scoreboard, began, own_tally, tallies }, published));
     let (wake, woken) = sync_channel(1);
-    let started = {
-        let (desk, wake) = (Arc::clone(&desk), wake.clone());
-        thread::Builder::new().name(String::from("watch")).spawn(move || watch(&desk, &wake, &woken))
-    };
+    let (watched, attended, hints) = (Arc::clone(&desk), Arc::clone(&desk), wake.clone());
+    let started = start("watch", move || watch(&watched, &hints, &woken))
+        .and_then(|()| start("control", move || serve::attend(&attended)));
     if let Err(error) = started {
-        return tracing::error!("cannot start a thread that watches for changes: {error}");
+        return tracing::error!("cannot start the lookout's threads: {error}");
     }
     loop {
         match desk.line.receive() {
@@ -57,6 +59,10 @@ pub fn look_out(lookout: Lookout, inherited: Inherited) {
         // There is one already, or the thread has ended with a panic, and the log has it.
         let _ = wake.try_send(());
     }
+}
+
+fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
 /// What serves now. If that could not be written down, what served before is the best that is known.

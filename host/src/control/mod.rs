@@ -11,10 +11,19 @@
 //! The lookout is forked from the parent, and has what the parent had then. It serves no request of the web, runs no guest,
 //! and may die at any time: the parent starts another one.
 
+mod client;
+mod deploy;
 mod desk;
+pub mod logs;
 mod lookout;
+mod modules;
+mod protocol;
 mod rounds;
+mod serve;
 mod since;
+mod socket;
 
+pub use client::{Control, ControlError};
 pub use lookout::{Inherited, look_out};
+pub use protocol::{Answer, ModuleTold, Request, State};
 pub use since::Since;

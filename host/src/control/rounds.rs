@@ -71,6 +71,10 @@ impl Rounds {
         self.phase = Phase::Over;
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
     /// Whether nothing is under way, nor about to be.
     pub(super) fn is_quiet(&self) -> bool {
         self.phase == Phase::Idle && self.heard >= self.asked

@@ -27,8 +27,8 @@ mod metrics;
 pub mod snapshot;
 pub mod terminal;
 #[cfg(test)]
-mod testing;
-mod units;
+pub(crate) mod testing;
+pub(crate) mod units;
 
 pub use gather::Observer;
 pub use snapshot::Snapshot;

@@ -24,13 +24,13 @@ under_every_mpm! {
 }
 
 /// A server with a folder `modules`, beside the probe on `/probe`.
-fn setup(mpm: Mpm) -> Setup {
+pub(super) fn setup(mpm: Mpm) -> Setup {
     let setup = Setup::new(mpm).server("modules_dir = \"modules\"").probe_route("/probe");
     fs::create_dir(setup.folder().join("modules")).unwrap();
     setup
 }
 
-fn modules(server: &Server) -> PathBuf {
+pub(super) fn modules(server: &Server) -> PathBuf {
     server.folder().join("modules")
 }
 
@@ -42,7 +42,7 @@ fn put(server: &Server, name: &str, content: impl AsRef<[u8]>) {
 }
 
 /// A guest that says this.
-fn saying(text: &str) -> Vec<u8> {
+pub(super) fn saying(text: &str) -> Vec<u8> {
     // A program that speaks CGI: the smallest guest that there is.
     let answer = format!("Content-Type: text/plain\\n\\n{text}");
     // The two escapes are a byte each.
@@ -59,7 +59,7 @@ fn saying(text: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-fn says(server: &Server, path: &str, text: &str) {
+pub(super) fn says(server: &Server, path: &str, text: &str) {
     until(&format!("{path} says {text:?}"), || (server.get(path).text() == text).then_some(()));
 }
 
