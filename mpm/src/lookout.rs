@@ -43,14 +43,6 @@ pub enum Request {
 }
 
 impl Request {
-    const ALL: [(Request, u8); 5] = [
-        (Request::Publish, PUBLISH),
-        (Request::Reload, RELOAD),
-        (Request::Restart, RESTART),
-        (Request::Stop, STOP),
-        (Request::StopGracefully, STOP_GRACEFULLY),
-    ];
-
     fn code(self) -> u8 {
         match self {
             Request::Publish => PUBLISH,
@@ -58,6 +50,17 @@ impl Request {
             Request::Restart => RESTART,
             Request::Stop => STOP,
             Request::StopGracefully => STOP_GRACEFULLY,
+        }
+    }
+
+    fn of(code: u8) -> Option<Self> {
+        match code {
+            PUBLISH => Some(Request::Publish),
+            RELOAD => Some(Request::Reload),
+            RESTART => Some(Request::Restart),
+            STOP => Some(Request::Stop),
+            STOP_GRACEFULLY => Some(Request::StopGracefully),
+            _ => None,
         }
     }
 }
@@ -232,9 +235,8 @@ impl ParentLine {
                 Message::None => return Said::Nothing,
                 Message::End => return Said::Gone,
                 Message::Here([code, ticket @ ..]) => {
-                    let request = Request::ALL.iter().find(|(_, of)| of == code);
-                    if let (Some((request, _)), Ok(ticket)) = (request, ticket.try_into()) {
-                        return Said::Request(*request, Ticket(u64::from_le_bytes(ticket)));
+                    if let (Some(request), Ok(ticket)) = (Request::of(*code), ticket.try_into()) {
+                        return Said::Request(request, Ticket(u64::from_le_bytes(ticket)));
                     }
                 }
                 Message::Here([]) => {}
@@ -262,9 +264,10 @@ mod tests {
     fn requests_reach_the_parent_with_their_tickets() {
         let (parent, lookout) = pair().unwrap();
         assert_eq!(parent.receive(), Said::Nothing);
-        for (index, (request, _)) in Request::ALL.into_iter().enumerate() {
+        let all = [Request::Publish, Request::Reload, Request::Restart, Request::Stop, Request::StopGracefully];
+        for (number, request) in (1..).zip(all) {
             let ticket = lookout.send(request).unwrap();
-            assert_eq!(ticket, Ticket::new(index as u64 + 1));
+            assert_eq!(ticket, Ticket::new(number));
             assert_eq!(parent.receive(), Said::Request(request, ticket));
         }
         assert_eq!(parent.receive(), Said::Nothing);

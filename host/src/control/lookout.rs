@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
 
 use guesthouse_mpm::Lookout;
@@ -35,7 +35,7 @@ pub struct Inherited {
     pub tallies: Vec<(String, ModuleTally)>,
 }
 
-/// Does the lookout's work, and returns when the parent has gone.
+/// Does the lookout's work, and returns when the parent has gone, or when it cannot go on and another one is to begin anew.
 pub fn look_out(lookout: Lookout, inherited: Inherited) {
     let Lookout { line, scoreboard, serving: Serving { generation, note } } = lookout;
     let Inherited { prepared, since, error_log, began, own_tally, tallies } = inherited;
@@ -56,8 +56,9 @@ pub fn look_out(lookout: Lookout, inherited: Inherited) {
             News::Stopping => desk.stopping(),
             News::ParentGone => return,
         }
-        // There is one already, or the thread has ended with a panic, and the log has it.
-        let _ = wake.try_send(());
+        if let Err(TrySendError::Disconnected(())) = wake.try_send(()) {
+            return tracing::error!("the lookout's thread that watches for changes has ended, and the lookout with it");
+        }
     }
 }
 

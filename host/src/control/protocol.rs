@@ -149,7 +149,7 @@ mod tests {
             Answer::Status { status: Box::new(crate::status::testing::snapshot()) },
         ] {
             let line = line_of(&answer);
-            assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+            assert_eq!(line.split(|byte| *byte == b'\n').count(), 2, "it is one line");
             let read = read_line(&mut &line[..], ANSWER_BYTES_MAX).unwrap();
             assert_eq!(serde_json::from_str::<Answer>(&read).unwrap(), answer);
         }

@@ -40,8 +40,16 @@ pub(super) fn attend(desk: &Arc<Desk>) {
                 told = None;
                 let door = Arc::new(door);
                 desk.opened(&door, &runtime_dir);
-                while let Ok(stream) = door.accept() {
-                    admit(desk, stream, &open);
+                loop {
+                    match door.accept() {
+                        Ok(stream) => admit(desk, stream, &open),
+                        // It was closed.
+                        Err(error) if error.kind() == io::ErrorKind::InvalidInput => break,
+                        Err(error) => {
+                            tracing::error!("cannot accept a connection on the control socket: {error}");
+                            thread::sleep(RETRY);
+                        }
+                    }
                 }
             }
             Err(problem) => {
@@ -56,15 +64,15 @@ pub(super) fn attend(desk: &Arc<Desk>) {
 }
 
 fn admit(desk: &Arc<Desk>, stream: UnixStream, open: &Arc<AtomicUsize>) {
-    let guest = Guest { stream };
+    let client = Client { stream };
     if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
         open.fetch_sub(1, Ordering::Relaxed);
-        return guest.refuse(format!("{CONNECTIONS_MAX} others are being served: try again"));
+        return client.refuse(format!("{CONNECTIONS_MAX} others are being served: try again"));
     }
     let (desk, count) = (Arc::clone(desk), Arc::clone(open));
     let served = thread::Builder::new().name(String::from("control")).spawn(move || {
         let _leaving = Leaving(count);
-        guest.serve(&desk);
+        client.serve(&desk);
     });
     if let Err(error) = served {
         open.fetch_sub(1, Ordering::Relaxed);
@@ -82,14 +90,14 @@ impl Drop for Leaving {
 }
 
 /// Who has connected.
-struct Guest {
+struct Client {
     stream: UnixStream,
 }
 
 /// Why there is no last word: the client is gone, or has had it.
 struct Gone;
 
-impl Guest {
+impl Client {
     fn serve(&self, desk: &Desk) {
         if let Err(error) = self.stream.set_write_timeout(Some(STALL_TIME)) {
             return tracing::error!("cannot serve a connection of the control socket: {error}");

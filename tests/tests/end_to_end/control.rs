@@ -204,8 +204,9 @@ fn a_lookout_that_is_killed_comes_back_with_its_socket(mpm: Mpm) {
 }
 
 #[test]
-fn two_deployments_at_once_are_both_done() {
-    let server = started(setup(Mpm::Event));
+fn deployments_at_once_are_all_done() {
+    // Nobody else looks at the folder.
+    let server = started(setup(Mpm::Event).server("watch = false"));
     let names = ["a", "b", "c", "d"];
     let spawned = names.map(|name| {
         let file = format!("{name}.wasm");
@@ -255,6 +256,26 @@ fn a_stop_breaks_off_a_deployment_that_waits() {
 }
 
 #[test]
+fn what_is_refused_at_once_need_not_be_sent_whole() {
+    let server = started(Setup::new(Mpm::Event));
+    write(&server, "large.wasm", vec![0; 20 << 20]);
+    let why = failed(&server, &["deploy", "large.wasm"]);
+    assert!(why.contains("write modules_dir = \"modules\" under [server]"), "{why}");
+}
+
+#[test]
+fn the_socket_moves_with_the_runtime_directory() {
+    let server = started(setup(Mpm::Event));
+    server.edit("[server]", "[server]\nruntime_dir = \"elsewhere\"");
+    server.signal(Signal::SIGUSR1);
+    until("it is there", || server.folder().join("elsewhere/control.sock").exists().then_some(()));
+    assert!(!socket(&server).exists());
+    write(&server, "a.wasm", saying("a"));
+    done(&server, &["deploy", "a.wasm"]);
+    says(&server, "/a", "a");
+}
+
+#[test]
 fn nonsense_is_refused_and_harms_nobody() {
     let server = started(setup(Mpm::Event));
     let answers = |bytes: &[u8]| {
@@ -290,15 +311,16 @@ fn nonsense_is_refused_and_harms_nobody() {
 #[test]
 fn clients_that_say_nothing_are_sent_away() {
     let server = started(setup(Mpm::Event));
-    let mut silent: Vec<UnixStream> = (0..32).map(|_| connect(&server)).collect();
-    let mut said = String::new();
-    connect(&server).read_to_string(&mut said).unwrap();
-    assert!(said.contains("32 others are being served"), "{said}");
+    let mut silent: Vec<UnixStream> = (0..40).map(|_| connect(&server)).collect();
+    let (mut too_many, mut too_slow) = (0, 0);
     for stream in &mut silent {
         let mut said = String::new();
         stream.read_to_string(&mut said).unwrap();
-        assert!(said.contains("it takes too long"), "{said}");
+        too_many += usize::from(said.contains("32 others are being served"));
+        too_slow += usize::from(said.contains("it takes too long"));
     }
+    // The connection by which it was seen that the socket is there may have taken a place for a moment.
+    assert!(too_many >= 8 && too_slow >= 31 && too_many + too_slow == 40, "{too_many} and {too_slow}");
     until("there is room again", || command(&server, &["modules"]).output().unwrap().status.success().then_some(()));
 }
 
@@ -310,10 +332,13 @@ fn nobody_but_the_owner_and_root_may_control_a_server() {
     }
     let server = started(setup(Mpm::Event));
     assert_eq!(fs::metadata(socket(&server)).unwrap().permissions().mode() & 0o777, 0o600);
+    // Where others can reach it.
+    let copy = server.folder().join("guesthouse");
+    fs::copy(program(), &copy).unwrap();
     let as_nobody = || {
         let words = ["--reuid=65534", "--clear-groups", "--"];
         let mut command = Command::new("setpriv");
-        command.args(words).arg(program()).args(["modules"]).current_dir(server.folder()).output().unwrap()
+        command.args(words).arg(&copy).args(["modules"]).current_dir(server.folder()).output().unwrap()
     };
     let set_mode = |path: PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     set_mode(server.folder().to_owned(), 0o755);
