@@ -54,13 +54,19 @@ impl Rounds {
     }
 
     pub(super) fn began(&mut self, heard: Ticket) {
-        self.phase = Phase::UnderWay;
+        match self.phase {
+            Phase::Idle | Phase::UnderWay => self.phase = Phase::UnderWay,
+            Phase::Over => return,
+        }
         self.heard = heard;
     }
 
     /// The round that is under way has ended; or one that was when nobody listened yet, which answers nobody.
     pub(super) fn ended(&mut self, outcome: Outcome) {
-        self.phase = Phase::Idle;
+        match self.phase {
+            Phase::Idle | Phase::UnderWay => self.phase = Phase::Idle,
+            Phase::Over => return,
+        }
         self.ended.push_back((self.heard, outcome));
         if self.ended.len() > REMEMBERED_MAX {
             self.ended.pop_front();
@@ -130,7 +136,9 @@ mod tests {
         rounds.began(Ticket::new(1));
         rounds.stopping();
         assert_eq!(rounds.outcome_of(Ticket::new(1)), Some(Outcome::Stopping));
-        assert!(!rounds.is_quiet());
+        rounds.began(Ticket::new(2));
+        assert_eq!(rounds.outcome_of(Ticket::new(2)), Some(Outcome::Stopping), "nothing leads back");
+        assert!(!rounds.is_quiet() && rounds.is_over());
     }
 
     #[test]
