@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use guesthouse_tests::patience::{PATIENCE, until};
 use guesthouse_tests::setup::program;
@@ -248,6 +249,11 @@ fn a_stop_breaks_off_a_deployment_that_waits() {
     let mut deploy = command(&server, &["deploy", "a.wasm", "--config", "copy.toml"]);
     let deploy = deploy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     server.log.wait_for_after(mark, "reloading");
+    let mut waiting = connect(&server);
+    waiting.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+    let mut told = String::new();
+    BufReader::new(waiting).read_line(&mut told).unwrap();
+    assert_eq!(told, "{\"answer\":\"waiting\"}\n");
     assert_eq!(done(&server, &["stop", "--config", "copy.toml"]), "stopped\n");
     assert!(server.wait_for_exit().success());
     let why = why(&deploy.wait_with_output().unwrap());
@@ -273,6 +279,27 @@ fn the_socket_moves_with_the_runtime_directory() {
     write(&server, "a.wasm", saying("a"));
     done(&server, &["deploy", "a.wasm"]);
     says(&server, "/a", "a");
+}
+
+#[test]
+fn what_cannot_be_written_down_serves_all_the_same() {
+    let server = started(setup(Mpm::Event));
+    let published = server.folder().join("run/published.json");
+    fs::remove_file(&published).unwrap();
+    // Nothing can be renamed to the name of a folder.
+    fs::create_dir(&published).unwrap();
+    write(&server, "a.wasm", saying("a"));
+    let why = failed(&server, &["deploy", "a.wasm"]);
+    assert!(why.contains("cannot write into its runtime_dir what serves"), "{why}");
+    server.log.wait_for("cannot write down what serves");
+    says(&server, "/a", "a");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(server.log.count("reloading"), 1, "nobody asks for what is done");
+    fs::remove_dir(&published).unwrap();
+    done(&server, &["reload"]);
+    write(&server, "a.wasm", saying("b"));
+    done(&server, &["deploy", "a.wasm"]);
+    says(&server, "/a", "b");
 }
 
 #[test]
