@@ -120,7 +120,7 @@ fn call(c: &mut Criterion) {
         max_requests_per_instance,
         max_concurrent_requests_per_instance: 1,
     });
-    let capacity = Capacity { calls_max: 400, threads: 1, time_slice: Duration::from_millis(1) };
+    let capacity = Capacity { calls_max: 400, threads: 1, spare: 0, time_slice: Duration::from_millis(1) };
     let guests = Guests::start(&modules, capacity).expect("the engine starts");
     let mut shelf = guests.shelf(Waker::noop().clone());
     let mut ids = RequestIds::new(0);

@@ -43,6 +43,9 @@ pub enum Command {
     /// Withdraw a module
     #[command(long_about = UNDEPLOY, after_long_help = UNDEPLOY_AFTER)]
     Undeploy(Undeploy),
+    /// Bring a version of a module back that was served before
+    #[command(long_about = ROLLBACK, after_long_help = ROLLBACK_AFTER)]
+    Rollback(Rollback),
     /// Tell which modules a running server has, in which versions, and what became of files that it refused
     #[command(long_about = MODULES, after_long_help = MODULES_AFTER)]
     Modules(Modules),
@@ -67,6 +70,9 @@ pub enum Command {
     /// Check one Wasm file and compile it into a cache; standard output has what is wrong with it
     #[command(hide = true)]
     Vet(Vet),
+    /// Ask a module whether it is well, as standard input says; standard output has what is wrong with it
+    #[command(hide = true)]
+    Health,
 }
 
 /// `guesthouse serve [FILE]`
@@ -137,6 +143,17 @@ pub struct Deploy {
 pub struct Undeploy {
     /// Name of the module
     pub name: String,
+    #[command(flatten)]
+    pub server: OfServer,
+}
+
+/// `guesthouse rollback NAME [VERSION]`
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// Name of the module
+    pub name: String,
+    /// The beginning of its hash, or what the module calls it; without it the version before
+    pub version: Option<String>,
     #[command(flatten)]
     pub server: OfServer,
 }
@@ -308,8 +325,9 @@ Files (DIR is the folder of the configuration file; each name can be changed the
   ./guesthouse.toml           the configuration, if FILE is not given
   DIR/run/guesthouse.pid      pid of the parent, while the server runs
   DIR/run/control.sock        where guesthouse deploy and the like reach the server, mode 0600
-  DIR/run/published.json      what serves; a restart goes on with it where a file has gone bad
   DIR/run/confined/           sockets of modules that are not thread-safe, mode 0700
+  DIR/run/published.json      what serves, and which versions of each module are kept
+  DIR/run/versions/           the Wasm files of these versions, mode 0700
   DIR/cache/                  native code of the modules, mode 0700; may be removed while stopped
   DIR/logs/access.log         one line for each request
   standard error              the error log
@@ -451,6 +469,24 @@ Exit status:
 
 Examples:
   guesthouse undeploy shop";
+
+const ROLLBACK: &str = "\
+Bring a version of a module back that was served before, and wait until it serves. The last versions of each module \
+are kept (keep_versions), with their native code: its Wasm file is put back in the module's place, and taken over as any \
+file that is put there. Settings are no part of a version.
+
+VERSION is the beginning of a version's hash, at least 4 digits, or what the module calls that version. Without it, it is \
+the version before the one that serves.";
+
+const ROLLBACK_AFTER: &str = "\
+Exit status:
+  0  The version serves.
+  1  It does not, or is not kept: standard error says why, and which are kept.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse rollback shop
+  guesthouse rollback shop 5c1f9c6f";
 
 const MODULES: &str = "\
 Tell which modules a running server has.

@@ -32,6 +32,7 @@ pub mod script;
 pub mod server;
 pub mod service;
 pub mod site;
+pub mod sites;
 pub mod status;
 pub mod tally;
 mod transfer;

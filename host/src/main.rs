@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use guesthouse::cli::{
     Arguments, Build, Check, Command, Deploy, Inspect, Logs, Module, ModuleCommand, Modules, New, OfServer, Prepare,
-    Reload, Serve, Status, Stop, Tag, Undeploy, Vet,
+    Reload, Rollback, Serve, Status, Stop, Tag, Undeploy, Vet,
 };
 use guesthouse::control::{Control, ControlError, logs};
 use guesthouse::error_log::ErrorLog;
@@ -33,6 +33,9 @@ fn main() -> ExitCode {
             control(server, |control| control.deploy(&file, name.as_deref()))
         }
         Command::Undeploy(Undeploy { name, server }) => control(server, |control| control.undeploy(&name)),
+        Command::Rollback(Rollback { name, version, server }) => {
+            control(server, |control| control.roll_back(&name, version.as_deref()))
+        }
         Command::Modules(Modules { json: false, server }) => control(server, Control::modules_as_text),
         Command::Modules(Modules { json: true, server }) => modules_as_json(server),
         Command::Reload(Reload { server }) => control(server, Control::reload),
@@ -44,6 +47,7 @@ fn main() -> ExitCode {
         },
         Command::Prepare(Prepare { file }) => prepare(&file),
         Command::Vet(Vet { file, cache_dir }) => Ok(vet(&file, &cache_dir)),
+        Command::Health => Ok(health()),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("{error:#}");
@@ -58,7 +62,9 @@ fn serve(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
         None if Path::new(DEFAULT_FILE).exists() => PathBuf::from(DEFAULT_FILE),
         None => demo::unpack()?,
     };
-    let exit = guesthouse_mpm::serve(Server::new(file, ErrorLog::install()))?;
+    let server =
+        Server::new(file, ErrorLog::install()).context("cannot get memory for the counters of the server status")?;
+    let exit = guesthouse_mpm::serve(server)?;
     Ok(ExitCode::from(exit.code()))
 }
 
@@ -98,6 +104,14 @@ fn prepare(file: &Path) -> anyhow::Result<ExitCode> {
 fn vet(file: &Path, cache_dir: &Path) -> ExitCode {
     let _standard_error = ErrorLog::install();
     let Err(problem) = deploy::vet::vet(file, cache_dir) else { return ExitCode::SUCCESS };
+    println!("{problem}");
+    ExitCode::FAILURE
+}
+
+/// Likewise.
+fn health() -> ExitCode {
+    let _standard_error = ErrorLog::install();
+    let Err(problem) = deploy::health::answer(std::io::stdin().lock()) else { return ExitCode::SUCCESS };
     println!("{problem}");
     ExitCode::FAILURE
 }

@@ -10,10 +10,11 @@ use std::time::Duration;
 use guesthouse_mpm::settings::{ListenAddress, Mpm, Pool};
 use serde::{Deserialize, Serialize};
 
+use crate::clock::epoch_secs;
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
-use crate::deploy::{self, Refusal, Snapshot, Sources, Stock, published};
-use crate::guest::ModuleSource;
+use crate::deploy::{self, Histories, Refusal, Snapshot, Sources, Stock, health, published, versions};
 use crate::guest::compile::{compile, limit_memory_of_this_process};
+use crate::guest::{self, ModuleSource, Needs};
 use crate::module::{Kind, WasmFile};
 use crate::placement::{self, Placement, Remark, Reuse};
 use crate::runtime_dir;
@@ -31,6 +32,8 @@ pub struct Prepared {
     pub seen: Snapshot,
     /// Why modules of `modules_dir` are not served, or not as their file has them, by name.
     pub refused: BTreeMap<String, Refusal>,
+    /// What is kept of each module.
+    pub versions: Histories,
     /// Which program can use the native code: [`published::made_by`].
     pub made_by: String,
 }
@@ -39,6 +42,8 @@ pub struct Prepared {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreparedModule {
     pub kind: Kind,
+    /// BLAKE3 of its Wasm in the binary format, in hexadecimal digits: names the version.
+    pub hash: String,
     pub native: PathBuf,
     pub thread_safe: bool,
     pub version: Option<String>,
@@ -50,6 +55,9 @@ pub struct PreparedModule {
     pub pool: Option<ConfinedPool>,
     /// It is from `modules_dir`.
     pub was_dropped_in: bool,
+    /// Where its requests are counted ([`ModuleTallies::row`](crate::tally::ModuleTallies::row)): the parent fills it in.
+    #[serde(default)]
+    pub row: usize,
 }
 
 impl PreparedModule {
@@ -96,7 +104,7 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     let mut mistakes = Vec::new();
     for module in &config.modules {
         let found = |(line, text)| Finding { path: config_path.to_owned(), line: Some(line), text };
-        match prepare_module(module, &config, &mut pools) {
+        match prepare_module(module, &config, &mut pools, published.as_ref()) {
             Ok((prepared, warning)) => {
                 if let Some(warning) = warning {
                     tracing::warn!("{}", found(warning));
@@ -117,37 +125,71 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
         mistakes.push(problem);
     }
     config.mpm.pools.append(&mut pools);
-    let made_by = published::made_by();
-    if mistakes.is_empty() {
-        Ok(Prepared { config, modules, sources, seen, refused, made_by })
-    } else {
-        Err(mistakes.join("\n"))
+    if !mistakes.is_empty() {
+        return Err(mistakes.join("\n"));
+    }
+    let mut prepared =
+        Prepared { config, modules, sources, seen, refused, versions: Histories::new(), made_by: published::made_by() };
+    prepared.versions = versions::next(&prepared, published.as_ref(), epoch_secs());
+    versions::sweep(&prepared, published.as_ref());
+    evict(&prepared, published.as_ref());
+    Ok(prepared)
+}
+
+/// Keeps the cache within its limit. What serves stays, what is to serve, and what may be brought back.
+fn evict(prepared: &Prepared, published: Option<&Prepared>) {
+    let both = || [Some(prepared), published].into_iter().flatten();
+    let served = both().flat_map(|prepared| &prepared.modules).map(|module| module.native.as_path());
+    let kept = both().flat_map(|prepared| prepared.versions.values().flatten()).map(|version| version.native.as_path());
+    let config::Server { runtime_dir, cache_dir, cache_limit, .. } = &prepared.config.server;
+    let needs = Needs { runtime_dir, natives: served.chain(kept).collect() };
+    match guest::evict(cache_dir, &needs, *cache_limit, epoch_secs()) {
+        Ok(None) => {}
+        Ok(Some(needed)) => tracing::warn!(
+            "{needed} bytes of native code are needed in {}, but cache_limit is {cache_limit}: write cache_limit = \"{}MiB\" \
+             or more, or a lower keep_versions",
+            cache_dir.display(),
+            needed.div_ceil(1 << 20)
+        ),
+        Err(error) => tracing::warn!("cannot keep {} within cache_limit: {error}", cache_dir.display()),
     }
 }
 
-/// Makes a module ready to be served, and adds the pool that it needs to `pools`, which follow those of `config`.
+/// Makes a module ready to be served, and adds the pool that it needs to `pools`, which follow those of `config`. It is asked
+/// whether it is well, unless it is `published` as it is.
 /// Answers also with what the operator should know, if there is anything.
 pub(crate) fn prepare_module(
     module: &Module,
     config: &Config,
     pools: &mut Vec<Pool>,
+    published: Option<&Prepared>,
 ) -> Result<(PreparedModule, Option<Remark>), Remark> {
     let (placement, warning) = placement::place(module, config)?;
     let Placement { file, kind, facts, thread_safe, confined, reuse } = placement;
     let Reuse { max_requests_per_instance, max_concurrent_requests_per_instance } = reuse;
     let native = compile_module(module, &file, kind, &config.server.cache_dir)?;
-    let pool = if confined { Some(confine(module, &native, config, pools)?) } else { None };
-    let prepared = PreparedModule {
+    let mut prepared = PreparedModule {
         kind,
+        hash: versions::hash(file.binary()),
         native,
         thread_safe,
         version: facts.version,
         description: facts.description,
         max_requests_per_instance,
         max_concurrent_requests_per_instance,
-        pool,
+        pool: None,
         was_dropped_in: false,
+        row: 0,
     };
+    health::ask(module, &prepared, config, published).map_err(|problem| {
+        (module.lines.health.unwrap_or(module.lines.path), format!("module {:?}: {problem}", module.name))
+    })?;
+    if let Err(problem) = versions::keep(&config.server.runtime_dir, &prepared.hash, file.binary()) {
+        tracing::warn!("module {:?}: {problem}: this version cannot be brought back later", module.name);
+    }
+    if confined {
+        prepared.pool = Some(confine(module, &prepared.native, config, pools)?);
+    }
     Ok((prepared, warning))
 }
 

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
+/// What the configuration calls it.
+pub const KEY: &str = "runtime_dir";
 /// Of group and others, to write.
 const OTHERS_WRITE: u32 = 0o022;
 /// Whoever may write to such a directory may remove only what is their own.
@@ -18,21 +20,19 @@ const STICKY: u32 = 0o1000;
 const SOCKET_PATH_MAX: usize = 107;
 
 /// What is wrong with a directory of the server's that has this mode, and what to do; `None` if only its owner may
-/// write to it.
+/// write to it. `key` is what the configuration calls it.
 #[must_use]
-pub fn open_to_others(dir: &Path, mode: u32) -> Option<String> {
+pub fn open_to_others(key: &str, dir: &Path, mode: u32) -> Option<String> {
     let (dir, mode) = (dir.display(), mode & 0o7777);
     if mode & OTHERS_WRITE == 0 {
         None
     } else if mode & STICKY != 0 {
         Some(format!(
-            "{dir} is for everybody (mode {mode:04o}): name a directory of the server's own as runtime_dir, such as \
+            "{dir} is for everybody (mode {mode:04o}): name a directory of the server's own as {key}, such as \
              {dir}/guesthouse"
         ))
     } else {
-        Some(format!(
-            "others may write to {dir} (mode {mode:04o}): run `chmod go-w {dir}`, or name another runtime_dir"
-        ))
+        Some(format!("others may write to {dir} (mode {mode:04o}): run `chmod go-w {dir}`, or name another {key}"))
     }
 }
 
@@ -68,7 +68,7 @@ pub fn socket(runtime_dir: &Path, module: &str, version: u32) -> Result<PathBuf,
 pub fn make(runtime_dir: &Path) -> Result<(), String> {
     create(runtime_dir)?;
     let facts = runtime_dir.metadata().map_err(|error| cannot("look at", runtime_dir, &error))?;
-    open_to_others(runtime_dir, facts.mode()).map_or(Ok(()), Err)
+    open_to_others(KEY, runtime_dir, facts.mode()).map_or(Ok(()), Err)
 }
 
 /// Makes the directory of the sockets, in a runtime directory that was [made](make), and keeps everybody else out.
@@ -103,7 +103,7 @@ pub fn check_confined(runtime_dir: &Path) -> Result<(), String> {
         Ok(facts) if !facts.is_dir() => {
             Err(format!("{} is not a directory: remove it, or name another runtime_dir", dir.display()))
         }
-        Ok(facts) => open_to_others(&dir, facts.mode()).map_or(Ok(()), Err),
+        Ok(facts) => open_to_others(KEY, &dir, facts.mode()).map_or(Ok(()), Err),
     }
 }
 
@@ -183,9 +183,14 @@ mod tests {
 
     #[test]
     fn a_directory_where_everybody_may_put_files_is_never_the_servers_own() {
-        let told = open_to_others(Path::new("/tmp"), 0o41777).unwrap();
-        assert!(told.contains("(mode 1777)") && told.contains("such as /tmp/guesthouse"), "{told}");
-        assert_eq!(open_to_others(Path::new("/run"), 0o41755), None);
+        let told = open_to_others("modules_dir", Path::new("/tmp"), 0o41777).unwrap();
+        assert!(
+            told.contains("(mode 1777)")
+                && told.contains("as modules_dir,")
+                && told.contains("such as /tmp/guesthouse"),
+            "{told}"
+        );
+        assert_eq!(open_to_others(KEY, Path::new("/run"), 0o41755), None);
     }
 
     #[test]

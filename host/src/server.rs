@@ -20,8 +20,9 @@ use crate::deploy::published;
 use crate::error_log::{self, ErrorLog};
 use crate::preparation::{Prepared, PreparedModule};
 use crate::service::Service;
-use crate::site::{self, Site};
-use crate::tally::{Counters, ModuleTally, OwnTally};
+use crate::site;
+use crate::sites::{Ground, Sites};
+use crate::tally::{Counting, Rows};
 
 /// The server as its parent sees it.
 #[derive(Debug)]
@@ -33,22 +34,34 @@ pub struct Server {
     began: Began,
     /// Of what serves.
     since: Since,
+    counting: Counting,
+    rows: Rows,
 }
 
 #[derive(Debug)]
 struct Reading {
     prepared: Prepared,
-    /// As the preparation wrote it.
+    /// The same as JSON.
     text: Vec<u8>,
     access_log: Option<Arc<File>>,
-    counters: Counters,
 }
 
 impl Server {
     /// `config_path` is read at the start and again at every reload.
-    #[must_use]
-    pub fn new(config_path: PathBuf, error_log: ErrorLog) -> Self {
-        Self { config_path, error_log, readings: Vec::new(), began: Began::now(), since: Since::default() }
+    ///
+    /// # Errors
+    /// There is no memory for the counters.
+    pub fn new(config_path: PathBuf, error_log: ErrorLog) -> io::Result<Self> {
+        let (counting, rows) = (Counting::new()?, Rows::default());
+        Ok(Self {
+            config_path,
+            error_log,
+            readings: Vec::new(),
+            began: Began::now(),
+            since: Since::default(),
+            counting,
+            rows,
+        })
     }
 
     fn tell_changes(&self) {
@@ -89,24 +102,25 @@ impl Server {
         Ok(access_log)
     }
 
-    /// What a reading counts with: a module that was there before goes on where it was.
-    fn counters(&self, config: &Config) -> io::Result<Counters> {
-        let known = |name: &str| {
-            self.readings.iter().rev().find_map(|Reading { prepared, counters, .. }| {
-                let index = prepared.config.modules.iter().position(|module| module.name == name)?;
-                counters.modules.get(index).cloned()
-            })
-        };
-        let own = self.readings.last().map(|reading| reading.counters.own.clone());
-        Ok(Counters {
-            own: own.map_or_else(OwnTally::new, Ok)?,
-            modules: config
-                .modules
-                .iter()
-                .map(|module| known(&module.name).map_or_else(ModuleTally::new, Ok))
-                .collect::<io::Result<_>>()?,
-        })
+    /// Says of each module where it is counted: one that was there before goes on where it was.
+    fn assign_rows(&mut self, prepared: &mut Prepared) -> Result<(), LoadError> {
+        let running = self.readings.last().map(|reading| &reading.prepared.config);
+        let has = |config: &Config, name: &str| config.modules.iter().any(|module| module.name == name);
+        self.rows.keep_only(|name| has(&prepared.config, name) || running.is_some_and(|config| has(config, name)));
+        for (settings, module) in prepared.config.modules.iter().zip(&mut prepared.modules) {
+            let (row, was_used) = self.rows.of(&settings.name).map_err(|error| LoadError(error.to_string()))?;
+            if was_used {
+                self.counting.modules.row(row).reset();
+            }
+            module.row = row;
+        }
+        Ok(())
     }
+}
+
+/// Whether children that serve the one can serve the other: nothing that belongs to a child as a whole is different.
+fn is_for_the_same_children(one: &Config, other: &Config) -> bool {
+    one.server == other.server && one.time_slice == other.time_slice && one.server_pool() == other.server_pool()
 }
 
 /// The MPM stays as it is while the server runs. Which modules are confined was decided for the one that is configured
@@ -133,17 +147,17 @@ impl Application for Server {
     }
 
     fn load(&mut self, text: &[u8]) -> Result<Settings, LoadError> {
-        let prepared: Prepared = serde_json::from_slice(text)
+        let mut prepared: Prepared = serde_json::from_slice(text)
             .map_err(|error| LoadError(format!("cannot read what the preparation wrote: {error}")))?;
         if let Some(running) = self.readings.last() {
             check_mpm(&running.prepared.config, &prepared.config)?;
         }
         let access_log = self.open_logs(&prepared.config.server)?;
-        let counters = self
-            .counters(&prepared.config)
-            .map_err(|error| LoadError(format!("cannot get memory for the counters of the server status: {error}")))?;
+        self.assign_rows(&mut prepared)?;
+        let text = serde_json::to_vec(&prepared)
+            .map_err(|error| LoadError(format!("cannot write what the preparation wrote: {error}")))?;
         let settings = prepared.config.mpm.clone();
-        self.readings.push(Reading { prepared, text: text.to_owned(), access_log, counters });
+        self.readings.push(Reading { prepared, text, access_log });
         // Older ones can no longer be returned to.
         let superseded = self.readings.len().saturating_sub(2);
         self.readings.drain(..superseded);
@@ -161,9 +175,15 @@ impl Application for Server {
         }
     }
 
+    fn handover(&self) -> Option<Vec<u8>> {
+        let [.., before, now] = &self.readings[..] else { return None };
+        is_for_the_same_children(&before.prepared.config, &now.prepared.config).then(|| now.text.clone())
+    }
+
     fn reset_counters(&mut self) {
         let uptime = self.began.at.elapsed();
-        self.readings.iter().for_each(|reading| reading.counters.reset(uptime));
+        let rows = self.readings.iter().flat_map(|reading| reading.prepared.modules.iter().map(|module| module.row));
+        self.counting.of(rows).reset(uptime);
     }
 
     fn published(&mut self) -> String {
@@ -193,7 +213,6 @@ impl Application for Server {
 
     fn look_out(&self, lookout: Lookout) {
         let reading = self.readings.last().expect("the server has come to serve");
-        let tallies = reading.prepared.config.modules.iter().zip(&reading.counters.modules);
         control::look_out(
             lookout,
             Inherited {
@@ -201,18 +220,19 @@ impl Application for Server {
                 since: self.since.clone(),
                 error_log: self.error_log.clone(),
                 began: self.began,
-                own_tally: reading.counters.own.clone(),
-                tallies: tallies.map(|(module, tally)| (module.name.clone(), tally.clone())).collect(),
+                counting: self.counting.clone(),
             },
         );
     }
 
     fn start(&self, child: &ChildContext) -> Result<Service, StartError> {
         let reading = self.readings.last().expect("children are forked after a reading was loaded");
-        let Reading { prepared: Prepared { config, modules, .. }, access_log, counters, .. } = reading;
+        let Reading { prepared, access_log, .. } = reading;
+        let Prepared { config, modules, .. } = prepared;
         if child.pool == 0 {
-            let site = Site::start(config, modules, access_log.clone(), counters, self.began, child)?;
-            return Ok(Service::Site(Box::new(site)));
+            let (began, counting, access_log) = (self.began, self.counting.clone(), access_log.clone());
+            let ground = Ground { child: child.clone(), began, counting, access_log };
+            return Ok(Service::Sites(Box::new(Sites::start(prepared, ground)?)));
         }
         let is_confined_here =
             |module: &PreparedModule| module.pool.as_ref().is_some_and(|pool| pool.index == child.pool);

@@ -11,11 +11,12 @@ use guesthouse_mpm::{Accepted, Next, Protocol, StartError, ThreadContext, Turn, 
 
 use crate::confined::{Cell, Conversation, Desk};
 use crate::connection;
-use crate::site::{self, Site};
+use crate::site;
+use crate::sites::Sites;
 
 /// One child's protocol.
 pub enum Service {
-    Site(Box<Site>),
+    Sites(Box<Sites>),
     Cell(Box<Cell>),
 }
 
@@ -40,15 +41,15 @@ impl Protocol for Service {
 
     fn thread(&self, context: ThreadContext) -> Result<Thread, StartError> {
         match self {
-            Service::Site(site) => Ok(Thread::Site(Box::new(site::Thread::new(site, &context)))),
+            Service::Sites(sites) => Ok(Thread::Site(Box::new(site::Thread::new(&sites.current(), &context)))),
             Service::Cell(cell) => Ok(Thread::Cell(Desk::new(cell, &context))),
         }
     }
 
     fn accept(&self, _thread: &mut Thread, accepted: &Accepted) -> Connection {
         match self {
-            Service::Site(site) => {
-                let timing = &site.config.server.timing;
+            Service::Sites(sites) => {
+                let timing = &sites.current().config.server.timing;
                 Connection::Client(connection::Connection::new(accepted.peer, accepted.at, timing))
             }
             Service::Cell(_) => Connection::ServerChild(Box::new(Conversation::new(accepted.at))),
@@ -57,8 +58,8 @@ impl Protocol for Service {
 
     fn advance(&self, thread: &mut Thread, connection: &mut Connection, turn: &mut Turn<'_>) -> Next {
         match (self, thread, connection) {
-            (Service::Site(site), Thread::Site(thread), Connection::Client(connection)) => {
-                connection.advance(site, thread, turn)
+            (Service::Sites(sites), Thread::Site(thread), Connection::Client(connection)) => {
+                connection.advance(sites, thread, turn)
             }
             (Service::Cell(cell), Thread::Cell(desk), Connection::ServerChild(conversation)) => {
                 conversation.advance(cell, desk, turn)
@@ -68,9 +69,40 @@ impl Protocol for Service {
     }
 
     fn tend(&self, thread: &mut Thread, now: Instant) -> Upkeep {
-        match thread {
-            Thread::Site(thread) => thread.tend(now),
-            Thread::Cell(desk) => desk.tend(now),
+        match (self, thread) {
+            (Service::Sites(sites), Thread::Site(thread)) => {
+                thread.keep_guests_of(&sites.current());
+                thread.tend(now)
+            }
+            (Service::Cell(_), Thread::Cell(desk)) => desk.tend(now),
+            _ => unreachable!("{ONE_OF_TWO}"),
+        }
+    }
+
+    fn adopt(&self, generation: u32, handover: &[u8]) -> Result<(), StartError> {
+        match self {
+            Service::Sites(sites) => sites.adopt(generation, handover),
+            Service::Cell(_) => Err(StartError(String::from("a confined child serves one version of its module"))),
+        }
+    }
+
+    fn forget(&self, generation: u32) {
+        if let Service::Sites(sites) = self {
+            sites.forget(generation);
+        }
+    }
+
+    fn published(&self) {
+        if let Service::Sites(sites) = self {
+            // Which looks, and drops what nobody needs any more.
+            drop(sites.current());
+        }
+    }
+
+    fn oldest(&self) -> Option<u32> {
+        match self {
+            Service::Sites(sites) => Some(sites.oldest()),
+            Service::Cell(_) => None,
         }
     }
 

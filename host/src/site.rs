@@ -1,27 +1,33 @@
-//! What one child serves its clients with: routes, guests, counters and logs ([`Site`]), and what each of its threads
-//! lends to the connection that it advances ([`Thread`]). Nothing here knows a connection, and nothing here waits.
+//! What one child serves its clients with in one generation: routes, guests, counters and logs ([`Site`]), and what each of its
+//! threads lends to the connection that it advances ([`Thread`]). Nothing here knows a connection, and nothing here waits.
 
 use std::fs::File;
 use std::sync::Arc;
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use guesthouse_mpm::{ChildContext, StartError, ThreadContext, Upkeep};
+use guesthouse_mpm::{StartError, ThreadContext, Upkeep};
 
 use crate::access_log::AccessLog;
-use crate::clock::{Began, Clock};
+use crate::clock::Clock;
 use crate::config::{self, Config, RequestLimits};
-use crate::guest::{Capacity, CgiFacts, Ends, Guests, Shelf};
+use crate::guest::{Capacity, CgiFacts, Ends, Guests, GuestsError, ModuleSource, Shelf};
 use crate::http;
-use crate::preparation::{ConfinedPool, PreparedModule};
+use crate::preparation::{ConfinedPool, Prepared};
 use crate::request_id::RequestIds;
 use crate::respond::Fixed;
 use crate::route::{Found, Router};
 use crate::script::{self, Scripts};
+use crate::sites::Ground;
 use crate::status::{Observer, Snapshot};
 use crate::tally::Counters;
 
-/// One child's view of one reading of the configuration. Shared by its threads; never changes.
+/// One child's view of one reading of the configuration. Shared by its threads and by the requests that began with it; never
+/// changes.
 pub struct Site {
+    pub(crate) generation: u32,
+    /// Woken when it is gone.
+    news: Waker,
     pub(crate) config: Config,
     pub(crate) limits: http::Limits,
     pub(crate) router: Router,
@@ -38,6 +44,12 @@ pub struct Site {
     observer: Observer,
 }
 
+impl Drop for Site {
+    fn drop(&mut self) {
+        self.news.wake_by_ref();
+    }
+}
+
 /// Where a module runs.
 pub(crate) enum Place {
     /// On the threads of this child; an index into its guests.
@@ -48,6 +60,8 @@ pub(crate) enum Place {
 
 /// What one thread lends to the connection that it advances.
 pub struct Thread {
+    /// Whose instances it keeps.
+    generation: u32,
     pub(crate) clock: Clock,
     pub(crate) request_ids: RequestIds,
     /// Instances that serve again.
@@ -64,6 +78,9 @@ pub(crate) const TURN_TIME: Duration = Duration::from_millis(1);
 /// Bytes that one read takes at most.
 const READ_BYTES_MAX: usize = 64 * 1024;
 
+/// Instances for which each thread has room at least beyond those of the modules that a child begins with.
+const SPARE_INSTANCES: usize = 8;
+
 /// What the operator allows a request head, in the words of `http`.
 pub(crate) fn head_limits(limits: &RequestLimits) -> http::Limits {
     http::Limits {
@@ -74,18 +91,32 @@ pub(crate) fn head_limits(limits: &RequestLimits) -> http::Limits {
 }
 
 impl Site {
-    /// Loads every module's native code. Threads are started here: to be called in a child only. `began`: when the
-    /// server did.
+    /// The first of a child: loads every module's native code. Threads are started here: to be called in a child only.
     ///
     /// # Errors
     /// The engine or a module cannot be used, and why.
-    pub fn start(
-        config: &Config,
-        modules: &[PreparedModule],
-        access_log: Option<Arc<File>>,
-        counters: &Counters,
-        began: Began,
-        child: &ChildContext,
+    pub(crate) fn start(prepared: &Prepared, ground: &Ground) -> Result<Self, StartError> {
+        Self::make(ground.child.generation, prepared, ground, Guests::start)
+    }
+
+    /// The one after this, in the same child: what has not changed is taken over from it.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) fn followed_by(
+        &self,
+        generation: u32,
+        prepared: &Prepared,
+        ground: &Ground,
+    ) -> Result<Self, StartError> {
+        Self::make(generation, prepared, ground, |sources, capacity| self.guests.followed_by(sources, capacity))
+    }
+
+    fn make(
+        generation: u32,
+        Prepared { config, modules, .. }: &Prepared,
+        Ground { child, began, counting, access_log }: &Ground,
+        guests: impl FnOnce(&[ModuleSource<'_>], Capacity) -> Result<Guests, GuestsError>,
     ) -> Result<Self, StartError> {
         let mut sources = Vec::new();
         let mut places = Vec::new();
@@ -97,11 +128,18 @@ impl Site {
             places.push(Place::Here(sources.len()));
             sources.push(prepared.source(settings));
         }
-        let capacity =
-            Capacity { calls_max: child.requests_in_flight_max, threads: child.threads, time_slice: config.time_slice };
-        let guests = Guests::start(&sources, capacity).map_err(|error| StartError(error.to_string()))?;
+        let capacity = Capacity {
+            calls_max: child.requests_in_flight_max,
+            threads: child.threads,
+            spare: SPARE_INSTANCES,
+            time_slice: config.time_slice,
+        };
+        let guests = guests(&sources, capacity).map_err(|error| StartError(error.to_string()))?;
         let scripts = config.routes.iter().map(|route| route.scripts.as_ref().map(open_scripts).transpose());
+        let counters = counting.of(modules.iter().map(|module| module.row));
         Ok(Self {
+            generation,
+            news: child.news.clone(),
             scripts: scripts.collect::<Result<_, _>>()?,
             speak_cgi: modules.iter().map(|module| module.kind.speaks_cgi()).collect(),
             limits: head_limits(&config.server.request_limits),
@@ -110,8 +148,8 @@ impl Site {
             guests,
             places,
             counters: counters.of_slot(child.slot),
-            access_log,
-            observer: Observer::new(child.scoreboard.clone(), child.generation, began, modules.to_vec()),
+            access_log: access_log.clone(),
+            observer: Observer::new(child.scoreboard.clone(), generation, *began, modules.clone()),
         })
     }
 
@@ -147,11 +185,19 @@ impl Thread {
     /// To be made on the thread itself, before it serves.
     pub(crate) fn new(site: &Site, context: &ThreadContext) -> Self {
         Self {
+            generation: site.generation,
             clock: Clock::new(Instant::now()),
             request_ids: RequestIds::new(context.index),
             shelf: site.guests.shelf(context.waker.clone()),
             access_log: site.access_log.clone().map(AccessLog::new),
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
+        }
+    }
+
+    /// From here on instances of the guests of this generation are kept, and of no other.
+    pub(crate) fn keep_guests_of(&mut self, site: &Site) {
+        if std::mem::replace(&mut self.generation, site.generation) != site.generation {
+            site.guests.stock(&mut self.shelf);
         }
     }
 

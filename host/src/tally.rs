@@ -1,6 +1,7 @@
 //! What is counted of each module's requests, and of the answers that the server gives by itself: in memory that all
 //! children share and that outlives them. Only counting and reading; who shows it is [`status`](crate::status).
 
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::time::Duration;
 
@@ -81,10 +82,84 @@ const ERRORS: usize = 5;
 const BUCKETS: usize = ERRORS + CAUSES.len();
 const MODULE_COLUMNS: usize = BUCKETS + BUCKET_COUNT;
 
+/// How many modules can be counted at a time. Memory is used for those that are there only.
+pub const MODULES_MAX: usize = 4096;
+
+/// The counters of all modules, a row for each: made before the first fork, so that every process of the server has those of
+/// modules that come later, too. A handle, as the rows are.
+#[derive(Debug, Clone)]
+pub struct ModuleTallies(Tallies);
+
+impl ModuleTallies {
+    /// All at zero.
+    ///
+    /// # Errors
+    /// The memory is not to be had.
+    pub fn new() -> io::Result<Self> {
+        Tallies::new(MODULES_MAX * MODULE_COLUMNS).map(Self)
+    }
+
+    /// The counters of one module. Any number is a row.
+    #[must_use]
+    pub fn row(&self, row: usize) -> ModuleTally {
+        ModuleTally { tallies: self.0.clone(), first: row % MODULES_MAX * MODULE_COLUMNS, shard: 0 }
+    }
+}
+
+/// Which row of the [`ModuleTallies`] each module counts in: the same for as long as it is there. Belongs to the parent.
+#[derive(Debug, Clone, Default)]
+pub struct Rows {
+    /// By name.
+    taken: BTreeMap<String, usize>,
+    /// Of modules that are gone, the longest gone first.
+    left: VecDeque<usize>,
+    /// Rows that were never used begin here.
+    unused: usize,
+}
+
+impl Rows {
+    /// The row of a module, and whether somebody else has counted there before.
+    ///
+    /// # Errors
+    /// There are too many modules.
+    pub fn of(&mut self, name: &str) -> Result<(usize, bool), TooManyModules> {
+        if let Some(row) = self.taken.get(name) {
+            return Ok((*row, false));
+        }
+        let fresh = (self.unused < MODULES_MAX).then_some(self.unused);
+        self.unused += usize::from(fresh.is_some());
+        let (row, was_used) = match fresh {
+            Some(row) => (row, false),
+            None => (self.left.pop_front().ok_or(TooManyModules)?, true),
+        };
+        self.taken.insert(name.to_owned(), row);
+        Ok((row, was_used))
+    }
+
+    /// Those of modules that are not to be kept may be used by others.
+    pub fn keep_only(&mut self, is_kept: impl Fn(&str) -> bool) {
+        let left = &mut self.left;
+        self.taken.retain(|name, row| {
+            let kept = is_kept(name);
+            if !kept {
+                left.push_back(*row);
+            }
+            kept
+        });
+    }
+}
+
+/// There are more modules than can be counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("there are more than {MODULES_MAX} modules: remove some")]
+pub struct TooManyModules;
+
 /// The counters of one module. A handle: all copies count in the same memory, also after `fork`.
 #[derive(Debug, Clone)]
 pub struct ModuleTally {
     tallies: Tallies,
+    /// Column.
+    first: usize,
     shard: usize,
 }
 
@@ -108,18 +183,10 @@ pub struct ModuleReading {
 }
 
 impl ModuleTally {
-    /// Counters at zero.
-    ///
-    /// # Errors
-    /// The memory is not to be had.
-    pub fn new() -> io::Result<Self> {
-        Ok(Self { tallies: Tallies::new(MODULE_COLUMNS)?, shard: 0 })
-    }
-
     /// The same counters, for a child to count with. Children of different slots do not slow each other down.
     #[must_use]
     pub fn of_slot(&self, slot: usize) -> Self {
-        Self { tallies: self.tallies.clone(), shard: slot }
+        Self { shard: slot, ..self.clone() }
     }
 
     /// Counts a request that has ended.
@@ -144,13 +211,13 @@ impl ModuleTally {
     }
 
     fn add(&self, column: usize, more: u64) {
-        self.tallies.add(self.shard, column, more);
+        self.tallies.add(self.shard, self.first + column, more);
     }
 
     /// What all children have counted together. Requests that end meanwhile may be in some of the numbers only.
     #[must_use]
     pub fn read(&self) -> ModuleReading {
-        let sum = |column| self.tallies.sum(column);
+        let sum = |column| self.tallies.sum(self.first + column);
         let buckets = std::array::from_fn(|bucket| sum(BUCKETS + bucket));
         ModuleReading {
             requests: buckets.iter().fold(0, |sum: u64, count| sum.wrapping_add(*count)),
@@ -166,7 +233,7 @@ impl ModuleTally {
 
     /// Begins to count anew.
     pub fn reset(&self) {
-        self.tallies.reset();
+        self.tallies.reset_columns(self.first..self.first + MODULE_COLUMNS);
     }
 }
 
@@ -249,6 +316,28 @@ impl OwnTally {
     }
 }
 
+/// The counters of the whole server, whichever modules it has.
+#[derive(Debug, Clone)]
+pub struct Counting {
+    pub own: OwnTally,
+    pub modules: ModuleTallies,
+}
+
+impl Counting {
+    /// All at zero.
+    ///
+    /// # Errors
+    /// The memory is not to be had.
+    pub fn new() -> io::Result<Self> {
+        Ok(Self { own: OwnTally::new()?, modules: ModuleTallies::new()? })
+    }
+
+    /// Those of modules that count in these rows.
+    pub fn of(&self, rows: impl Iterator<Item = usize>) -> Counters {
+        Counters { own: self.own.clone(), modules: rows.map(|row| self.modules.row(row)).collect() }
+    }
+}
+
 /// All that is counted for one reading of the configuration.
 #[derive(Debug, Clone)]
 pub struct Counters {
@@ -286,7 +375,7 @@ mod tests {
 
     #[test]
     fn requests_of_several_children_add_up() {
-        let tally = ModuleTally::new().unwrap();
+        let tally = ModuleTallies::new().unwrap().row(0);
         for slot in [0, 1, 16, 1_000_000] {
             let tally = tally.of_slot(slot);
             tally.instance_made();
@@ -305,8 +394,33 @@ mod tests {
     }
 
     #[test]
+    fn rows_do_not_touch_each_other() {
+        let tallies = ModuleTallies::new().unwrap();
+        let rows = [0, 1, 2, MODULES_MAX - 1].map(|row| tallies.row(row));
+        rows[1].request(&outcome(500, Some("trap")));
+        rows[3].of_slot(5).request(&outcome(200, None));
+        assert_eq!(rows.each_ref().map(|row| row.read().requests), [0, 1, 0, 1]);
+        rows[1].reset();
+        assert_eq!(rows.each_ref().map(|row| row.read().requests), [0, 0, 0, 1]);
+        assert_eq!(errors(&rows[2].read()), []);
+    }
+
+    #[test]
+    fn a_module_keeps_its_row_and_one_that_has_gone_leaves_it_when_no_other_is_left() {
+        let mut rows = Rows::default();
+        assert_eq!([rows.of("a"), rows.of("b"), rows.of("a")], [Ok((0, false)), Ok((1, false)), Ok((0, false))]);
+        rows.keep_only(|name| name == "b");
+        assert_eq!([rows.of("c"), rows.of("b")], [Ok((2, false)), Ok((1, false))]);
+        for number in 3..MODULES_MAX {
+            assert_eq!(rows.of(&format!("m{number}")), Ok((number, false)));
+        }
+        assert_eq!(rows.of("a"), Ok((0, true)), "where it was, but nobody knows what has counted there since");
+        assert_eq!(rows.of("one too many"), Err(TooManyModules));
+    }
+
+    #[test]
     fn a_request_that_failed_has_one_cause() {
-        let tally = ModuleTally::new().unwrap();
+        let tally = ModuleTallies::new().unwrap().row(3);
         tally.request(&outcome(500, Some("trap")));
         tally.request(&outcome(504, Some("wall-limit")));
         // The answer had begun when the guest left it.

@@ -6,6 +6,7 @@
 //! connections that were answered since the last restart, and the children that the scoreboard shows), and `load refuse`, `start fail`, `start crash`, `pid_file PATH`, `graceful_shutdown_timeout_ms 500`.
 //! `lookout FOLDER` has a lookout, which appends its pid and what it is told to `FOLDER/told`, and asks for what it finds in
 //! `FOLDER/ask`: `publish`, `reload`, `restart`, `stop` or `stop-gracefully`.
+//! With `adopt yes` what is published is taken over by the children that there are, with `adopt fail` they cannot.
 //! `pool NAME ADDRESS CHILDREN` adds a pool of prefork children, which start on demand if CHILDREN is 0;
 //! `start.NAME fail` is about that pool alone.
 
@@ -13,7 +14,8 @@ use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use guesthouse_mpm::lookout::{Lookout, LookoutLine, News, Request};
@@ -27,6 +29,8 @@ struct Staged {
     file: String,
     script: Script,
     script_before: Script,
+    /// As the preparation wrote it.
+    text: String,
     answered: Tallies,
 }
 
@@ -35,6 +39,12 @@ struct Staged {
 struct Script(Vec<(String, String)>);
 
 impl Script {
+    fn parse(text: &[u8]) -> Self {
+        let text = String::from_utf8_lossy(text);
+        let lines = text.lines().filter_map(|line| line.split_once(' '));
+        Self(lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
+    }
+
     fn all(&self, key: &str) -> impl Iterator<Item = &str> {
         self.0.iter().filter(move |line| line.0 == key).map(|line| line.1.as_str())
     }
@@ -86,9 +96,7 @@ impl Application for Staged {
     }
 
     fn load(&mut self, prepared: &[u8]) -> Result<Settings, LoadError> {
-        let text = String::from_utf8_lossy(prepared);
-        let lines = text.lines().filter_map(|line| line.split_once(' '));
-        let script = Script(lines.map(|(key, value)| (key.to_owned(), value.to_owned())).collect());
+        let script = Script::parse(prepared);
         if script.one("load").is_some() {
             return Err(LoadError("the script says so".to_owned()));
         }
@@ -99,11 +107,16 @@ impl Application for Staged {
         }
         let settings = Settings { pools, pid_file: script.one("pid_file").map(Into::into) };
         self.script_before = std::mem::replace(&mut self.script, script);
+        self.text = String::from_utf8_lossy(prepared).into_owned();
         Ok(settings)
     }
 
     fn abandon(&mut self) {
         self.script = self.script_before.clone();
+    }
+
+    fn handover(&self) -> Option<Vec<u8>> {
+        self.script.one("adopt").map(|_| self.text.clone().into_bytes())
     }
 
     fn reset_counters(&mut self) {
@@ -149,13 +162,13 @@ impl Application for Staged {
             Some("crash") => std::process::abort(),
             _ => {}
         }
-        let say = self.script.one("say").unwrap_or("");
-        let greeting = format!("{say} {} {}", std::process::id(), child.generation);
+        let greeting = Greeting::new(&self.script, child.generation, &child.news);
         Ok(Speaker {
-            greeting,
+            greetings: Mutex::new(Greetings { current: greeting, next: None, older: Vec::new() }),
             slot: child.slot,
             answered: self.answered.clone(),
             scoreboard: child.scoreboard.clone(),
+            news: child.news.clone(),
         })
     }
 }
@@ -207,42 +220,116 @@ fn pool(line: &str) -> Result<Pool, LoadError> {
 
 /// Says its line, then waits until the client has closed.
 struct Speaker {
-    greeting: String,
+    greetings: Mutex<Greetings>,
     slot: usize,
     answered: Tallies,
     scoreboard: Scoreboard,
+    news: Waker,
+}
+
+/// By generation.
+struct Greetings {
+    current: Arc<Greeting>,
+    next: Option<Arc<Greeting>>,
+    /// Connections that they were said to may still be open.
+    older: Vec<Weak<Greeting>>,
+}
+
+struct Greeting {
+    word: String,
+    generation: u32,
+    news: Waker,
+}
+
+impl Greeting {
+    fn new(script: &Script, generation: u32, news: &Waker) -> Arc<Self> {
+        let word = script.one("say").unwrap_or("").to_owned();
+        Arc::new(Self { word, generation, news: news.clone() })
+    }
+}
+
+impl Drop for Greeting {
+    fn drop(&mut self) {
+        self.news.wake_by_ref();
+    }
 }
 
 impl Speaker {
-    fn line(&self) -> String {
+    fn greetings(&self) -> MutexGuard<'_, Greetings> {
+        self.greetings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The greeting of the generation that is published now.
+    fn greeting(&self) -> Arc<Greeting> {
+        let mut greetings = self.greetings();
+        let published = self.scoreboard.published();
+        if let Some(next) = greetings.next.take_if(|next| next.generation == published) {
+            let before = std::mem::replace(&mut greetings.current, next);
+            greetings.older.push(Arc::downgrade(&before));
+        }
+        Arc::clone(&greetings.current)
+    }
+
+    fn line(&self, greeting: &Greeting) -> String {
         self.answered.add(self.slot, 0, 1);
         let lives = |slot: &usize| self.scoreboard.child(*slot).read().status != ChildStatus::Dead;
         let children = (0..self.scoreboard.slots()).filter(lives).count();
-        format!("{} {} {children}\n", self.greeting, self.answered.sum(0))
+        let Greeting { word, generation, .. } = greeting;
+        format!("{word} {} {generation} {} {children}\n", std::process::id(), self.answered.sum(0))
     }
+}
+
+/// Holds the greeting for as long as it listens.
+struct Listener {
+    greeting: Arc<Greeting>,
+    was_greeted: bool,
 }
 
 impl Protocol for Speaker {
     type Thread = ();
-    /// Whether the line is still to be said.
-    type Connection = Option<()>;
+    type Connection = Listener;
 
     fn thread(&self, _context: ThreadContext) -> Result<(), StartError> {
         Ok(())
     }
 
-    fn accept(&self, (): &mut (), _accepted: &Accepted) -> Option<()> {
-        Some(())
+    fn accept(&self, (): &mut (), _accepted: &Accepted) -> Listener {
+        Listener { greeting: self.greeting(), was_greeted: false }
     }
 
-    fn advance(&self, (): &mut (), unsaid: &mut Option<()>, turn: &mut Turn<'_>) -> Next {
-        if unsaid.take().is_some() && turn.stream.write_all(self.line().as_bytes()).is_err() {
+    fn advance(&self, (): &mut (), listener: &mut Listener, turn: &mut Turn<'_>) -> Next {
+        let was_greeted = std::mem::replace(&mut listener.was_greeted, true);
+        if !was_greeted && turn.stream.write_all(self.line(&listener.greeting).as_bytes()).is_err() {
             return Next::Close;
         }
         match turn.stream.read(&mut [0; 64]) {
             Err(error) if error.kind() == ErrorKind::WouldBlock => Next::Read(Instant::now() + Duration::from_secs(60)),
             Ok(_) | Err(_) => Next::Close,
         }
+    }
+
+    fn adopt(&self, generation: u32, handover: &[u8]) -> Result<(), StartError> {
+        let script = Script::parse(handover);
+        if script.one("adopt") == Some("fail") {
+            return Err(StartError("the script says so".to_owned()));
+        }
+        self.greetings().next = Some(Greeting::new(&script, generation, &self.news));
+        Ok(())
+    }
+
+    fn forget(&self, generation: u32) {
+        self.greetings().next.take_if(|next| next.generation == generation);
+    }
+
+    fn published(&self) {
+        self.greeting();
+    }
+
+    fn oldest(&self) -> Option<u32> {
+        let mut greetings = self.greetings();
+        greetings.older.retain(|greeting| greeting.strong_count() > 0);
+        let older = greetings.older.iter().filter_map(Weak::upgrade).map(|greeting| greeting.generation);
+        older.chain([greetings.current.generation]).min()
     }
 
     fn turn_end(&self, (): &mut ()) {}
@@ -265,7 +352,8 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match serve(Staged { file, script: Script::default(), script_before: Script::default(), answered }) {
+    let (script, script_before, text) = (Script::default(), Script::default(), String::new());
+    match serve(Staged { file, script, script_before, text, answered }) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             tracing::error!("{error}");

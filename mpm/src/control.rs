@@ -3,11 +3,19 @@
 //!
 //! What a command means is written here; carrying it out is the business of `child` and `parent`.
 
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Write as _};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 
 use nix::errno::Errno;
-use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, recv, send, socketpair};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recv, recvmsg, sendmsg,
+    socketpair,
+};
+
+use crate::error::StartError;
 
 /// Bytes of a message at most; a longer reason is cut.
 const MESSAGE_BYTES_MAX: usize = 4096;
@@ -18,9 +26,15 @@ const FAILED: u8 = b'F';
 const DRAIN: u8 = b'D';
 const STOP: u8 = b'S';
 const LOOK: u8 = b'L';
+const ADOPT: u8 = b'A';
+const DROP: u8 = b'O';
+const PUBLISHED: u8 = b'P';
+const ADOPTED: u8 = b'a';
+const NOT_ADOPTED: u8 = b'n';
+const OLDEST: u8 = b'o';
 
 /// What a child is to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug)]
 pub(crate) enum Command {
     /// Nothing new.
     None,
@@ -32,8 +46,40 @@ pub(crate) enum Command {
     Stop,
     /// A connection may wait for which another child was woken that has died: ask the listeners.
     Look,
+    /// Make ready to serve another generation beside the present one, from what stands in here.
+    Adopt(u32, Handover),
+    /// That generation comes to nothing.
+    Drop(u32),
+    /// This generation, which the child has adopted, stands on the scoreboard as published.
+    Published(u32),
     /// The parent has died: finish what is open within a second, end.
     ParentGone,
+}
+
+/// What children need to serve another generation: written once by the parent, for all of them, into memory that only its
+/// descriptor leads to.
+#[derive(Debug)]
+pub(crate) struct Handover(File);
+
+impl Handover {
+    /// # Errors
+    /// Descriptors or memory are out.
+    pub(crate) fn write(text: &[u8]) -> io::Result<Self> {
+        let mut file = File::from(memfd_create(c"handover", MFdFlags::MFD_CLOEXEC)?);
+        file.write_all(text)?;
+        Ok(Self(file))
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// What `read(2)` says.
+    pub(crate) fn read(&self) -> io::Result<Vec<u8>> {
+        let mut text = vec![0; usize::try_from(self.0.metadata()?.len()).map_err(io::Error::other)?];
+        // Whoever has the descriptor shares its position, so nobody uses that.
+        self.0.read_exact_at(&mut text, 0)?;
+        Ok(text)
+    }
 }
 
 /// What a child says.
@@ -47,6 +93,12 @@ pub(crate) enum Report {
     Retiring,
     /// It cannot serve and ends, for this reason.
     Failed(String),
+    /// It can serve that generation as soon as it is published.
+    Adopted(u32),
+    /// It cannot, for this reason, and goes on with what it has.
+    NotAdopted(u32, String),
+    /// Whatever it still serves is of this generation or a later one.
+    Oldest(u32),
     /// Its end is closed: it has died or is about to.
     Gone,
 }
@@ -72,14 +124,20 @@ pub(crate) struct ControlParent {
 impl ControlParent {
     /// # Errors
     /// The child is gone, or has left so many commands unread that no more fit.
-    pub(crate) fn send(&self, command: Command) -> io::Result<()> {
-        let message = match command {
-            Command::Drain => DRAIN,
-            Command::Stop => STOP,
-            Command::Look => LOOK,
-            Command::None | Command::ParentGone => return Ok(()),
-        };
-        send_message(&self.socket, &[message])
+    pub(crate) fn send(&self, command: &Command) -> io::Result<()> {
+        match command {
+            Command::Drain => send_message(&self.socket, &[&[DRAIN]], None),
+            Command::Stop => send_message(&self.socket, &[&[STOP]], None),
+            Command::Look => send_message(&self.socket, &[&[LOOK]], None),
+            Command::Adopt(generation, Handover(file)) => {
+                send_message(&self.socket, &[&[ADOPT], &generation.to_ne_bytes()], Some(file.as_fd()))
+            }
+            Command::Drop(generation) => send_message(&self.socket, &[&[DROP], &generation.to_ne_bytes()], None),
+            Command::Published(generation) => {
+                send_message(&self.socket, &[&[PUBLISHED], &generation.to_ne_bytes()], None)
+            }
+            Command::None | Command::ParentGone => Ok(()),
+        }
     }
 
     /// Takes one report. The child is distrusted: what is not a report is no report.
@@ -92,6 +150,11 @@ impl ControlParent {
                 Message::Here([READY]) => return Report::Ready,
                 Message::Here([RETIRING]) => return Report::Retiring,
                 Message::Here([FAILED, reason @ ..]) => return Report::Failed(printable(reason)),
+                Message::Here(&[ADOPTED, a, b, c, d]) => return Report::Adopted(u32::from_ne_bytes([a, b, c, d])),
+                Message::Here(&[NOT_ADOPTED, a, b, c, d, ref reason @ ..]) => {
+                    return Report::NotAdopted(u32::from_ne_bytes([a, b, c, d]), printable(reason));
+                }
+                Message::Here(&[OLDEST, a, b, c, d]) => return Report::Oldest(u32::from_ne_bytes([a, b, c, d])),
                 Message::Here(_) => {}
             }
         }
@@ -113,38 +176,58 @@ pub(crate) struct ControlChild {
 impl ControlChild {
     /// All threads are there and connections are accepted.
     pub(crate) fn ready(&self) {
-        self.report(&[READY]);
+        self.report(&[&[READY]]);
     }
 
     /// The child accepts no more connections, by its own decision (max_connections_per_child, or it is sick): the
     /// parent may start another one in its place while this one finishes what is open.
     pub(crate) fn retiring(&self) {
-        self.report(&[RETIRING]);
+        self.report(&[&[RETIRING]]);
     }
 
     /// The child cannot serve.
     pub(crate) fn failed(&self, reason: &str) {
-        let mut message = vec![FAILED];
-        message.extend_from_slice(&reason.as_bytes()[..reason.len().min(MESSAGE_BYTES_MAX - 1)]);
-        self.report(&message);
+        self.report(&[&[FAILED], cut(reason)]);
+    }
+
+    /// The child can serve this generation, or cannot, and why.
+    pub(crate) fn adopted(&self, generation: u32, outcome: &Result<(), StartError>) {
+        let number = generation.to_ne_bytes();
+        match outcome {
+            Ok(()) => self.report(&[&[ADOPTED], &number]),
+            Err(StartError(reason)) => self.report(&[&[NOT_ADOPTED], &number, cut(reason)]),
+        }
+    }
+
+    /// Whatever the child still serves is of this generation or a later one.
+    pub(crate) fn oldest(&self, generation: u32) {
+        self.report(&[&[OLDEST], &generation.to_ne_bytes()]);
     }
 
     /// A report that cannot be sent finds no parent who would want it: its end-of-file is what is read next.
-    fn report(&self, message: &[u8]) {
-        let _gone = send_message(&self.socket, message);
+    fn report(&self, message: &[&[u8]]) {
+        let _gone = send_message(&self.socket, message, None);
     }
 
     /// Takes one command; does not block.
-    pub(crate) fn receive(&mut self) -> Command {
+    pub(crate) fn receive(&self) -> Command {
         let mut buffer = [0; 8];
         loop {
-            match receive_message(&self.socket, &mut buffer) {
-                Message::None => return Command::None,
-                Message::End => return Command::ParentGone,
-                Message::Here([DRAIN]) => return Command::Drain,
-                Message::Here([STOP]) => return Command::Stop,
-                Message::Here([LOOK]) => return Command::Look,
-                Message::Here(_) => {}
+            let (message, descriptor) = receive_command(&self.socket, &mut buffer);
+            match (message, descriptor) {
+                (Message::None, _) => return Command::None,
+                (Message::End, _) => return Command::ParentGone,
+                (Message::Here([DRAIN]), _) => return Command::Drain,
+                (Message::Here([STOP]), _) => return Command::Stop,
+                (Message::Here([LOOK]), _) => return Command::Look,
+                (Message::Here(&[ADOPT, a, b, c, d]), Some(descriptor)) => {
+                    return Command::Adopt(u32::from_ne_bytes([a, b, c, d]), Handover(descriptor.into()));
+                }
+                (Message::Here(&[DROP, a, b, c, d]), _) => return Command::Drop(u32::from_ne_bytes([a, b, c, d])),
+                (Message::Here(&[PUBLISHED, a, b, c, d]), _) => {
+                    return Command::Published(u32::from_ne_bytes([a, b, c, d]));
+                }
+                (Message::Here(_), _) => {}
             }
         }
     }
@@ -163,9 +246,12 @@ pub(crate) enum Message<'a> {
     End,
 }
 
-pub(crate) fn send_message(socket: &OwnedFd, message: &[u8]) -> io::Result<()> {
+pub(crate) fn send_message(socket: &OwnedFd, parts: &[&[u8]], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+    let parts: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
+    let descriptor = descriptor.map(|descriptor| [descriptor.as_raw_fd()]);
+    let attached: Vec<_> = descriptor.iter().map(|descriptor| ControlMessage::ScmRights(descriptor)).collect();
     loop {
-        match send(socket.as_raw_fd(), message, MsgFlags::MSG_NOSIGNAL) {
+        match sendmsg::<UnixAddr>(socket.as_raw_fd(), &parts, &attached, MsgFlags::MSG_NOSIGNAL, None) {
             Ok(_) => return Ok(()),
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error.into()),
@@ -173,6 +259,7 @@ pub(crate) fn send_message(socket: &OwnedFd, message: &[u8]) -> io::Result<()> {
     }
 }
 
+/// A message without what may be attached to it: nobody has descriptors for who reads in this way.
 pub(crate) fn receive_message<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Message<'a> {
     loop {
         match recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
@@ -183,6 +270,37 @@ pub(crate) fn receive_message<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Mes
             Err(_) => return Message::End,
         }
     }
+}
+
+/// A message, and the descriptor that came with it.
+fn receive_command<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> (Message<'a>, Option<OwnedFd>) {
+    let mut space = nix::cmsg_space!([std::os::fd::RawFd; 1]);
+    let (length, descriptor) = loop {
+        let mut parts = [IoSliceMut::new(buffer)];
+        match recvmsg::<UnixAddr>(socket.as_raw_fd(), &mut parts, Some(&mut space), MsgFlags::MSG_CMSG_CLOEXEC) {
+            Ok(message) => break (message.bytes, message.cmsgs().ok().and_then(descriptor_of)),
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return (Message::None, None),
+            Err(_) => return (Message::End, None),
+        }
+    };
+    let message = if length == 0 { Message::End } else { Message::Here(&buffer[..length]) };
+    (message, descriptor)
+}
+
+fn descriptor_of(mut attached: impl Iterator<Item = ControlMessageOwned>) -> Option<OwnedFd> {
+    attached.find_map(|attached| match attached {
+        // SAFETY: the kernel has just made this descriptor for us, and nobody else knows of it.
+        ControlMessageOwned::ScmRights(descriptors) => {
+            descriptors.first().map(|descriptor| unsafe { OwnedFd::from_raw_fd(*descriptor) })
+        }
+        _ => None,
+    })
+}
+
+/// As much of a reason as a message holds.
+fn cut(reason: &str) -> &[u8] {
+    &reason.as_bytes()[..reason.len().min(MESSAGE_BYTES_MAX - 5)]
 }
 
 /// A child's words as they may stand in a log: no line breaks and no terminal's commands.
@@ -196,15 +314,41 @@ mod tests {
 
     #[test]
     fn a_command_reaches_the_child_once() {
-        let (parent, mut child) = pair().unwrap();
-        assert_eq!(child.receive(), Command::None);
-        parent.send(Command::Look).unwrap();
-        parent.send(Command::Drain).unwrap();
-        parent.send(Command::Stop).unwrap();
-        assert_eq!(child.receive(), Command::Look);
-        assert_eq!(child.receive(), Command::Drain);
-        assert_eq!(child.receive(), Command::Stop);
-        assert_eq!(child.receive(), Command::None);
+        let (parent, child) = pair().unwrap();
+        assert!(matches!(child.receive(), Command::None));
+        for command in [Command::Look, Command::Published(9), Command::Drop(7), Command::Drain, Command::Stop] {
+            parent.send(&command).unwrap();
+        }
+        assert!(matches!(child.receive(), Command::Look));
+        assert!(matches!(child.receive(), Command::Published(9)));
+        assert!(matches!(child.receive(), Command::Drop(7)));
+        assert!(matches!(child.receive(), Command::Drain));
+        assert!(matches!(child.receive(), Command::Stop));
+        assert!(matches!(child.receive(), Command::None));
+    }
+
+    #[test]
+    fn what_is_handed_over_reaches_every_child_whole() {
+        let text: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_ne_bytes).collect();
+        let handover = Handover::write(&text).unwrap();
+        let ends = [pair().unwrap(), pair().unwrap()];
+        let command = Command::Adopt(3, handover);
+        for (parent, _) in &ends {
+            parent.send(&command).unwrap();
+        }
+        drop(command);
+        for (_, child) in &ends {
+            let Command::Adopt(3, handover) = child.receive() else { panic!("not handed over") };
+            assert!(handover.read().unwrap() == text);
+        }
+    }
+
+    #[test]
+    fn nothing_is_adopted_that_was_not_handed_over() {
+        let (parent, child) = pair().unwrap();
+        send_message(&parent.socket, &[&[ADOPT], &1_u32.to_ne_bytes()], None).unwrap();
+        parent.send(&Command::Look).unwrap();
+        assert!(matches!(child.receive(), Command::Look));
     }
 
     #[test]
@@ -213,19 +357,25 @@ mod tests {
         assert_eq!(parent.receive(), Report::None);
         child.ready();
         child.retiring();
+        child.adopted(1, &Ok(()));
+        child.adopted(2, &Err(StartError("no room".to_owned())));
+        child.oldest(u32::MAX);
         child.failed("no memory");
         assert_eq!(parent.receive(), Report::Ready);
         assert_eq!(parent.receive(), Report::Retiring);
+        assert_eq!(parent.receive(), Report::Adopted(1));
+        assert_eq!(parent.receive(), Report::NotAdopted(2, "no room".to_owned()));
+        assert_eq!(parent.receive(), Report::Oldest(u32::MAX));
         assert_eq!(parent.receive(), Report::Failed("no memory".to_owned()));
         assert_eq!(parent.receive(), Report::None);
     }
 
     #[test]
     fn each_end_notices_that_the_other_one_is_gone() {
-        let (parent, mut child) = pair().unwrap();
+        let (parent, child) = pair().unwrap();
         drop(parent);
-        assert_eq!(child.receive(), Command::ParentGone);
-        assert_eq!(child.receive(), Command::ParentGone);
+        assert!(matches!(child.receive(), Command::ParentGone));
+        assert!(matches!(child.receive(), Command::ParentGone));
         child.ready();
 
         let (parent, child) = pair().unwrap();
@@ -233,15 +383,16 @@ mod tests {
         drop(child);
         assert_eq!(parent.receive(), Report::Failed("because".to_owned()));
         assert_eq!(parent.receive(), Report::Gone);
-        assert!(parent.send(Command::Drain).is_err());
+        assert!(parent.send(&Command::Drain).is_err());
     }
 
     #[test]
     fn what_is_not_a_report_is_passed_over() {
         let (parent, child) = pair().unwrap();
-        child.report(&[0xff; 100]);
-        child.report(b"RR");
-        child.report(&[DRAIN]);
+        child.report(&[&[0xff; 100]]);
+        child.report(&[b"RR"]);
+        child.report(&[&[DRAIN]]);
+        child.report(&[&[ADOPTED, 1, 2, 3]]);
         child.ready();
         assert_eq!(parent.receive(), Report::Ready);
     }

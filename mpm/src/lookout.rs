@@ -144,7 +144,7 @@ impl LookoutLine {
         let mut message = vec![request.code()];
         message.extend_from_slice(&ticket.to_le_bytes());
         loop {
-            match send_message(&self.socket, &message) {
+            match send_message(&self.socket, &[&message], None) {
                 // The parent has not read the many before it yet.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => wait(&self.socket, PollFlags::POLLOUT)?,
                 sent => return sent.map(|()| Ticket(ticket)),
@@ -224,7 +224,7 @@ impl ParentLine {
             News::ParentGone => return Ok(()),
         };
         message.truncate(MESSAGE_BYTES_MAX);
-        send_message(&self.socket, &message)
+        send_message(&self.socket, &[&message], None)
     }
 
     /// Takes one request. The lookout is distrusted: what is not a request is none.
@@ -305,7 +305,7 @@ mod tests {
     fn what_is_not_a_request_is_passed_over() {
         let (parent, lookout) = pair().unwrap();
         for nonsense in [&[0xff; 100][..], b"P", b"P1234567", b"Z12345678", b"P123456789"] {
-            send_message(&lookout.socket, nonsense).unwrap();
+            send_message(&lookout.socket, &[nonsense], None).unwrap();
         }
         lookout.send(Request::Reload).unwrap();
         assert_eq!(parent.receive(), Said::Request(Request::Reload, Ticket(1)));

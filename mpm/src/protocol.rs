@@ -42,6 +42,13 @@ pub trait Application {
     /// parent, after a `load` that succeeded and before the next one, never at the start.
     fn abandon(&mut self);
 
+    /// What the server's own children need, to serve the latest [`load`](Self::load) beside what they have, and then in its
+    /// place ([`Protocol::adopt`]). Asked for when a lookout has asked for the reload. `None`: only new children can serve
+    /// it. Runs in the parent, so it must not block.
+    fn handover(&self) -> Option<Vec<u8>> {
+        None
+    }
+
     /// A restart (HUP) is complete, and the counters of the scoreboard begin anew: so do those that the application
     /// keeps over reloads (see [`Tallies`](crate::scoreboard::Tallies)). Runs in the parent, so it must not block.
     fn reset_counters(&mut self);
@@ -79,7 +86,7 @@ pub trait Application {
 pub struct ChildContext {
     /// Index of the child's line in the scoreboard.
     pub slot: usize,
-    /// Which reading of the configuration the child serves; 0 at first.
+    /// Which reading of the configuration the child serves to begin with; 0 is the first.
     pub generation: u32,
     /// Index of the child's pool in [`Settings::pools`] of that reading; 0 is the server's own.
     pub pool: usize,
@@ -91,6 +98,8 @@ pub struct ChildContext {
     /// What all children tell of themselves, to be read: those that have had a line since this child was forked. What
     /// is written there is for the MPM.
     pub scoreboard: Scoreboard,
+    /// Has the MPM ask for [`Protocol::oldest`] again when it is woken, from any thread.
+    pub news: Waker,
 }
 
 /// What a thread of a child is told about itself.
@@ -136,6 +145,32 @@ pub trait Protocol: Send + Sync + 'static {
     fn tend(&self, thread: &mut Self::Thread, now: Instant) -> Upkeep {
         let _ = (thread, now);
         Upkeep::Done
+    }
+
+    /// Makes ready to serve another generation beside the present one, from what [`Application::handover`] gave. It serves
+    /// nobody before it stands on the scoreboard as [published](Scoreboard::published); from then on whatever begins is
+    /// served by it, in all children at once, and what has begun goes on as it was. Called on a thread of its own, which may
+    /// take its time; in the server's own pool only.
+    ///
+    /// # Errors
+    /// Why not. The generation comes to nothing in all children, and it is tried once more with new ones.
+    fn adopt(&self, generation: u32, handover: &[u8]) -> Result<(), StartError> {
+        let _ = handover;
+        Err(StartError(format!("generation {generation} is for new children")))
+    }
+
+    /// A generation that was adopted is never published.
+    fn forget(&self, generation: u32) {
+        let _ = generation;
+    }
+
+    /// What stands on the scoreboard as published has changed, though no connection may have noticed. Every thread is asked
+    /// to [`tend`](Self::tend) its work after this.
+    fn published(&self) {}
+
+    /// The oldest generation that something is still served by; `None`: the one that the child began with.
+    fn oldest(&self) -> Option<u32> {
+        None
     }
 
     /// The thread is about to wait, or has served all that was ready: hand over what was gathered (log lines).

@@ -12,7 +12,10 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{
+    AtomicI32, AtomicU32, AtomicU64,
+    Ordering::{Acquire, Relaxed, Release},
+};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use nix::sys::mman::{MapFlags, ProtFlags, mmap_anonymous, munmap};
@@ -128,9 +131,10 @@ pub struct Connections {
 pub struct ChildReading {
     pub status: ChildStatus,
     pub pid: i32,
+    /// The latest that the child serves.
     pub generation: u32,
-    /// Index into the pools of that generation's settings.
-    pub pool: u32,
+    /// The [key](crate::settings::Pool::key) of its pool.
+    pub pool: u64,
     /// Seconds since the Unix epoch.
     pub started_at_secs: u64,
     pub accepting: bool,
@@ -157,8 +161,8 @@ struct ChildLine {
     status: AtomicU32,
     pid: AtomicI32,
     generation: AtomicU32,
-    pool: AtomicU32,
     accepting: AtomicU32,
+    pool: AtomicU64,
     started_at_secs: AtomicU64,
 }
 
@@ -177,13 +181,27 @@ struct ThreadLine {
     bytes: AtomicU64,
 }
 
-/// The whole board. A handle: copies speak of the same memory, also after `fork`; of what was added later, only those
-/// that were made later do.
+/// Lines that nobody needs yet: pools of later generations find them on the board of children that live already. They are
+/// address space only.
+const RESERVE: usize = 1024;
+
+/// The whole board. A handle: copies speak of the same memory, also after `fork`; of what was added beyond the reserve,
+/// only those that were made later do.
 #[derive(Debug, Clone)]
 pub struct Scoreboard {
+    headline: &'static Headline,
     /// One after the other.
     sheets: Vec<Sheet>,
     threads_per_child: usize,
+}
+
+/// What is said of the whole server.
+#[derive(Debug)]
+#[repr(C, align(64))]
+struct Headline {
+    published: AtomicU32,
+    /// Lines for children that are in use.
+    slots: AtomicU64,
 }
 
 /// Lines that came into being together.
@@ -201,24 +219,48 @@ impl Scoreboard {
     /// # Errors
     /// The memory is not to be had; `InvalidInput` if so much cannot even be asked for.
     pub fn new(children: usize, threads_per_child: usize) -> io::Result<Self> {
-        let mut board = Self { sheets: Vec::new(), threads_per_child };
-        board.grow(children)?;
+        let headline = &Lines::new(1)?.forever()[0];
+        let mut board = Self { headline, sheets: Vec::new(), threads_per_child };
+        board.grow_to(children)?;
         Ok(board)
     }
 
-    /// Adds room for so many more children, which those that live already do not see.
+    /// Makes room for so many children in all, if there is less.
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub(crate) fn grow(&mut self, children: usize) -> io::Result<()> {
-        let threads = children.checked_mul(self.threads_per_child).ok_or(io::ErrorKind::InvalidInput)?;
-        self.sheets.push(Sheet { children: Lines::new(children)?.forever(), threads: Lines::new(threads)?.forever() });
+    pub(crate) fn grow_to(&mut self, children: usize) -> io::Result<()> {
+        let missing = children.saturating_sub(self.lines());
+        if missing > 0 {
+            let lines = missing.checked_add(RESERVE).ok_or(io::ErrorKind::InvalidInput)?;
+            let threads = lines.checked_mul(self.threads_per_child).ok_or(io::ErrorKind::InvalidInput)?;
+            self.sheets.push(Sheet { children: Lines::new(lines)?.forever(), threads: Lines::new(threads)?.forever() });
+        }
+        self.headline.slots.fetch_max(children as u64, Relaxed);
         Ok(())
     }
 
-    /// Lines for children: one more than the greatest slot.
+    /// The generation that serves whatever begins now. The parent alone decides; a child that does not know this one keeps
+    /// to what it has.
+    #[must_use]
+    pub fn published(&self) -> u32 {
+        self.headline.published.load(Acquire)
+    }
+
+    /// From this moment on, in all children at once, whatever begins is served as this generation has it.
+    pub(crate) fn publish(&self, generation: u32) {
+        self.headline.published.store(generation, Release);
+    }
+
+    /// Lines for children that are in use, as far as this copy knows them: one more than the greatest slot. Others may
+    /// have written here, so the parent does not ask.
     #[must_use]
     pub fn slots(&self) -> usize {
+        usize::try_from(self.headline.slots.load(Relaxed)).unwrap_or(usize::MAX).min(self.lines())
+    }
+
+    /// Lines for children that this copy knows, in use or not.
+    fn lines(&self) -> usize {
         self.sheets.iter().map(|sheet| sheet.children.len()).sum()
     }
 
@@ -299,7 +341,7 @@ pub struct ChildSlot {
 
 impl ChildSlot {
     /// This process is the child of this line now, and is starting.
-    pub fn begin(&self, generation: u32, pool: u32) {
+    pub fn begin(&self, generation: u32, pool: u64) {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         self.line.pid.store(std::process::id().cast_signed(), Relaxed);
         self.line.generation.store(generation, Relaxed);
@@ -307,6 +349,11 @@ impl ChildSlot {
         self.line.started_at_secs.store(now.as_secs(), Relaxed);
         self.line.accepting.store(0, Relaxed);
         self.line.status.store(ChildStatus::Starting as u32, Relaxed);
+    }
+
+    /// The child serves this generation now.
+    pub fn set_generation(&self, generation: u32) {
+        self.line.generation.store(generation, Relaxed);
     }
 
     /// All threads are there.
@@ -400,6 +447,8 @@ fn add(counter: &AtomicU64, more: u64) {
 /// All fields are atomic integers.
 unsafe trait Line: Sync + 'static {}
 
+// SAFETY: atomic integers only.
+unsafe impl Line for Headline {}
 // SAFETY: atomic integers only.
 unsafe impl Line for ChildLine {}
 // SAFETY: atomic integers only.

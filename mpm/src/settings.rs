@@ -2,6 +2,7 @@
 //! their fix-ups (Apache 2.4, `check_config` of prefork.c, worker.c and event.c). Pure: nothing is opened here.
 
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -29,6 +30,20 @@ pub struct Pool {
     pub name: String,
     pub listen: Vec<ListenAddress>,
     pub mpm: Mpm,
+}
+
+impl Pool {
+    /// The key of the server's own pool.
+    pub const OWN_KEY: u64 = 0;
+
+    /// Tells pools apart on the scoreboard, in whichever generation they stand and wherever: by name and addresses. For
+    /// pools other than the server's own, within one run of the server.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.name, &self.listen).hash(&mut hasher);
+        hasher.finish() | 1
+    }
 }
 
 /// Where a server listens.

@@ -152,6 +152,10 @@ pub struct Server {
     pub modules_dir: Option<PathBuf>,
     /// Whether files that change are taken over without an order.
     pub watch: bool,
+    /// How many versions of each module are kept, with the one that serves.
+    pub keep_versions: usize,
+    /// Bytes of native code that `cache_dir` holds, unless more is needed.
+    pub cache_limit: u64,
     pub error_log: LogTarget,
     /// `None`: "off".
     pub access_log: Option<LogTarget>,
@@ -221,6 +225,10 @@ pub struct Module {
     /// its route has, read-only.
     pub roots: Vec<PathBuf>,
     pub outbound: Vec<OutboundHost>,
+    /// What a new version is asked, as a client would ask it, before it serves: a path, perhaps with a query.
+    pub health: Option<String>,
+    /// Per cent of a new version's first requests; with more that fail it is rolled back. `None`: never.
+    pub rollback_on_errors: Option<u8>,
 }
 
 /// Where the file speaks of a module, for mistakes that show only when the module is compiled; counted from 1.
@@ -237,6 +245,8 @@ pub struct ModuleLines {
     pub memory: Option<usize>,
     /// Likewise.
     pub max_requests_per_instance: Option<usize>,
+    /// Likewise.
+    pub health: Option<usize>,
 }
 
 /// `[module.pool]`: the children that a module which is not thread-safe is confined to, where it needs them.

@@ -5,6 +5,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use http::uri::PathAndQuery;
+
 use super::report::Wrong;
 use super::server::TIMEOUTS;
 use super::surroundings::Surroundings;
@@ -93,6 +95,7 @@ fn read_settings(
         pool: table.line_of("pool"),
         memory: None,
         max_requests_per_instance: table.line_of("max_requests_per_instance"),
+        health: table.line_of("health"),
     };
     let thread_safe = table.field("thread_safe", None, |value| value.boolean().map(Some)).value;
     let max_requests_per_instance =
@@ -108,6 +111,8 @@ fn read_settings(
     let env = read_env(&table.table("env", "[module.env]"));
     let dirs = read_dirs(table.tables("dir", "[[module.dir]]"), surroundings);
     let outbound = table.value("outbound").map(outbound::read).unwrap_or_default();
+    let health = table.field("health", None, |value| read_health(value).map(Some)).value;
+    let rollback_on_errors = table.field("rollback_on_errors", None, |value| read_share(value).map(Some)).value;
     let (Ok(name), Ok((path, _))) = (name, path) else { return None };
     Some(Module {
         name,
@@ -122,6 +127,8 @@ fn read_settings(
         dirs,
         roots: Vec::new(),
         outbound,
+        health,
+        rollback_on_errors,
     })
 }
 
@@ -139,6 +146,30 @@ fn read_name(value: Value<'_>, modules: &Modules) -> Result<(String, usize), Wro
             Err(value.wrong(format_args!("module {name:?} stands already on line {line}: choose another name")))
         }
     }
+}
+
+/// What a client would ask for. Whether that leads to the module shows when its routes are known.
+fn read_health(value: Value<'_>) -> Result<String, Wrong> {
+    let written = value.text("a path such as \"/shop/healthz\"")?;
+    if !written.starts_with('/') {
+        return Err(value.wrong(format_args!("{written:?} does not begin with \"/\": write \"/{written}\"")));
+    }
+    // What follows a "#" is never sent.
+    if written.contains('#') || written.parse::<PathAndQuery>().is_err() {
+        let why = "is not what a client may ask for: write it percent-encoded, and without \"#\"";
+        return Err(value.wrong(format_args!("{written:?} {why}")));
+    }
+    Ok(written.to_owned())
+}
+
+/// A share of requests, in per cent.
+fn read_share(value: Value<'_>) -> Result<u8, Wrong> {
+    const WHAT: &str = "a share from \"0%\" to \"99%\"";
+    let written = value.text(WHAT)?;
+    let number = written.strip_suffix('%').and_then(|number| number.trim().parse().ok());
+    number
+        .filter(|share| *share < 100)
+        .ok_or_else(|| value.wrong(format_args!("expected {WHAT}, found the text {written:?}")))
 }
 
 fn read_limits(mut table: Table<'_>) -> Limits {

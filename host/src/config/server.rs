@@ -21,6 +21,10 @@ pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..
 /// Beside the file.
 pub(super) const RUNTIME_DIR: &str = "run";
 const ACCESS_LOG: &str = "logs/access.log";
+/// Versions of each module.
+const VERSIONS: RangeInclusive<u64> = 1..=100;
+/// Bytes of native code; the upper end is there to stay clear of overflow.
+const CACHE: RangeInclusive<u64> = 0..=1 << 60;
 const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 8080);
 
 /// The MPM's name in the file.
@@ -43,14 +47,27 @@ pub(super) fn read(mut table: Table<'_>, surroundings: Surroundings<'_>) -> (Ser
     let runtime_dir = read_runtime_dir(&mut table, surroundings);
     let cache_dir = surroundings.absolute("cache");
     let cache_dir = table.field("cache_dir", cache_dir, |value| surroundings.directory_to_be(value)).value;
-    let modules_dir = table.field("modules_dir", None, |value| surroundings.directory_to_be(value).map(Some)).value;
+    let modules_dir = table.field("modules_dir", None, |value| read_modules_dir(value, surroundings).map(Some)).value;
     let watch = table.field("watch", modules_dir.is_some(), |value| value.boolean()).value;
+    let keep_versions = table.number("keep_versions", &VERSIONS, 3);
+    let cache_limit = table.size("cache_limit", &CACHE, 1 << 30);
     let error_log = table.field("error_log", LogTarget::StandardError, |value| read_log(value, surroundings)).value;
     let access_log = read_access_log(&mut table, surroundings);
     let timing = read_timing(&mut table);
     let request_limits = read_request_limits(&mut table);
     table.finish();
-    let server = Server { runtime_dir, cache_dir, modules_dir, watch, error_log, access_log, timing, request_limits };
+    let server = Server {
+        runtime_dir,
+        cache_dir,
+        modules_dir,
+        watch,
+        keep_versions,
+        cache_limit,
+        error_log,
+        access_log,
+        timing,
+        request_limits,
+    };
     (server, ForMpm { listen, mpm })
 }
 
@@ -125,11 +142,23 @@ fn runtime_dir_problem(path: &Path, surroundings: Surroundings<'_>) -> Result<()
     match machine.kind(path).map_err(unknown)? {
         Kind::Nothing => Ok(()),
         Kind::File | Kind::Other => Err(format!("{} is not a directory", path.display())),
-        Kind::Directory => match runtime_dir::open_to_others(path, machine.mode(path).map_err(unknown)?) {
-            Some(problem) => Err(problem),
-            None => Ok(()),
-        },
+        Kind::Directory => {
+            match runtime_dir::open_to_others(runtime_dir::KEY, path, machine.mode(path).map_err(unknown)?) {
+                Some(problem) => Err(problem),
+                None => Ok(()),
+            }
+        }
     }
+}
+
+/// Who may write there decides what serves. That is for the operator to know: the modules of a whole group may be wanted.
+fn read_modules_dir(value: Value<'_>, surroundings: Surroundings<'_>) -> Result<PathBuf, Wrong> {
+    let path = surroundings.directory_to_be(value)?;
+    let mode = surroundings.machine.mode(&path).ok();
+    if let Some(problem) = mode.and_then(|mode| runtime_dir::open_to_others(value.key, &path, mode)) {
+        value.report.warning(value.line, format_args!("modules_dir: {problem}"));
+    }
+    Ok(path)
 }
 
 fn read_access_log(table: &mut Table<'_>, surroundings: Surroundings<'_>) -> Option<LogTarget> {

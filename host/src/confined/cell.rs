@@ -124,7 +124,8 @@ impl Cell {
         limits: &Limits,
         child: &ChildContext,
     ) -> Result<Cell, StartError> {
-        let capacity = Capacity { calls_max: child.requests_in_flight_max, threads: child.threads, time_slice };
+        let capacity =
+            Capacity { calls_max: child.requests_in_flight_max, threads: child.threads, spare: 0, time_slice };
         let guests = Guests::start(&[module], capacity).map_err(|error| StartError(error.to_string()))?;
         Ok(Cell { guests, ask_bytes_max: ask_bytes_max(limits) })
     }

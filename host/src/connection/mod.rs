@@ -22,6 +22,7 @@ mod forwarded;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use guesthouse_mpm::{Next, Stream, Turn};
@@ -38,6 +39,7 @@ use crate::record::Record;
 use crate::respond;
 use crate::route::Responder;
 use crate::site::{Place, Site, TURN_TIME, Thread};
+use crate::sites::Sites;
 use crate::status::{self, View};
 use crate::tally::NO_PLACE;
 use crate::transfer::Filled;
@@ -60,6 +62,8 @@ pub struct Connection {
     wire: Wire,
     state: State,
     facts: Facts,
+    /// What the request that is under way began with.
+    site: Option<Arc<Site>>,
 }
 
 // Thousands of connections are idle at a time: what one takes here is most of what it takes at all.
@@ -185,18 +189,25 @@ impl Connection {
     /// A connection accepted at `at`; its first request has until the header timeout.
     pub(crate) fn new(client: Option<SocketAddr>, at: Instant, timing: &Timing) -> Self {
         let client = client.map(|client| (client.ip(), client.port()));
-        Self { wire: Wire::new(), state: State::head(at, timing), facts: Facts { client, requests: 0 } }
+        Self { wire: Wire::new(), state: State::head(at, timing), facts: Facts { client, requests: 0 }, site: None }
     }
 
     /// Does what can be done without waiting.
-    pub(crate) fn advance(&mut self, site: &Site, thread: &mut Thread, turn: &mut Turn<'_>) -> Next {
-        let mut scope = Scope { site, thread, turn };
+    pub(crate) fn advance(&mut self, sites: &Sites, thread: &mut Thread, turn: &mut Turn<'_>) -> Next {
+        let mut site = self.site.take().unwrap_or_else(|| sites.current());
         loop {
             let state = std::mem::replace(&mut self.state, State::Closed);
+            if let State::Idle { .. } | State::Head { .. } = state {
+                // A request is answered by the generation that is published when its head is read.
+                sites.refresh(&mut site);
+                thread.keep_guests_of(&site);
+            }
+            let mut scope = Scope { site: &site, thread: &mut *thread, turn: &mut *turn };
             match state.step(&mut self.wire, &mut self.facts, &mut scope) {
                 Step::Go(State::Closed) => return Next::Close,
                 Step::Go(next) => self.state = next,
                 Step::Wait(state, next) => {
+                    self.site = state.is_request().then_some(site);
                     self.state = state;
                     return next;
                 }
@@ -209,6 +220,16 @@ impl State {
     fn head(now: Instant, timing: &Timing) -> Self {
         let Timing { header_timeout, header_timeout_max, min_rate, .. } = *timing;
         Self::Head { began: now, deadline: ReadDeadline::new(now, header_timeout, Some(header_timeout_max), min_rate) }
+    }
+
+    /// Whether a request is under way, from its whole head on until all that a guest has to do with it is over.
+    fn is_request(&self) -> bool {
+        match self {
+            State::Admission { .. } | State::Exchange(_) | State::Finishing(..) => true,
+            State::Idle { .. } | State::Head { .. } | State::Flush { .. } | State::Linger { .. } | State::Closed => {
+                false
+            }
+        }
     }
 
     fn flush(scope: &Scope<'_, '_>) -> Self {

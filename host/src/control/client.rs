@@ -112,6 +112,22 @@ impl Control {
         }
     }
 
+    /// Brings a version of a module back: the one before, if none is named.
+    ///
+    /// # Errors
+    /// There is none, or it was refused.
+    pub fn roll_back(mut self, name: &str, version: Option<&str>) -> Result<String> {
+        let began = Instant::now();
+        self.send(&Request::Rollback { name: name.to_owned(), version: version.map(str::to_owned) })?;
+        match self.last_word()? {
+            Answer::RolledBack { name, hash } => {
+                let seconds = began.elapsed().as_secs_f64();
+                Ok(format!("{name} is rolled back: version {}, in {seconds:.3} s\n", short(&hash)))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
     /// What there is to say of each module.
     ///
     /// # Errors

@@ -168,6 +168,15 @@ pub(super) fn is_served(published: &Published, name: &str, wasm: &Path) -> bool 
 }
 
 impl Change {
+    /// Of a file that was put in its place just now.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub(super) fn of(name: &str, wasm: PathBuf) -> Result<Self, String> {
+        let facts = wasm.metadata().map_err(|error| format!("cannot look at {}: {error}", wasm.display()))?;
+        Ok(Self { name: name.to_owned(), seen: Snapshot::of_file(&wasm, &facts), wasm })
+    }
+
     /// What has become of it, by what is published and by the reload that was asked for; `None` if that is not known yet.
     pub(super) fn outcome(&self, published: &Published, reload: Option<Outcome>) -> Option<Result<(), String>> {
         if published.is_written && published.prepared.seen.agrees_with(&self.seen, &self.wasm) {
@@ -207,7 +216,7 @@ impl Change {
 mod tests {
     use super::super::since::Since;
     use super::*;
-    use crate::deploy::published::testing::prepared;
+    use crate::deploy::testing::prepared;
 
     fn published(folder: &Path, modules: &[(&str, &str)]) -> Published {
         let mut prepared = prepared(modules);

@@ -12,9 +12,9 @@ use super::rounds::{Outcome, Rounds};
 use super::since::Since;
 use super::socket::Door;
 use crate::clock::Began;
-use crate::preparation::Prepared;
+use crate::preparation::{Prepared, PreparedModule};
 use crate::status::{Observer, Snapshot};
-use crate::tally::{Counters, ModuleReading, ModuleTally, OwnTally};
+use crate::tally::{Counting, ModuleReading};
 
 /// What serves, and what is known of it.
 #[derive(Debug)]
@@ -31,32 +31,20 @@ pub(super) struct Published {
 pub(super) struct Board {
     pub(super) scoreboard: Scoreboard,
     pub(super) began: Began,
-    pub(super) own_tally: OwnTally,
-    /// By the module's name.
-    pub(super) tallies: Vec<(String, ModuleTally)>,
+    pub(super) counting: Counting,
 }
 
 impl Board {
-    /// The counters of a module; `None` if they came after the lookout.
-    fn tally(&self, module: &str) -> Option<&ModuleTally> {
-        self.tallies.iter().find(|(name, _)| name == module).map(|(_, tally)| tally)
-    }
-
-    pub(super) fn reading(&self, module: &str) -> Option<ModuleReading> {
-        self.tally(module).map(ModuleTally::read)
+    pub(super) fn reading(&self, module: &PreparedModule) -> ModuleReading {
+        self.counting.modules.row(module.row).read()
     }
 
     /// The whole server now.
-    ///
-    /// # Errors
-    /// There is no memory.
-    pub(super) fn snapshot(&self, published: &Published) -> io::Result<Snapshot> {
+    pub(super) fn snapshot(&self, published: &Published) -> Snapshot {
         let Prepared { config, modules, .. } = &published.prepared;
-        let tallies =
-            config.modules.iter().map(|module| self.tally(&module.name).cloned().map_or_else(ModuleTally::new, Ok));
-        let counters = Counters { own: self.own_tally.clone(), modules: tallies.collect::<io::Result<_>>()? };
+        let counters = self.counting.of(modules.iter().map(|module| module.row));
         let observer = Observer::new(self.scoreboard.clone(), published.generation, self.began, modules.clone());
-        Ok(observer.snapshot(config, &counters, Instant::now()))
+        observer.snapshot(config, &counters, Instant::now())
     }
 }
 

@@ -18,7 +18,7 @@ use crate::deploy::published;
 use crate::deploy::watch::{Hints, RESCAN, SETTLED, Watch};
 use crate::error_log::ErrorLog;
 use crate::preparation::Prepared;
-use crate::tally::{ModuleTally, OwnTally};
+use crate::tally::Counting;
 
 /// What the lookout has from its parent, beside what serves.
 #[derive(Debug)]
@@ -30,17 +30,15 @@ pub struct Inherited {
     pub error_log: ErrorLog,
     /// When the server did.
     pub began: Began,
-    pub own_tally: OwnTally,
-    /// Of the modules that there were when the lookout was forked, by name.
-    pub tallies: Vec<(String, ModuleTally)>,
+    pub counting: Counting,
 }
 
 /// Does the lookout's work, and returns when the parent has gone, or when it cannot go on and another one is to begin anew.
 pub fn look_out(lookout: Lookout, inherited: Inherited) {
     let Lookout { line, scoreboard, serving: Serving { generation, note } } = lookout;
-    let Inherited { prepared, since, error_log, began, own_tally, tallies } = inherited;
+    let Inherited { prepared, since, error_log, began, counting } = inherited;
     let published = Published { prepared, generation, since, is_written: !note.is_empty() };
-    let desk = Arc::new(Desk::new(line, Board { scoreboard, began, own_tally, tallies }, published));
+    let desk = Arc::new(Desk::new(line, Board { scoreboard, began, counting }, published));
     let (wake, woken) = sync_channel(1);
     let (watched, attended, hints) = (Arc::clone(&desk), Arc::clone(&desk), wake.clone());
     let started = start("watch", move || watch(&watched, &hints, &woken))

@@ -2,7 +2,6 @@
 
 use super::desk::Published;
 use super::protocol::{ModuleTold, State};
-use crate::config::Module;
 use crate::preparation::{Prepared, PreparedModule};
 use crate::status::snapshot::Runs;
 use crate::status::terminal::{Heading, table};
@@ -14,25 +13,21 @@ pub(super) const HASH_SHOWN: usize = 12;
 /// In place of what there is not.
 const NONE: &str = "-";
 
-/// All modules by name. `reading`: what is counted of one; `hash`: of the file of one that serves.
-pub(super) fn tell(
-    published: &Published,
-    reading: impl Fn(&str) -> Option<ModuleReading>,
-    hash: impl Fn(&Module) -> Option<String>,
-) -> Vec<ModuleTold> {
+/// All modules by name. `reading`: what is counted of one.
+pub(super) fn tell(published: &Published, reading: impl Fn(&PreparedModule) -> ModuleReading) -> Vec<ModuleTold> {
     let Published { prepared: Prepared { config, modules, refused, .. }, since, .. } = published;
     let reason = |name: &str| refused.get(name).map(|refusal| refusal.problem().to_owned());
     let serving = config.modules.iter().zip(modules).map(|(module, prepared)| {
-        let (reason, reading) = (reason(&module.name), reading(&module.name));
+        let (reason, reading) = (reason(&module.name), reading(prepared));
         ModuleTold {
             name: module.name.clone(),
             state: if reason.is_some() { State::ServingEarlier } else { State::Serving },
-            hash: if reason.is_none() { hash(module) } else { None },
+            hash: Some(prepared.hash.clone()),
             reason,
             version: prepared.version.clone(),
             since_secs: since.of(&module.name),
-            requests: reading.as_ref().map(|reading| reading.requests),
-            errors: reading.map(|reading| reading.errors.iter().fold(0, |sum, count| count.saturating_add(sum))),
+            requests: Some(reading.requests),
+            errors: Some(reading.errors.iter().fold(0, |sum, count| count.saturating_add(sum))),
             runs: Some(runs(prepared)),
         }
     });
@@ -114,7 +109,8 @@ mod tests {
     use super::super::since::Since;
     use super::*;
     use crate::deploy::Refusal;
-    use crate::deploy::published::testing::prepared;
+    use crate::deploy::testing::prepared;
+    use crate::tally::ModuleTallies;
 
     #[test]
     fn a_module_is_told_with_what_became_of_its_file() {
@@ -125,13 +121,14 @@ mod tests {
         let mut since = Since::default();
         since.advance(None, &prepared, 1_795_251_600);
         let published = Published { prepared, generation: 0, since, is_written: true };
-        let told = tell(&published, |_| None, |_| Some("0123456789abcdef".repeat(4)));
+        let told = tell(&published, |_| ModuleTallies::new().unwrap().row(0).read());
         let states: Vec<_> = told.iter().map(|module| (module.name.as_str(), module.state)).collect();
         assert_eq!(states, [("bad", State::ServingEarlier), ("good", State::Serving), ("never", State::Refused)]);
-        assert_eq!((told[0].hash.as_deref(), told[1].version.as_deref()), (None, Some("1.2")));
+        assert_eq!((told[2].hash.as_deref(), told[1].version.as_deref()), (None, Some("1.2")));
+        let hash = told[1].hash.as_ref().unwrap();
         let text = render(&told);
         let has = |words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
-        assert!(has(&["good", "serving", "0123456789ab", "1.2", "2026-11-21", "shared"]), "{text}");
+        assert!(has(&["good", "serving", short(hash), "1.2", "2026-11-21", "shared"]), "{text}");
         assert!(has(&["bad: it is bad"]) && has(&["never: it never was"]) && !text.contains('\u{1b}'), "{text}");
         assert_eq!(render(&[]), "no modules\n");
     }

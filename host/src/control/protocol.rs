@@ -25,6 +25,12 @@ pub enum Request {
     Undeploy {
         name: String,
     },
+    /// To a version that is kept; without one, to the one before.
+    Rollback {
+        name: String,
+        #[serde(default)]
+        version: Option<String>,
+    },
     Modules,
     Status,
     Reload,
@@ -42,13 +48,18 @@ pub enum Answer {
     Waiting,
     Deployed {
         name: String,
-        /// Of the Wasm file: its BLAKE3 hash.
+        /// Of the Wasm, in the binary format: its BLAKE3 hash.
         hash: String,
         /// Whether this file was served already.
         unchanged: bool,
     },
     Undeployed {
         name: String,
+    },
+    RolledBack {
+        name: String,
+        /// Of the version that serves again.
+        hash: String,
     },
     Modules {
         modules: Vec<ModuleTold>,
@@ -74,13 +85,13 @@ pub struct ModuleTold {
     pub state: State,
     /// Why its file is not served.
     pub reason: Option<String>,
-    /// Of the Wasm file that is served: its BLAKE3 hash; `None` if that file is no longer there.
+    /// Of the Wasm that is served, in the binary format: its BLAKE3 hash.
     pub hash: Option<String>,
     /// By the module's own word.
     pub version: Option<String>,
     /// Since when it has been served as it is now, in seconds since the Unix epoch.
     pub since_secs: Option<u64>,
-    /// `None` if nothing is known of them.
+    /// `None` if it was never served, as what follows.
     pub requests: Option<u64>,
     pub errors: Option<u64>,
     pub runs: Option<Runs>,
@@ -127,6 +138,7 @@ mod tests {
         for (line, request) in [
             (r#"{"command":"deploy","name":"shop","bytes":3}"#, Request::Deploy { name: "shop".into(), bytes: 3 }),
             (r#"{"command":"undeploy","name":"shop"}"#, Request::Undeploy { name: "shop".into() }),
+            (r#"{"command":"rollback","name":"a"}"#, Request::Rollback { name: "a".into(), version: None }),
             (r#"{"command":"modules"}"#, Request::Modules),
             (r#"{"command":"status"}"#, Request::Status),
             (r#"{"command":"reload"}"#, Request::Reload),

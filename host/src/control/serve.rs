@@ -15,7 +15,9 @@ use super::modules;
 use super::protocol::{Answer, REQUEST_BYTES_MAX, Request, line_of, read_line};
 use super::rounds::Outcome;
 use super::socket::{self, Door};
+use crate::deploy::versions::{self, BroughtBack};
 use crate::module::FILE_SIZE_MAX;
+use crate::preparation::Prepared;
 
 /// Connections at once. More are told to come again.
 const CONNECTIONS_MAX: usize = 32;
@@ -132,8 +134,12 @@ impl Client {
                 tracing::info!("user {user} withdraws module {name:?}");
                 self.undeploy(desk, &name)
             }
+            Request::Rollback { name, version } => {
+                tracing::info!("user {user} rolls module {name:?} back");
+                self.roll_back(desk, &name, version.as_deref())
+            }
             Request::Modules => Ok(Ok(modules(desk))),
-            Request::Status => Ok(status(desk)),
+            Request::Status => Ok(Ok(Answer::Status { status: Box::new(desk.board.snapshot(&desk.published())) })),
             Request::Reload => {
                 tracing::info!("user {user} orders a reload");
                 self.reload(desk)
@@ -162,16 +168,26 @@ impl Client {
         }
         let incoming = Incoming::begin(&desk.published().prepared, name);
         let incoming = incoming.and_then(|incoming| receive(incoming, bytes, reader));
-        let (hash, put) = match incoming {
-            Ok(incoming) => (incoming.hash(), incoming.finish(&desk.published())),
-            Err(reason) => return Ok(Err(reason)),
-        };
+        let put = incoming.and_then(|incoming| incoming.finish(&desk.published()));
         let (unchanged, outcome) = match put {
             Ok(Put::Unchanged) => (true, Ok(())),
             Ok(Put::There(change)) => (false, self.publish(desk, &change)?),
             Err(reason) => (false, Err(reason)),
         };
-        Ok(outcome.map(|()| Answer::Deployed { name: name.to_owned(), hash, unchanged }))
+        let hash = || hash_of(desk, name).unwrap_or_default();
+        Ok(outcome.map(|()| Answer::Deployed { name: name.to_owned(), hash: hash(), unchanged }))
+    }
+
+    fn roll_back(&self, desk: &Desk, name: &str, version: Option<&str>) -> Result<Result<Answer, String>, Gone> {
+        let brought_back = versions::bring_back(&desk.published().prepared, name, version);
+        let change = brought_back.and_then(|BroughtBack { hash, path }| Ok((hash, Change::of(name, path)?)));
+        match change {
+            Ok((hash, change)) => {
+                let outcome = self.publish(desk, &change)?;
+                Ok(outcome.map(|()| Answer::RolledBack { name: change.name, hash }))
+            }
+            Err(reason) => Ok(Err(reason)),
+        }
     }
 
     fn undeploy(&self, desk: &Desk, name: &str) -> Result<Result<Answer, String>, Gone> {
@@ -273,17 +289,14 @@ fn receive(mut incoming: Incoming, bytes: u64, reader: &mut BufReader<Timed<'_>>
 }
 
 fn modules(desk: &Desk) -> Answer {
-    let published = desk.published();
-    let hash = |module: &crate::config::Module| {
-        let is_served = deploy::is_served(&published, &module.name, &module.path);
-        if is_served { deploy::hash_of(&module.path).ok() } else { None }
-    };
-    Answer::Modules { modules: modules::tell(&published, |name| desk.board.reading(name), hash) }
+    Answer::Modules { modules: modules::tell(&desk.published(), |module| desk.board.reading(module)) }
 }
 
-fn status(desk: &Desk) -> Result<Answer, String> {
-    let status = desk.board.snapshot(&desk.published()).map_err(|error| format!("there is no memory: {error}"))?;
-    Ok(Answer::Status { status: Box::new(status) })
+/// Of what is served under this name.
+fn hash_of(desk: &Desk, name: &str) -> Option<String> {
+    let Prepared { config, modules, .. } = &desk.published().prepared;
+    let index = config.modules.iter().position(|module| module.name == name)?;
+    Some(modules[index].hash.clone())
 }
 
 fn parent_gone(error: &io::Error) -> String {

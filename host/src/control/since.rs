@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::deploy::published::{VersionSince, version_since};
+use crate::deploy::published::serves;
 use crate::preparation::Prepared;
 
 /// Seconds since the Unix epoch, by the module's name. It begins anew with the server.
@@ -13,7 +13,7 @@ impl Since {
     /// What is published now takes the place of what was `before`, at this time.
     pub fn advance(&mut self, before: Option<&Prepared>, now: &Prepared, at: u64) {
         let modules = now.config.modules.iter().zip(&now.modules).map(|(module, prepared)| {
-            let same = before.is_some_and(|before| version_since(before, module, prepared) == VersionSince::Same);
+            let same = before.is_some_and(|before| serves(before, module, prepared));
             let known = self.0.get(&module.name).copied().filter(|_| same);
             (module.name.clone(), known.unwrap_or(at))
         });
@@ -30,7 +30,7 @@ impl Since {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deploy::published::testing::prepared;
+    use crate::deploy::testing::prepared;
 
     #[test]
     fn only_what_changes_begins_anew() {

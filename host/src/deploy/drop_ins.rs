@@ -8,8 +8,9 @@ use std::path::Path;
 use guesthouse_mpm::settings::Pool;
 use serde::{Deserialize, Serialize};
 
+use super::Snapshot;
 use super::folder::{self, Candidate};
-use super::{Snapshot, vet};
+use super::vet::{self, Vetted};
 use crate::config::{self, Config, DropIn, Module, Target, Warning};
 use crate::guest::compile::is_compiled;
 use crate::placement;
@@ -66,8 +67,13 @@ pub fn prepare(stock: &mut Stock<'_>) {
         candidates.iter().partition(|candidate| stock.unchanged(candidate).is_some());
     let (changed, new): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|candidate| stock.last_good(&candidate.name).is_some());
-    for candidate in unchanged.into_iter().chain(changed).chain(new) {
-        stock.add(candidate);
+    for candidate in unchanged {
+        stock.add_unchanged(candidate);
+    }
+    let others: Vec<&Candidate> = changed.into_iter().chain(new).collect();
+    let mut vetted = stock.vet(&others);
+    for candidate in others {
+        stock.add(candidate, &mut vetted);
     }
 }
 
@@ -96,21 +102,28 @@ pub fn check(config: &mut Config) -> (Vec<Warning>, Vec<String>) {
 }
 
 impl Stock<'_> {
-    fn add(&mut self, candidate: &Candidate) {
-        let name = &candidate.name;
-        if let Some((drop_in, prepared)) = self.unchanged(candidate) {
-            match self.take(drop_in, &prepared) {
-                Ok(()) => {}
-                Err(problem) => tracing::error!("module {name:?} is not served: {problem}"),
-            }
-            return;
+    fn add_unchanged(&mut self, candidate: &Candidate) {
+        let Some((drop_in, prepared)) = self.unchanged(candidate) else { return };
+        if let Err(problem) = self.take(drop_in, &prepared) {
+            tracing::error!("module {:?} is not served: {problem}", candidate.name);
         }
+    }
+
+    /// Looks at the files of those that may be served, beside each other: that is what takes long.
+    fn vet(&self, candidates: &[&Candidate]) -> Vetted {
+        let may_be_served = |candidate: &&Candidate| self.still_refused(candidate).is_none() && read(candidate).is_ok();
+        let candidates = candidates.iter().copied().filter(may_be_served);
+        vet::all(candidates.map(|candidate| candidate.wasm.as_path()), &self.config.server.cache_dir)
+    }
+
+    fn add(&mut self, candidate: &Candidate, vetted: &mut Vetted) {
+        let name = &candidate.name;
         let refusal = match self.still_refused(candidate) {
             Some(refusal) => {
                 tracing::warn!("module {name:?} is still refused, as its files have not changed: {}", refusal.problem);
                 refusal
             }
-            None => match self.add_new(candidate) {
+            None => match self.add_new(candidate, vetted) {
                 Ok(()) => return,
                 Err(refusal) => {
                     tracing::error!("{}", refusal.problem);
@@ -122,7 +135,7 @@ impl Stock<'_> {
         self.go_on_with(name);
     }
 
-    fn add_new(&mut self, candidate: &Candidate) -> Result<(), Refusal> {
+    fn add_new(&mut self, candidate: &Candidate, vetted: &mut Vetted) -> Result<(), Refusal> {
         let for_now = |problem| Refusal { problem, is_lasting: false };
         let (drop_in, warnings) = read(candidate).map_err(for_now)?;
         for warning in warnings {
@@ -130,9 +143,12 @@ impl Stock<'_> {
         }
         let taken = |problem| for_now(format!("{}: {problem}", candidate.wasm.display()));
         let index = self.config.add(drop_in).map_err(taken)?;
-        let vetted = vet::in_its_own_process(&candidate.wasm, &self.config.server.cache_dir);
+        // Its settings may have been mended since they were looked at.
+        let vetted = vetted
+            .remove(&candidate.wasm)
+            .unwrap_or_else(|| vet::in_its_own_process(&candidate.wasm, &self.config.server.cache_dir));
         let prepared = vetted.and_then(|()| {
-            let prepared = prepare_module(&self.config.modules[index], self.config, self.pools);
+            let prepared = prepare_module(&self.config.modules[index], self.config, self.pools, self.published);
             prepared.map_err(|(line, text)| candidate.complaint(line, &text))
         });
         match prepared {

@@ -14,11 +14,18 @@
 //! nobody else anything.
 
 mod drop_ins;
+mod errand;
 mod folder;
+pub mod health;
+pub mod probation;
 pub mod published;
 mod snapshot;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod versions;
 pub mod vet;
 pub mod watch;
 
 pub use drop_ins::{Refusal, Stock, check, prepare};
 pub use snapshot::{Snapshot, Sources};
+pub use versions::Histories;

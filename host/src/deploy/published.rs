@@ -52,80 +52,31 @@ pub fn changes(before: &Prepared, now: &Prepared) -> Vec<String> {
     let withdrawn = before.config.modules.iter().filter(|module| find(now, &module.name).is_none());
     let withdrawn = withdrawn.map(|module| format!("module {:?} is withdrawn", module.name));
     let deployed = now.config.modules.iter().zip(&now.modules).filter_map(|(module, prepared)| {
-        match version_since(before, module, prepared) {
-            VersionSince::New => Some(format!("module {:?} is deployed", module.name)),
-            VersionSince::Next => Some(format!("module {:?} is deployed in its next version", module.name)),
-            VersionSince::Same => None,
-        }
+        let Some(index) = find(before, &module.name) else {
+            return Some(format!("module {:?} is deployed", module.name));
+        };
+        let same = is_same(before, index, module, prepared);
+        (!same).then(|| format!("module {:?} is deployed in its next version", module.name))
     });
     deployed.chain(withdrawn).collect()
 }
 
-/// What a module is, compared to what was published before.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum VersionSince {
-    /// There was none of its name.
-    New,
-    /// It has another file or other settings.
-    Next,
-    Same,
-}
-
-/// See [`VersionSince`].
+/// Whether a module is served with this native code and these settings already.
 #[must_use]
-pub fn version_since(before: &Prepared, module: &Module, prepared: &PreparedModule) -> VersionSince {
-    let Some(index) = before.config.modules.iter().position(|other| other.name == module.name) else {
-        return VersionSince::New;
-    };
-    let same = before.modules[index].native == prepared.native && is_same(&before.config.modules[index], module);
-    if same { VersionSince::Same } else { VersionSince::Next }
+pub fn serves(published: &Prepared, module: &Module, prepared: &PreparedModule) -> bool {
+    let index = published.config.modules.iter().position(|other| other.name == module.name);
+    index.is_some_and(|index| is_same(published, index, module, prepared))
 }
 
-/// Whether the settings are, wherever they stand.
-fn is_same(one: &Module, other: &Module) -> bool {
+/// Whether the module that has this index is the same, wherever its settings stand.
+fn is_same(of: &Prepared, index: usize, module: &Module, prepared: &PreparedModule) -> bool {
     let plain = |module: &Module| Module { lines: ModuleLines::default(), ..module.clone() };
-    plain(one) == plain(other)
-}
-
-/// What was never published, for tests.
-#[cfg(test)]
-pub(crate) mod testing {
-    use std::collections::BTreeMap;
-
-    use super::*;
-    use crate::config;
-    use crate::deploy::{Snapshot, Sources};
-    use crate::module::Kind;
-
-    /// With modules of these names, each from native code of that name.
-    pub(crate) fn prepared(modules: &[(&str, &str)]) -> Prepared {
-        let folder = tempfile::tempdir().unwrap();
-        let table = |(name, _): &(&str, &str)| format!("[[module]]\nname = \"{name}\"\npath = \"guesthouse.toml\"\n");
-        let text = format!("server.access_log = \"off\"\n{}", modules.iter().map(table).collect::<String>());
-        let file = folder.path().join("guesthouse.toml");
-        std::fs::write(&file, &text).unwrap();
-        let (mut config, _) = config::read_text(&text, &file).unwrap();
-        config.modules.iter_mut().for_each(|module| module.path = "a.wasm".into());
-        let module = |(_, native): &(&str, &str)| PreparedModule {
-            kind: Kind::Command,
-            native: native.into(),
-            thread_safe: true,
-            version: None,
-            description: None,
-            max_requests_per_instance: 1,
-            max_concurrent_requests_per_instance: 1,
-            pool: None,
-            was_dropped_in: true,
-        };
-        let modules = modules.iter().map(module).collect();
-        let (sources, seen) = (Sources::default(), Snapshot::default());
-        Prepared { config, modules, sources, seen, refused: BTreeMap::new(), made_by: made_by() }
-    }
+    of.modules[index].native == prepared.native && plain(&of.config.modules[index]) == plain(module)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::testing::prepared;
+    use super::super::testing::prepared;
     use super::*;
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! `KEY.cwasm` is the code, `KEY.json` says what the code needs and its checksum. The key is made of the Wasm file's
 //! content, Wasmtime's compatibility hash and our version, so an entry never has to be replaced by a different one;
-//! one that does not match its checksum counts as missing. Native code is trusted by whoever maps it, so nobody
+//! one that does not match its checksum counts as missing. The time of the label is that of its last use. Native code is trusted by whoever maps it, so nobody
 //! else may write to the directory. Nothing here compiles or runs anything.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -11,6 +11,9 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use nix::fcntl::AT_FDCWD;
+use nix::sys::stat::{UtimensatFlags, utimensat};
+use nix::sys::time::TimeSpec;
 use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
@@ -66,6 +69,11 @@ pub(super) struct Footprint {
 }
 
 impl Footprint {
+    /// Whether a slot that was made for `room` is large enough.
+    pub(super) fn fits(&self, room: &Footprint) -> bool {
+        self.max(*room) == *room
+    }
+
     /// What code says of itself; `None` for a component that imports core modules, which no linker of ours offers.
     pub(super) fn of(code: &Code) -> Option<Footprint> {
         let resources = code.resources()?;
@@ -164,7 +172,11 @@ impl Cache {
         let label = read_label(&label).ok()?;
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(File::open(native).ok()?).ok()?;
-        (hasher.finalize().to_hex().as_str() == label.blake3).then_some(label.footprint)
+        let is_whole = hasher.finalize().to_hex().as_str() == label.blake3;
+        is_whole.then(|| {
+            touch(&native.with_extension("json"));
+            label.footprint
+        })
     }
 
     /// Writes an entry. Whoever looks meanwhile sees none or all of it: the label, which makes it count, comes last.
@@ -177,6 +189,13 @@ impl Cache {
     }
 }
 
+/// Notes that an entry is used, on its label: who [evicts](super::eviction) looks there.
+pub(super) fn touch(label: &Path) {
+    let now = TimeSpec::UTIME_NOW;
+    // One that cannot be touched looks older than it is, which costs time at most.
+    let _ = utimensat(AT_FDCWD, label, &now, &now, UtimensatFlags::NoFollowSymlink);
+}
+
 /// Whether a file is one that nobody else could have written, or can: a directory that is private now may not always
 /// have been.
 fn is_ours_alone(path: &Path) -> bool {
@@ -185,7 +204,7 @@ fn is_ours_alone(path: &Path) -> bool {
 }
 
 /// Writes a file so that it appears whole or not at all.
-fn write_whole(path: &Path, content: &[u8]) -> Result<(), CacheError> {
+pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), CacheError> {
     // Two servers may share a cache: each writes its own file, and the last one to rename wins.
     let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
     // What a process of the same id left behind when it was killed.
@@ -202,7 +221,7 @@ fn write_whole(path: &Path, content: &[u8]) -> Result<(), CacheError> {
     })
 }
 
-fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError + use<> {
+pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError + use<> {
     let path = path.to_owned();
     move |source| CacheError::Io { doing, path, source }
 }

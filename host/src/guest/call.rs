@@ -36,6 +36,7 @@ use super::clockwork::Clockwork;
 use super::fault::{Fault, judge};
 use super::http03::{Driven, Seat};
 use super::instance::{Instance, Running};
+use super::library::ModuleId;
 use super::link::{Answer, Link};
 use super::sandbox::Grants;
 use super::shelf::Shelf;
@@ -102,8 +103,7 @@ pub struct Call {
 /// Which request of which instance this is.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Ordinal {
-    /// Index of the instance's module.
-    pub(super) module: usize,
+    pub(super) module: ModuleId,
     /// Counts the requests of the instance, from 1.
     pub(super) request: u64,
     /// So many it serves; 0: as many as come.
@@ -239,11 +239,7 @@ impl Call {
     }
 
     /// Ends the call, and gives the instance back to the thread's shelf if it may serve again: after
-    /// [`Progress::Done`], if it is not used up and nothing was wrong with the call.
-    ///
-    /// # Panics
-    ///
-    /// If the shelf is not from the guests that were called.
+    /// [`Progress::Done`], if it is not used up and nothing was wrong with the call, and if its module is still there.
     pub fn finish(mut self, shelf: &mut Shelf) {
         self.guest = match (std::mem::replace(&mut self.guest, Guest::Over), &self.answer) {
             (Guest::Resting(instance), AnswerState::Told) => match shelf.keep(self.ordinal.module, instance) {

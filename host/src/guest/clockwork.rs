@@ -23,7 +23,7 @@ pub(super) struct Clockwork {
 }
 
 impl Clockwork {
-    pub(super) fn start(engines: Vec<EngineWeak>, slice: Duration) -> io::Result<Clockwork> {
+    pub(super) fn start(slice: Duration) -> io::Result<Clockwork> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .max_blocking_threads(BLOCKING_THREADS_MAX)
@@ -31,7 +31,12 @@ impl Clockwork {
             .enable_io()
             .enable_time()
             .build()?;
-        Ok(Clockwork { ticker: Ticker::start(engines, slice)?, slice, runtime: Some(runtime) })
+        Ok(Clockwork { ticker: Ticker::start(slice)?, slice, runtime: Some(runtime) })
+    }
+
+    /// From here on it cuts the time of this engine's guests as well, for as long as there is one.
+    pub(super) fn drive(&self, engine: EngineWeak) {
+        self.ticker.drive(engine);
     }
 
     /// A guest is about to run on this thread: the clock ticks, and the runtime is at hand.

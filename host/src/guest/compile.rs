@@ -20,7 +20,7 @@ use super::entry::Entry;
 use crate::module::{Kind, WasmFile};
 
 /// How long one file may take to compile. Ordinary ones take seconds.
-const COMPILE_TIME_MAX: Duration = Duration::from_secs(300);
+pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(300);
 
 /// Bytes of memory that the compiling process may have (RLIMIT_DATA). Measured: 390 MiB for a Python interpreter.
 const COMPILER_MEMORY_MAX: u64 = 4 << 30;

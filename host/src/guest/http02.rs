@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn every_version_of_the_definitions_is_served() {
-        let capacity = Capacity { calls_max: 1, threads: 1, time_slice: Duration::from_millis(250) };
+        let capacity = Capacity { calls_max: 1, threads: 1, spare: 0, time_slice: Duration::from_millis(250) };
         for version in (0..=12).map(|patch| format!("0.2.{patch}")) {
             let text = guest("(call $answer) (call $hello) (call $end)").replace("@0.2.0\"", &format!("@{version}\""));
             assert!(text.contains(&format!("wasi:http/incoming-handler@{version}")), "{text}");

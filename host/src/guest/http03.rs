@@ -247,6 +247,11 @@ impl Shared {
         is_free && is_alone && self.in_it() < self.reuse.at_once_max && !self.is_over()
     }
 
+    /// It takes nothing new from here on.
+    pub(super) fn retire(&self) {
+        self.retired.set(true);
+    }
+
     /// Hands a request over. It begins when the instance is driven next, which is for the caller to do.
     pub(super) fn begin(
         self: &Rc<Self>,

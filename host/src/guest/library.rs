@@ -1,26 +1,28 @@
-//! The modules of a child: loaded once, instantiated by every thread.
+//! The modules of a child: loaded once, instantiated by every thread, and handed on from one generation to the next while they
+//! are the same.
 //!
 //! Nothing here compiles, and nothing here belongs to one call.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use http::{Request, header};
 use tokio_rustls::rustls::ClientConfig;
-use wasmtime::Engine;
 
 use super::body::RequestBody;
-use super::cache::{CacheError, Footprint, footprint_of};
+use super::cache::CacheError;
 use super::call::{Call, CallFacts, Guest, Ordinal};
 use super::capabilities::{DirError, open_dirs};
 use super::cgi;
 use super::clockwork::Clockwork;
 use super::code::Code;
-use super::engine::{self, Linkers, Tasks};
+use super::engine::Tasks;
 use super::entry::Entry;
+use super::housing::{Demand, Housing};
 use super::http02;
 use super::http03::{self, Reuse, Shared};
 use super::instance::Instance;
@@ -32,9 +34,6 @@ use super::sandbox::{self, CallName, Grants};
 use super::shelf::{Shelf, UNSEATED_MAX};
 use crate::config;
 use crate::module::Kind;
-
-/// Bytes of the smallest memory that a slot is made for: one Wasm page.
-const MEMORY_MIN: u64 = 64 << 10;
 
 /// One module of a child.
 #[derive(Debug, Clone, Copy)]
@@ -54,7 +53,7 @@ pub struct ModuleSource<'a> {
 
 impl ModuleSource<'_> {
     /// Instances of it that a thread may keep between requests.
-    fn kept_max(&self) -> usize {
+    pub(super) fn kept_max(&self) -> usize {
         match Tasks::of(self.kind) {
             Tasks::One => usize::from(self.max_requests_per_instance != 1),
             Tasks::Many => UNSEATED_MAX,
@@ -69,6 +68,9 @@ pub struct Capacity {
     pub calls_max: usize,
     /// Threads that call, each with a [`Shelf`] of its own. What rests there takes nothing from `calls_max`.
     pub threads: usize,
+    /// Instances for which each of them has room beyond those of the modules that there are: of such as come later, and of
+    /// such as are on their way out. 0: there will be no other modules.
+    pub spare: usize,
     /// How long a guest runs before others have their turn; 1 ms is a good value.
     pub time_slice: Duration,
 }
@@ -134,87 +136,109 @@ pub enum GuestsError {
 
 /// The modules of a child, ready to be called. Shared by all its threads.
 pub struct Guests {
-    modules: Vec<Module>,
-    clockwork: Arc<Clockwork>,
+    modules: Vec<Arc<Module>>,
+    common: Arc<Common>,
 }
 
+/// Tells the modules of a child apart, in all of its generations: one that has changed is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ModuleId(u64);
+
 struct Module {
-    engine: Engine,
+    id: ModuleId,
+    origin: Origin,
+    housing: Arc<Housing>,
     entry: Entry,
     grants: Arc<Grants>,
     reuse: Reuse,
 }
 
-/// What those modules of a child run in that have as many tasks at once.
-struct Housing {
-    engine: Engine,
-    linkers: Linkers,
-    /// See [`CallLimits`].
-    table_elements: usize,
+/// All that a module was made from. Nothing but another of these makes it another module.
+#[derive(PartialEq)]
+struct Origin {
+    settings: config::Module,
+    kind: Kind,
+    native: PathBuf,
+    max_requests_per_instance: u64,
+    max_concurrent_requests_per_instance: usize,
 }
 
-/// What all modules of a child have in common when they call others.
+impl Origin {
+    fn of(source: &ModuleSource<'_>) -> Origin {
+        let &ModuleSource { settings, kind, native, max_requests_per_instance, max_concurrent_requests_per_instance } =
+            source;
+        Origin {
+            // Where they stand in the configuration is nothing to the module.
+            settings: config::Module { lines: config::ModuleLines::default(), ..settings.clone() },
+            kind,
+            native: native.to_owned(),
+            max_requests_per_instance,
+            max_concurrent_requests_per_instance,
+        }
+    }
+
+    fn source(&self) -> ModuleSource<'_> {
+        ModuleSource {
+            settings: &self.settings,
+            kind: self.kind,
+            native: &self.native,
+            max_requests_per_instance: self.max_requests_per_instance,
+            max_concurrent_requests_per_instance: self.max_concurrent_requests_per_instance,
+        }
+    }
+}
+
+/// What all modules of a child have in common, in all of its generations.
 struct Common {
     tls: Arc<ClientConfig>,
     look_ups: LookUps,
+    clockwork: Arc<Clockwork>,
+    modules_so_far: AtomicU64,
 }
 
-impl Housing {
-    /// With a slot for every call, and for every instance that rests between two.
-    fn build(tasks: Tasks, modules: &[ModuleSource<'_>], capacity: Capacity) -> Result<Housing, GuestsError> {
-        let modules: Vec<_> = modules.iter().filter(|module| Tasks::of(module.kind) == tasks).copied().collect();
-        let needs = needs(&modules)?;
-        let memory_max = modules.iter().map(|module| module.settings.limits.memory).max().unwrap_or(0).max(MEMORY_MIN);
-        let Capacity { calls_max, threads, .. } = capacity;
-        let kept_max = modules.iter().map(ModuleSource::kept_max).sum::<usize>().saturating_mul(threads);
-        let engine_error =
-            |error: wasmtime::Error| GuestsError::Engine { calls_max, kept_max, cause: format!("{error:#}") };
-        let instances_max = calls_max.saturating_add(kept_max);
-        let engine = engine::for_child(tasks, instances_max, &needs, memory_max).map_err(engine_error)?;
-        let linkers = engine::linkers(&engine, tasks).map_err(engine_error)?;
-        Ok(Housing { engine, linkers, table_elements: engine::table_elements(&needs) })
-    }
-
-    fn load(&self, source: &ModuleSource<'_>, common: &Common) -> Result<Module, GuestsError> {
+impl Common {
+    fn load(&self, housing: &Arc<Housing>, source: &ModuleSource<'_>) -> Result<Arc<Module>, GuestsError> {
         let settings = source.settings;
         let dir_error = |cause| GuestsError::Dir { module: settings.name.clone(), cause };
         let files = open_dirs(&settings.dirs).map_err(dir_error)?;
         let roots = settings.roots.iter().map(|root| open_dirs(&cgi::with_root(&settings.dirs, root)));
         let grants = Grants {
             name: settings.name.as_str().into(),
-            limits: CallLimits::new(&settings.limits, self.table_elements),
+            limits: CallLimits::new(&settings.limits, housing.table_elements()),
             env: settings.env.clone().into_iter().collect(),
             files,
             roots: roots.collect::<Result<_, _>>().map_err(dir_error)?,
             outbound: settings.outbound.clone(),
-            tls: Arc::clone(&common.tls),
-            resolver: common.look_ups.of_a_module(),
+            tls: Arc::clone(&self.tls),
+            resolver: self.look_ups.of_a_module(),
         };
-        Ok(Module {
-            engine: self.engine.clone(),
-            entry: self.enter(source)?,
+        Ok(Arc::new(Module {
+            id: ModuleId(self.modules_so_far.fetch_add(1, Relaxed)),
+            origin: Origin::of(source),
+            housing: Arc::clone(housing),
+            entry: enter(housing, source)?,
             grants: Arc::new(grants),
             reuse: Reuse {
                 requests_max: source.max_requests_per_instance,
                 at_once_max: source.max_concurrent_requests_per_instance,
             },
-        })
+        }))
     }
+}
 
-    fn enter(&self, source: &ModuleSource<'_>) -> Result<Entry, GuestsError> {
-        let load_error = |error: wasmtime::Error| GuestsError::Load {
-            module: source.settings.name.clone(),
-            native: source.native.to_owned(),
-            cause: format!("{error:#}"),
-        };
-        // SAFETY: the bytes must be what Wasmtime's serialisation wrote, unchanged. `cache` wrote this file from our
-        // own compiler's output into a directory that nobody else may write to, and checked the checksum before its
-        // path was handed out.
-        let code = unsafe { Code::map(&self.engine, source.kind, source.native) }.map_err(load_error)?;
-        // Now, and not within the first request.
-        code.make_image().map_err(load_error)?;
-        Entry::of(source.kind, &self.linkers, &code).map_err(load_error)
-    }
+fn enter(housing: &Housing, source: &ModuleSource<'_>) -> Result<Entry, GuestsError> {
+    let load_error = |error: wasmtime::Error| GuestsError::Load {
+        module: source.settings.name.clone(),
+        native: source.native.to_owned(),
+        cause: format!("{error:#}"),
+    };
+    // SAFETY: the bytes must be what Wasmtime's serialisation wrote, unchanged. `cache` wrote this file from our
+    // own compiler's output into a directory that nobody else may write to, and checked the checksum before its
+    // path was handed out.
+    let code = unsafe { Code::map(&housing.engine, source.kind, source.native) }.map_err(load_error)?;
+    // Now, and not within the first request.
+    code.make_image().map_err(load_error)?;
+    Entry::of(source.kind, &housing.linkers, &code).map_err(load_error)
 }
 
 impl Guests {
@@ -226,29 +250,71 @@ impl Guests {
     /// the configuration was checked.
     pub fn start(modules: &[ModuleSource<'_>], capacity: Capacity) -> Result<Guests, GuestsError> {
         let tls = outbound::tls().map_err(|error| GuestsError::Tls(error.to_string()))?;
-        let common = Common { tls, look_ups: LookUps::new() };
-        // An engine has a pool of address space and a clock to follow: there is none that nobody needs.
-        let mut housings: [(Tasks, Option<Housing>); 2] = [(Tasks::One, None), (Tasks::Many, None)];
-        let mut loaded = Vec::with_capacity(modules.len());
-        for source in modules {
-            let tasks = Tasks::of(source.kind);
-            for (_, housing) in housings.iter_mut().filter(|(of, _)| *of == tasks) {
-                let housing = match housing {
-                    Some(housing) => housing,
-                    none => none.insert(Housing::build(tasks, modules, capacity)?),
-                };
-                loaded.push(housing.load(source, &common)?);
+        let clockwork = Arc::new(Clockwork::start(capacity.time_slice).map_err(GuestsError::Threads)?);
+        let common = Common { tls, look_ups: LookUps::new(), clockwork, modules_so_far: AtomicU64::new(0) };
+        Guests { modules: Vec::new(), common: Arc::new(common) }.followed_by(modules, capacity)
+    }
+
+    /// The guests of the next generation: modules that have not changed are these, with all that threads keep of them; only the
+    /// others are loaded. Both can be called while both are there, in `capacity` together.
+    ///
+    /// # Errors
+    ///
+    /// As [`Guests::start`].
+    pub fn followed_by(&self, sources: &[ModuleSource<'_>], capacity: Capacity) -> Result<Guests, GuestsError> {
+        let is_same = |source: &ModuleSource<'_>| {
+            let origin = Origin::of(source);
+            self.modules.iter().find(|module| module.origin == origin)
+        };
+        let mut modules: Vec<_> = sources.iter().map(|source| is_same(source).cloned()).collect();
+        for tasks in [Tasks::One, Tasks::Many] {
+            let is_new = |(source, module): &(&ModuleSource<'_>, &mut Option<_>)| {
+                module.is_none() && Tasks::of(source.kind) == tasks
+            };
+            let new: Vec<_> = sources.iter().zip(&mut modules).filter(is_new).collect();
+            // An engine has a pool of address space and a clock to follow: there is none that nobody needs.
+            if new.is_empty() {
+                continue;
+            }
+            let demand = Demand::of(&new.iter().map(|(source, _)| *source).collect::<Vec<_>>(), capacity.threads)?;
+            let housing = match self.housing_for(tasks, demand, capacity.threads) {
+                Some(housing) => housing,
+                None => self.build(tasks, demand, capacity)?,
+            };
+            for (source, module) in new {
+                *module = Some(self.common.load(&housing, source)?);
             }
         }
-        let engines = housings.iter().filter_map(|(_, housing)| housing.as_ref()).map(|housing| housing.engine.weak());
-        let clockwork = Clockwork::start(engines.collect(), capacity.time_slice).map_err(GuestsError::Threads)?;
-        Ok(Guests { modules: loaded, clockwork: Arc::new(clockwork) })
+        Ok(Guests { modules: modules.into_iter().flatten().collect(), common: Arc::clone(&self.common) })
+    }
+
+    /// One that these guests live in and that has room for more. Those that leave it are still there meanwhile.
+    fn housing_for(&self, tasks: Tasks, demand: Demand, threads: usize) -> Option<Arc<Housing>> {
+        let taken = |housing: &Arc<Housing>| {
+            let here = self.modules.iter().filter(|module| Arc::ptr_eq(&module.housing, housing));
+            here.map(|module| module.origin.source().kept_max()).sum::<usize>().saturating_mul(threads)
+        };
+        let mut housings = self.modules.iter().map(|module| &module.housing);
+        housings.find(|housing| housing.has_room(tasks, demand, taken(housing))).cloned()
+    }
+
+    fn build(&self, tasks: Tasks, demand: Demand, capacity: Capacity) -> Result<Arc<Housing>, GuestsError> {
+        let housing = Housing::build(tasks, demand, capacity)?;
+        self.common.clockwork.drive(housing.engine.weak());
+        Ok(housing)
     }
 
     /// An empty shelf. Every thread that calls has one of its own, and tends it when `thread` is woken.
     #[must_use]
     pub fn shelf(&self, thread: Waker) -> Shelf {
-        Shelf::new(self.modules.len(), thread)
+        let mut shelf = Shelf::new(thread);
+        self.stock(&mut shelf);
+        shelf
+    }
+
+    /// Has a shelf keep instances of these guests and of no others. Those of others that still serve may finish.
+    pub fn stock(&self, shelf: &mut Shelf) {
+        shelf.keep_only(self.modules.iter().map(|module| module.id));
     }
 
     /// Begins a call of a module (an index into what [`Guests::start`] was given): in an instance that the thread's
@@ -259,11 +325,11 @@ impl Guests {
     ///
     /// # Panics
     ///
-    /// If there is no such module, or the shelf is not from these guests.
+    /// If there is no such module.
     #[must_use]
     pub fn call(&self, shelf: &mut Shelf, module: usize, mut request: Request<RequestBody>, facts: CallFacts) -> Call {
-        let Module { engine, entry, grants, reuse } = &self.modules[module];
-        let clockwork = &self.clockwork;
+        let Module { id, housing, entry, grants, reuse, .. } = &*self.modules[module];
+        let (engine, clockwork) = (&housing.engine, &self.common.clockwork);
         let link = Link::new(clockwork.slice(), grants.limits.cpu);
         let name = CallName { request: Some(facts.request_id) };
         let method = request.method().clone();
@@ -273,7 +339,7 @@ impl Guests {
         let serving = || sandbox::Request { link: Arc::clone(&link), name, body: request.body().recall() };
         let (guest, number) = match entry {
             Entry::Http02(pre) => {
-                let instance = match shelf.take(module) {
+                let instance = match shelf.take(*id) {
                     Some(kept) => kept.again(serving()),
                     None => Instance::new(engine, Arc::clone(grants), serving()),
                 };
@@ -287,7 +353,7 @@ impl Guests {
                 (Guest::Running(cgi::begin(program, instance, grants, &link, facts, request)), number)
             }
             Entry::Http03(pre) => {
-                let shared = shelf.shared(module, |siblings, thread| {
+                let shared = shelf.shared(*id, |siblings, thread| {
                     Shared::new(pre, engine, grants, clockwork, *reuse, siblings, thread)
                 });
                 let request = http03::addressed(request, facts.scheme, &facts.authority);
@@ -296,7 +362,7 @@ impl Guests {
                 (Guest::Seated(seat), number)
             }
         };
-        let ordinal = Ordinal { module, request: number, requests_max: reuse.requests_max };
+        let ordinal = Ordinal { module: *id, request: number, requests_max: reuse.requests_max };
         Call::new(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
     }
 }
@@ -310,21 +376,4 @@ fn names_its_host(entry: &Entry, facts: &CallFacts) -> bool {
         Entry::Cgi(_) => !facts.authority.is_empty(),
         Entry::Http03(_) => false,
     }
-}
-
-/// What the pool must offer, so that every module fits into every slot.
-fn needs(modules: &[ModuleSource<'_>]) -> Result<Footprint, GuestsError> {
-    modules.iter().try_fold(Footprint::default(), |needs, source| {
-        let config::Module { name, limits, .. } = source.settings;
-        let footprint =
-            footprint_of(source.native).map_err(|cause| GuestsError::Footprint { module: name.clone(), cause })?;
-        if footprint.memory_initial > limits.memory {
-            return Err(GuestsError::Memory {
-                module: name.clone(),
-                needs: footprint.memory_initial,
-                limit: limits.memory,
-            });
-        }
-        Ok(needs.max(footprint))
-    })
 }

@@ -5,7 +5,9 @@
 //!
 //! ```text
 //! compile ── cache        in a short-lived process of its own: .wasm in, native code out
-//! library ── engine       in a child, once: modules from the cache, ready to be instantiated
+//!            eviction     what of that may go
+//! library ── housing      in a child, once: modules from the cache, ready to be instantiated
+//!    │       engine       how Wasmtime is set up, for the compiler and for a child
 //!    │       code         what was compiled: a component or a core module
 //!    │       entry        how a module's guests are entered, by its kind
 //!    │       clockwork    what runs beside the guests: the runtime that waits for them, and the ticker that slices them
@@ -35,7 +37,9 @@ mod code;
 pub mod compile;
 mod engine;
 mod entry;
+mod eviction;
 mod fault;
+mod housing;
 mod http02;
 mod http03;
 mod instance;
@@ -59,6 +63,7 @@ mod testing;
 pub use body::{BodySender, RequestBody, body_channel};
 pub use call::{Call, CallFacts, Progress, Scheme};
 pub use cgi::{CgiFacts, Ends, Script};
+pub use eviction::{Needs, evict};
 pub use fault::{Blame, Fault};
 pub use library::{Capacity, Guests, GuestsError, ModuleSource};
 pub use shelf::Shelf;

@@ -4,6 +4,7 @@
 //! Nothing here decides whether an instance may rest; `call` does, from how its request ended.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
 use std::task::Waker;
@@ -13,47 +14,60 @@ use guesthouse_mpm::Upkeep;
 
 use super::http03::{Shared, Tended};
 use super::instance::Instance;
+use super::library::ModuleId;
 
 /// Instances of one module that a thread keeps although no call waits for them: one that has nothing to do, and some
 /// that are used up and go on for a while after their answers.
 pub(super) const UNSEATED_MAX: usize = 4;
 
-/// The instances of one thread. Made by [`super::Guests::shelf`], for these guests only.
+/// The instances of one thread. Made by [`super::Guests::shelf`].
 pub struct Shelf {
-    /// By module.
-    resting: Box<[Option<Instance>]>,
+    boards: HashMap<ModuleId, Board>,
     /// With the module of each; the oldest first.
-    shared: Vec<(usize, Rc<Shared>)>,
-    /// Shared ones that there are, by module.
-    siblings: Box<[Rc<Cell<usize>>]>,
+    shared: Vec<(ModuleId, Rc<Shared>)>,
     /// Has this shelf tended.
     thread: Waker,
 }
 
+/// What is kept of one module.
+#[derive(Default)]
+struct Board {
+    resting: Option<Instance>,
+    /// Shared ones that there are.
+    siblings: Rc<Cell<usize>>,
+}
+
 impl Shelf {
-    pub(super) fn new(modules: usize, thread: Waker) -> Shelf {
-        Shelf {
-            resting: std::iter::repeat_with(|| None).take(modules).collect(),
-            shared: Vec::new(),
-            siblings: std::iter::repeat_with(Rc::default).take(modules).collect(),
-            thread,
+    pub(super) fn new(thread: Waker) -> Shelf {
+        Shelf { boards: HashMap::new(), shared: Vec::new(), thread }
+    }
+
+    /// From here on instances of these modules are kept and of no others. What rests of others ends now; those that many
+    /// share take nothing new, and end when they have finished what they have.
+    pub(super) fn keep_only(&mut self, modules: impl Iterator<Item = ModuleId>) {
+        let mut before = std::mem::take(&mut self.boards);
+        self.boards = modules.map(|module| (module, before.remove(&module).unwrap_or_default())).collect();
+        for (_, shared) in self.shared.iter().filter(|(module, _)| !self.boards.contains_key(module)) {
+            shared.retire();
         }
+        // A host call that panics while it is dropped must not take this thread's work with it.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(before)));
     }
 
     /// The instance that rests for this module, if one does.
-    pub(super) fn take(&mut self, module: usize) -> Option<Instance> {
-        self.resting[module].take()
+    pub(super) fn take(&mut self, module: ModuleId) -> Option<Instance> {
+        self.boards.get_mut(&module)?.resting.take()
     }
 
     /// Keeps an instance until the next request for this module. Where one rests already, because a thread served
-    /// two requests at once, the newcomer comes back.
-    pub(super) fn keep(&mut self, module: usize, instance: Instance) -> Result<(), Instance> {
-        match &mut self.resting[module] {
-            Some(_) => Err(instance),
-            free => {
+    /// two requests at once, or where the module is gone, the newcomer comes back.
+    pub(super) fn keep(&mut self, module: ModuleId, instance: Instance) -> Result<(), Instance> {
+        match self.boards.get_mut(&module) {
+            Some(Board { resting: free @ None, .. }) => {
                 *free = Some(instance);
                 Ok(())
             }
+            Some(_) | None => Err(instance),
         }
     }
 
@@ -61,14 +75,21 @@ impl Shelf {
     /// to ring.
     pub(super) fn shared(
         &mut self,
-        module: usize,
+        module: ModuleId,
         make: impl FnOnce(&Rc<Cell<usize>>, &Waker) -> Rc<Shared>,
     ) -> Rc<Shared> {
-        let of_module = |(of, _): &&(usize, Rc<Shared>)| *of == module;
+        let of_module = |(of, _): &&(ModuleId, Rc<Shared>)| *of == module;
         if let Some((_, shared)) = self.shared.iter().filter(of_module).find(|(_, shared)| shared.has_room()) {
             return Rc::clone(shared);
         }
-        let shared = make(&self.siblings[module], &self.thread);
+        let Some(board) = self.boards.get(&module) else {
+            // The module is gone, but for requests that began with it: each has an instance that takes no other.
+            let shared = make(&Rc::default(), &self.thread);
+            shared.retire();
+            self.shared.push((module, Rc::clone(&shared)));
+            return shared;
+        };
+        let shared = make(&board.siblings, &self.thread);
         // The new one is about to be waited for, so it is not yet among those that there may be too many of.
         self.make_room(module);
         self.shared.push((module, Rc::clone(&shared)));
@@ -96,7 +117,8 @@ impl Shelf {
                 true
             }
         });
-        for module in 0..self.siblings.len() {
+        let crowded = self.boards.iter().filter(|(_, board)| board.siblings.get() > UNSEATED_MAX);
+        for module in crowded.map(|(module, _)| *module).collect::<Vec<_>>() {
             self.make_room(module);
         }
         match earliest {
@@ -107,11 +129,11 @@ impl Shelf {
     }
 
     /// Ends the oldest of those that no call waits for, if there are more than there are slots for.
-    fn make_room(&mut self, module: usize) {
-        if self.siblings[module].get() <= UNSEATED_MAX {
+    fn make_room(&mut self, module: ModuleId) {
+        if self.boards.get(&module).is_none_or(|board| board.siblings.get() <= UNSEATED_MAX) {
             return;
         }
-        let unseated = |(of, shared): &(usize, Rc<Shared>)| *of == module && !shared.is_seated();
+        let unseated = |(of, shared): &(ModuleId, Rc<Shared>)| *of == module && !shared.is_seated();
         while self.shared.iter().filter(|entry| unseated(entry)).count() > UNSEATED_MAX
             && let Some(oldest) = self.shared.iter().position(unseated)
         {

@@ -50,6 +50,8 @@ pub(super) fn settings() -> config::Module {
         dirs: Vec::new(),
         roots: Vec::new(),
         outbound: Vec::new(),
+        health: None,
+        rollback_on_errors: None,
     }
 }
 
@@ -87,7 +89,7 @@ pub(super) fn child_of(modules: &[(&str, u64)], settings: &config::Module, calls
 
 fn sliced(modules: &[(&str, u64)], settings: &config::Module, calls_max: usize, time_slice: Duration) -> Child {
     let texts: Vec<_> = modules.iter().map(|(body, requests)| (guest(body), *requests)).collect();
-    of_kind(KIND, &texts, settings, Capacity { calls_max, threads: 2, time_slice })
+    of_kind(KIND, &texts, settings, Capacity { calls_max, threads: 2, spare: 0, time_slice })
 }
 
 /// A child with a module for each text, of this kind, whose instances serve so many requests.

@@ -12,8 +12,8 @@
 //! A server without requests does not wake up a thousand times a second, and a request costs one atomic addition
 //! and one load, not a system call, unless it is the first after a pause.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
@@ -31,6 +31,8 @@ pub(super) struct Ticker {
 }
 
 struct Shared {
+    /// Held weakly, so that no engine is kept alive.
+    engines: Mutex<Vec<EngineWeak>>,
     /// How often a guest was entered.
     entered: AtomicU64,
     parked: AtomicBool,
@@ -38,16 +40,22 @@ struct Shared {
 }
 
 impl Ticker {
-    /// Starts the thread; it holds the engines weakly, so that it never keeps one alive.
-    pub(super) fn start(engines: Vec<EngineWeak>, slice: Duration) -> std::io::Result<Ticker> {
+    /// Starts the thread.
+    pub(super) fn start(slice: Duration) -> std::io::Result<Ticker> {
         let shared = Arc::new(Shared {
+            engines: Mutex::default(),
             entered: AtomicU64::new(0),
             parked: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
         });
         let theirs = Arc::clone(&shared);
-        let join = thread::Builder::new().name("ticker".into()).spawn(move || theirs.run(&engines, slice))?;
+        let join = thread::Builder::new().name("ticker".into()).spawn(move || theirs.run(slice))?;
         Ok(Ticker { shared, thread: join.thread().clone(), join: Some(join) })
+    }
+
+    /// From here on the epoch of this engine moves too.
+    pub(super) fn drive(&self, engine: EngineWeak) {
+        self.shared.engines().push(engine);
     }
 
     /// To be called before a guest is entered: the clock runs from here on.
@@ -85,14 +93,22 @@ impl Drop for Ticker {
 }
 
 impl Shared {
-    fn run(&self, engines: &[EngineWeak], slice: Duration) {
+    fn engines(&self) -> MutexGuard<'_, Vec<EngineWeak>> {
+        self.engines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self, slice: Duration) {
         let mut seen = self.entered.load(Ordering::SeqCst);
         let mut idle = 0;
         while !self.stopping.load(Ordering::SeqCst) {
             thread::sleep(slice);
-            for engine in engines.iter().filter_map(EngineWeak::upgrade) {
-                engine.increment_epoch();
-            }
+            self.engines().retain(|engine| match engine.upgrade() {
+                Some(engine) => {
+                    engine.increment_epoch();
+                    true
+                }
+                None => false,
+            });
             let entered = self.entered.load(Ordering::SeqCst);
             idle = if entered == seen { idle + 1 } else { 0 };
             seen = entered;
@@ -131,7 +147,8 @@ mod tests {
     #[test]
     fn the_clock_stops_when_no_guest_runs_and_starts_with_the_next_one() {
         let engine = wasmtime::Engine::default();
-        let ticker = Ticker::start(vec![engine.weak()], Duration::from_millis(1)).unwrap();
+        let ticker = Ticker::start(Duration::from_millis(1)).unwrap();
+        ticker.drive(engine.weak());
         wait_until("parks when idle", || ticker.is_parked());
         ticker.touch();
         assert!(!ticker.is_parked());
@@ -141,7 +158,8 @@ mod tests {
     #[test]
     fn a_parked_clock_can_be_dropped() {
         let engine = wasmtime::Engine::default();
-        let ticker = Ticker::start(vec![engine.weak()], Duration::from_millis(1)).unwrap();
+        let ticker = Ticker::start(Duration::from_millis(1)).unwrap();
+        ticker.drive(engine.weak());
         wait_until("parks when idle", || ticker.is_parked());
         let began = Instant::now();
         drop(ticker);

@@ -99,8 +99,12 @@ impl Observer {
             scoreboard::ChildStatus::Ready => ChildStatus::Ready,
             scoreboard::ChildStatus::Draining => ChildStatus::Draining,
         };
-        let pool = if child.generation == self.generation { Some(child.pool as usize) } else { None };
-        let pool = pool.filter(|index| *index < pools.len());
+        // One of the server's own that has not taken this generation over belongs to an earlier one.
+        let is_current = child.generation == self.generation || status != ChildStatus::Draining;
+        let pool = match child.pool {
+            PoolSettings::OWN_KEY => is_current.then_some(0),
+            key => pools.iter().skip(1).position(|pool| pool.key() == key).map(|behind| behind + 1),
+        };
         let lines = self.scoreboard.threads_per_child();
         let mut threads: Vec<ThreadReading> =
             (0..lines).map(|thread| self.scoreboard.thread(slot, thread).read()).collect();
@@ -139,7 +143,7 @@ enum ThreadUse {
 impl Line {
     /// Whether it is of the server's own pool, which is the first in every configuration.
     fn serves_clients(&self) -> bool {
-        self.child.pool == 0
+        self.child.pool == PoolSettings::OWN_KEY
     }
 
     fn use_of(&self, thread: &ThreadReading) -> ThreadUse {
@@ -316,7 +320,7 @@ mod tests {
             status: scoreboard::ChildStatus::Ready,
             pid: -1,
             generation: 7,
-            pool: u32::MAX,
+            pool: u64::MAX,
             started_at_secs: u64::MAX,
             accepting: true,
         };

@@ -111,7 +111,8 @@ impl<P: Protocol> Attendant<P> {
         }
     }
 
-    fn tend(&mut self) {
+    /// Looks after the thread's own work once.
+    pub(super) fn tend(&mut self) {
         self.upkeep = guard::tend(&self.crew.protocol, &mut self.thread, Instant::now());
     }
 

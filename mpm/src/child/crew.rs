@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc};
 use std::thread;
 
+use super::guard;
 use crate::child::ChildExit;
+use crate::control::{ControlChild, Handover};
 use crate::error::StartError;
+use crate::protocol::Protocol;
 use crate::scoreboard::{ChildSlot, Scoreboard, ThreadSlot};
 use crate::settings::Common;
 use crate::waker::Bell;
@@ -52,8 +55,10 @@ pub(super) struct Crew<P> {
     orders: AtomicU8,
     /// Readable from the first order that is not `Serve` on: ends the waits of threads that wait in `poll(2)`.
     pub(super) leave: Bell,
-    /// Wakes the child's main thread: orders have changed, a thread is free or has ended.
-    pub(super) news: Bell,
+    /// Wakes the child's main thread: orders have changed, a thread is free or has ended, the protocol needs less.
+    pub(super) news: Arc<Bell>,
+    /// How often another generation has been published: each time every thread looks after its own work.
+    publications: AtomicU64,
     accepted: AtomicU64,
     /// 0: no limit.
     accepted_max: u64,
@@ -70,13 +75,14 @@ pub(super) struct Crew<P> {
 impl<P> Crew<P> {
     /// # Errors
     /// No descriptor is to be had.
-    pub(super) fn new(protocol: P, child: ChildSlot, common: &Common) -> io::Result<Arc<Self>> {
+    pub(super) fn new(protocol: P, child: ChildSlot, common: &Common, news: Arc<Bell>) -> io::Result<Arc<Self>> {
         Ok(Arc::new(Self {
             protocol,
             child,
             orders: AtomicU8::new(Orders::Serve as u8),
             leave: Bell::new()?,
-            news: Bell::new()?,
+            news,
+            publications: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             accepted_max: common.max_connections_per_child,
             open: AtomicUsize::new(0),
@@ -97,6 +103,16 @@ impl<P> Crew<P> {
             self.leave.ring();
             self.news.ring();
         }
+    }
+
+    /// Another generation is published.
+    pub(super) fn count_publication(&self) {
+        self.publications.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// How often another generation has been published.
+    pub(super) fn publications(&self) -> u64 {
+        self.publications.load(Ordering::Acquire)
     }
 
     /// Counts a connection that was accepted. The last one that the child may accept makes it retire; other threads
@@ -206,6 +222,27 @@ fn all_started(threads: usize, outcomes: &mpsc::Receiver<Result<(), StartError>>
         outcomes.recv().unwrap_or_else(|_| Err(StartError("a thread panicked while it started".to_owned())))?;
     }
     Ok(())
+}
+
+/// Has the protocol take another generation over, on a thread of its own, since that may take a while and all others serve;
+/// and tells the parent what came of it.
+pub(super) fn adopt<P: Protocol>(
+    crew: &Arc<Crew<P>>,
+    control: &Arc<ControlChild>,
+    generation: u32,
+    handover: Handover,
+) {
+    let (theirs, line) = (Arc::clone(crew), Arc::clone(control));
+    let body = move || {
+        let outcome = handover
+            .read()
+            .map_err(|error| StartError(format!("cannot read what was handed over: {error}")))
+            .and_then(|text| guard::adopt(&theirs.protocol, generation, &text));
+        line.adopted(generation, &outcome);
+    };
+    if let Err(error) = thread::Builder::new().name(format!("generation {generation}")).spawn(body) {
+        control.adopted(generation, &Err(StartError(format!("cannot start a thread: {error}"))));
+    }
 }
 
 /// The line of one thread of the child in `slot`.

@@ -80,6 +80,8 @@ struct EventThread<P: Protocol> {
     thread: P::Thread,
     /// The orders that are being followed.
     orders: Orders,
+    /// The publications that the thread has looked after its own work for.
+    publications: u64,
     backlog: u32,
     intake: Intake,
     share: Share,
@@ -130,6 +132,7 @@ impl<P: Protocol> EventThread<P> {
             slot,
             thread,
             orders: Orders::Serve,
+            publications: 0,
             backlog: post.backlog,
             intake: Intake::new(Arc::clone(&post.listeners)),
             share,
@@ -200,6 +203,10 @@ impl<P: Protocol> EventThread<P> {
             self.connections.schedule_all(|open| open.stream.probe());
         }
         self.orders = orders;
+        let publications = self.crew.publications();
+        if std::mem::replace(&mut self.publications, publications) != publications {
+            self.upkeep = Upkeep::Wait(now);
+        }
         let poller = &self.poller;
         self.intake.obey(orders, self.backlog, |listeners| unwatch(poller, listeners));
         if self.intake.is_starved(now) && self.crew.open() == 0 {

@@ -5,6 +5,7 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
+use crate::error::StartError;
 use crate::protocol::{Accepted, Next, Protocol, Turn, Upkeep};
 
 /// [`Protocol::accept`]; `None` if it panicked.
@@ -25,6 +26,12 @@ pub(super) fn advance<P: Protocol>(
 /// [`Protocol::tend`]; a thread whose own work panicked has none for now.
 pub(super) fn tend<P: Protocol>(protocol: &P, thread: &mut P::Thread, now: Instant) -> Upkeep {
     caught("looking after a thread's own work", || protocol.tend(thread, now)).unwrap_or(Upkeep::Done)
+}
+
+/// [`Protocol::adopt`]; what panics is not adopted.
+pub(super) fn adopt<P: Protocol>(protocol: &P, generation: u32, handover: &[u8]) -> Result<(), StartError> {
+    caught("taking another generation over", || protocol.adopt(generation, handover))
+        .unwrap_or_else(|| Err(StartError(String::from("it panicked, as the log says"))))
 }
 
 /// [`Protocol::turn_end`].

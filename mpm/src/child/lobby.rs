@@ -7,6 +7,16 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use crate::listener::Taken;
 use crate::waker::Bell;
 
+/// What a thread that waits is called for.
+#[derive(Debug)]
+pub(super) enum Called {
+    Connection(Taken),
+    /// It should look after its own work.
+    Stirred,
+    /// Nothing will ever come.
+    Over,
+}
+
 /// Between the thread that accepts and those that serve.
 pub(super) struct Lobby {
     state: Mutex<State>,
@@ -18,6 +28,8 @@ struct State {
     waiting: VecDeque<Taken>,
     /// Threads that wait for a connection.
     idle: usize,
+    /// How often all that wait were called to look after their own work.
+    stirred: u64,
     door: Door,
 }
 
@@ -30,23 +42,35 @@ enum Door {
 
 impl Lobby {
     pub(super) fn new() -> Self {
-        let state = State { waiting: VecDeque::new(), idle: 0, door: Door::Open };
+        let state = State { waiting: VecDeque::new(), idle: 0, stirred: 0, door: Door::Open };
         Self { state: Mutex::new(state), changed: Condvar::new() }
     }
 
-    /// Waits for a connection; `None`: the lobby is closed and empty. `news` is rung when a thread has become idle
-    /// where none was.
-    pub(super) fn take(&self, news: &Bell) -> Option<Taken> {
+    /// Waits for a connection. `news` is rung when a thread has become idle where none was; `stirred` is what the thread
+    /// has been stirred for so far.
+    pub(super) fn take(&self, news: &Bell, stirred: &mut u64) -> Called {
         let mut state = self.locked();
         state.idle += 1;
         if state.idle == state.waiting.len() + 1 {
             news.ring();
         }
-        while state.waiting.is_empty() && state.door == Door::Open {
+        while state.waiting.is_empty() && state.door == Door::Open && state.stirred == *stirred {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.idle -= 1;
-        state.waiting.pop_front()
+        let was_stirred = std::mem::replace(stirred, state.stirred) != state.stirred;
+        match state.waiting.pop_front() {
+            // It looks after its own work with each connection, too.
+            Some(taken) => Called::Connection(taken),
+            None if was_stirred => Called::Stirred,
+            None => Called::Over,
+        }
+    }
+
+    /// Has all threads that wait look after their own work.
+    pub(super) fn stir(&self) {
+        self.locked().stirred += 1;
+        self.changed.notify_all();
     }
 
     /// Whether a thread is idle that nothing waits for.
@@ -88,9 +112,21 @@ mod tests {
         let (lobby, news) = (Lobby::new(), Bell::new().unwrap());
         lobby.hand_over(connection());
         lobby.close();
-        assert!(lobby.take(&news).is_some());
-        assert!(lobby.take(&news).is_none());
+        assert!(matches!(lobby.take(&news, &mut 0), Called::Connection(_)));
+        assert!(matches!(lobby.take(&news, &mut 0), Called::Over));
         assert!(!lobby.has_idle());
+    }
+
+    #[test]
+    fn a_thread_is_stirred_once_and_a_connection_goes_first() {
+        let (lobby, news, mut stirred) = (Lobby::new(), Bell::new().unwrap(), 0);
+        lobby.stir();
+        assert!(matches!(lobby.take(&news, &mut stirred), Called::Stirred));
+        lobby.stir();
+        lobby.hand_over(connection());
+        assert!(matches!(lobby.take(&news, &mut stirred), Called::Connection(_)));
+        lobby.close();
+        assert!(matches!(lobby.take(&news, &mut stirred), Called::Over));
     }
 
     #[test]
@@ -99,7 +135,7 @@ mod tests {
         let news = Arc::new(Bell::new().unwrap());
         let thread = std::thread::spawn({
             let (lobby, news) = (Arc::clone(&lobby), Arc::clone(&news));
-            move || lobby.take(&news).is_some()
+            move || matches!(lobby.take(&news, &mut 0), Called::Connection(_))
         });
         super::super::watch::wait(
             &mut [nix::poll::PollFd::new(std::os::fd::AsFd::as_fd(&*news), nix::poll::PollFlags::POLLIN)],

@@ -20,10 +20,10 @@ use std::time::Instant;
 use crate::control::ControlChild;
 use crate::error::StartError;
 use crate::listener::Listener;
-use crate::protocol::{Application, ChildContext};
+use crate::protocol::{Application, ChildContext, Protocol};
 use crate::scoreboard::Scoreboard;
 use crate::settings::{Event, Mpm, Pool};
-use crate::waker::Inbox;
+use crate::waker::{Bell, Inbox};
 use crew::{Crew, Orders};
 use intake::Intake;
 use watch::Watch;
@@ -32,7 +32,7 @@ use watch::Watch;
 pub(crate) struct Role {
     /// Index of the child's line in the scoreboard.
     pub(crate) slot: usize,
-    /// Which reading of the configuration it serves.
+    /// Which reading of the configuration it serves to begin with.
     pub(crate) generation: u32,
     /// Which of the pools in that reading it belongs to.
     pub(crate) pool: usize,
@@ -80,10 +80,16 @@ struct Post {
 
 /// Serves until told to end. What is left of the child's threads when this returns ends with the process.
 pub(crate) fn run<A: Application>(application: &A, role: Role) -> ChildExit {
-    let Role { slot, generation, pool, settings: Pool { name, mpm, .. }, listeners, control, scoreboard } = role;
+    let Role { slot, generation, pool, settings, listeners, control, scoreboard } = role;
     let line = scoreboard.child(slot);
-    line.begin(generation, u32::try_from(pool).unwrap_or(u32::MAX));
+    line.begin(generation, if pool == 0 { Pool::OWN_KEY } else { settings.key() });
+    let Pool { name, mpm, .. } = settings;
     let watch = Watch::new(control);
+    let no_bell = |error| StartError(format!("cannot make an eventfd: {error}"));
+    let news = match Bell::new().map(Arc::new).map_err(no_bell) {
+        Ok(news) => news,
+        Err(error) => return cannot_start(&watch, &error),
+    };
     let threads = mpm.threads_per_child();
     let requests_in_flight_max = match &mpm {
         // One for each connection, and one connection for each thread.
@@ -98,15 +104,16 @@ pub(crate) fn run<A: Application>(application: &A, role: Role) -> ChildExit {
         threads,
         requests_in_flight_max,
         scoreboard: scoreboard.clone(),
+        news: Arc::clone(&news).into(),
     };
     let protocol = match application.start(&context) {
         Ok(protocol) => protocol,
         Err(error) => return cannot_start(&watch, &error),
     };
     let common = mpm.common();
-    let crew = match Crew::new(protocol, line, common) {
+    let crew = match Crew::new(protocol, line, common, news).map_err(no_bell) {
         Ok(crew) => crew,
-        Err(error) => return cannot_start(&watch, &StartError(format!("cannot make an eventfd: {error}"))),
+        Err(error) => return cannot_start(&watch, &error),
     };
     let post = Post { slot, scoreboard, listeners: listeners.into(), backlog: common.listen_backlog };
     match &mpm {
@@ -132,14 +139,14 @@ fn cannot_start(watch: &Watch, error: &StartError) -> ChildExit {
 
 /// What is left to do for a main thread while its `threads` threads serve by themselves, or finish what is open: it
 /// hears the parent, passes orders on to `inboxes`, and returns when the threads have ended.
-fn oversee<P>(crew: &Crew<P>, watch: &mut Watch, threads: usize, inboxes: &[Arc<Inbox>]) -> ChildExit {
+fn oversee<P: Protocol>(crew: &Arc<Crew<P>>, watch: &mut Watch, threads: usize, inboxes: &[Arc<Inbox>]) -> ChildExit {
     loop {
         // In this order: a thread that has ended because it was told to has made its orders visible.
         if crew.running() < threads && crew.orders() == Orders::Serve {
             // Threads end only when they are told to: this one was lost to a fault of ours.
             crew.order(Orders::Sick);
         }
-        if watch.heed(crew).is_some() {
+        if watch.heed(crew) {
             inboxes.iter().for_each(|inbox| inbox.ring());
         }
         if crew.running() == 0 || watch.is_over() {

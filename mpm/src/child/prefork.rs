@@ -28,7 +28,8 @@ pub(super) fn run<P: Protocol>(crew: &Arc<Crew<P>>, post: Post, watch: Watch) ->
     let doorstep = Doorstep::new(intake.fds(), watch.fd().into_iter().chain([crew.news.as_fd()]))
         .inspect_err(|error| tracing::warn!("cannot wait beside other children without being woken with them: {error}"))
         .ok();
-    Prefork { crew: Arc::clone(crew), intake, doorstep, backlog: post.backlog, watch, attendant }.serve()
+    let (crew, backlog) = (Arc::clone(crew), post.backlog);
+    Prefork { crew, intake, doorstep, backlog, watch, attendant, publications: 0 }.serve()
 }
 
 /// The child's only thread.
@@ -40,6 +41,8 @@ struct Prefork<P: Protocol> {
     backlog: u32,
     watch: Watch,
     attendant: Attendant<P>,
+    /// The publications that the thread has looked after its own work for.
+    publications: u64,
 }
 
 impl<P: Protocol> Prefork<P> {
@@ -59,6 +62,10 @@ impl<P: Protocol> Prefork<P> {
 
     fn obey(&mut self) {
         self.watch.heed(&self.crew);
+        let publications = self.crew.publications();
+        if std::mem::replace(&mut self.publications, publications) != publications {
+            self.attendant.tend();
+        }
         let doorstep = &mut self.doorstep;
         self.intake.obey(self.crew.orders(), self.backlog, |_| *doorstep = None);
     }
@@ -71,7 +78,7 @@ impl<P: Protocol> Prefork<P> {
             // It was the last one: somebody else is to take the next one now, not when this one ends.
             self.obey();
         }
-        let Self { crew, intake, doorstep, backlog, watch, attendant } = self;
+        let Self { crew, intake, doorstep, backlog, watch, attendant, .. } = self;
         attendant.serve(taken, &mut Oversight { crew, intake, doorstep, backlog: *backlog, watch });
         true
     }
@@ -103,14 +110,14 @@ impl<P: Protocol> Prefork<P> {
 
 /// The only thread is its own overseer: while it serves it hears the parent itself.
 struct Oversight<'a, P> {
-    crew: &'a Crew<P>,
+    crew: &'a Arc<Crew<P>>,
     intake: &'a mut Intake,
     doorstep: &'a mut Option<Doorstep>,
     backlog: u32,
     watch: &'a mut Watch,
 }
 
-impl<P> Overseer for Oversight<'_, P> {
+impl<P: Protocol> Overseer for Oversight<'_, P> {
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.watch.fd()
     }

@@ -2,13 +2,15 @@
 //! commands into orders; carrying them out is the business of the three MPMs.
 
 use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::crew::{Crew, Orders};
+use super::crew::{self, Crew, Orders};
 use crate::control::{Command, ControlChild};
+use crate::protocol::Protocol;
 
 /// What is open when the parent dies has so long to finish.
 const ORPHAN_GRACE: Duration = Duration::from_secs(1);
@@ -18,10 +20,12 @@ pub(super) struct Watch {
     line: Line,
     /// The orders that were answered already.
     known: Orders,
+    /// The oldest generation that the parent knows to be served, unless it is the one that the child began with.
+    oldest: Option<u32>,
 }
 
 enum Line {
-    Open(ControlChild),
+    Open(Arc<ControlChild>),
     /// The parent is gone; the child ends at this time whatever it is doing.
     Gone {
         end: Instant,
@@ -30,7 +34,7 @@ enum Line {
 
 impl Watch {
     pub(super) fn new(control: ControlChild) -> Self {
-        Self { line: Line::Open(control), known: Orders::Serve }
+        Self { line: Line::Open(Arc::new(control)), known: Orders::Serve, oldest: None }
     }
 
     /// Tells the parent that the child serves.
@@ -47,27 +51,47 @@ impl Watch {
         }
     }
 
-    /// Takes the parent's commands, if any, and gives them to the crew as orders. The crew's orders, if they have
-    /// changed since the last call, whoever gave them.
-    pub(super) fn heed<P>(&mut self, crew: &Crew<P>) -> Option<Orders> {
+    /// Takes the parent's commands, if any, and carries them out: most as orders for the crew. Tells the parent what the
+    /// child has come to by itself since the last call. Says whether there is news for its threads: other orders, whoever
+    /// gave them, or another generation.
+    pub(super) fn heed<P: Protocol>(&mut self, crew: &Arc<Crew<P>>) -> bool {
+        let publications = crew.publications();
         self.receive(crew);
+        self.tell_oldest(crew);
         let orders = crew.orders();
         if orders == self.known {
-            return None;
+            return crew.publications() != publications;
         }
         self.known = orders;
         if let (Orders::Retire | Orders::Sick, Line::Open(control)) = (orders, &self.line) {
             control.retiring();
         }
-        Some(orders)
+        true
     }
 
-    fn receive<P>(&mut self, crew: &Crew<P>) {
-        while let Line::Open(control) = &mut self.line {
+    fn tell_oldest<P: Protocol>(&mut self, crew: &Crew<P>) {
+        let oldest = crew.protocol.oldest();
+        if let (Some(generation), Line::Open(control)) = (oldest, &self.line)
+            && oldest != self.oldest
+        {
+            self.oldest = oldest;
+            control.oldest(generation);
+        }
+    }
+
+    fn receive<P: Protocol>(&mut self, crew: &Arc<Crew<P>>) {
+        while let Line::Open(control) = &self.line {
             match control.receive() {
                 Command::None => return,
                 // Whoever waits for connections has been woken by it.
                 Command::Look => {}
+                Command::Adopt(generation, handover) => crew::adopt(crew, control, generation, handover),
+                Command::Drop(generation) => crew.protocol.forget(generation),
+                Command::Published(generation) => {
+                    crew.protocol.published();
+                    crew.child.set_generation(generation);
+                    crew.count_publication();
+                }
                 Command::Drain => crew.order(Orders::Drain),
                 Command::Stop => crew.order(Orders::Stop),
                 Command::ParentGone => {

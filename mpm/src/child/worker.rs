@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::blocking::{Attendant, Overseer};
 use super::crew::{Crew, Orders, start, thread_slot};
 use super::intake::Intake;
-use super::lobby::Lobby;
+use super::lobby::{Called, Lobby};
 use super::watch::Watch;
 use super::{ChildExit, Post, await_connection, cannot_start, oversee};
 use crate::protocol::Protocol;
@@ -31,7 +31,8 @@ pub(super) fn run<P: Protocol>(crew: &Arc<Crew<P>>, post: Post, threads: usize, 
     crew.child.set_ready();
     crew.begin(true);
     let intake = Intake::new(post.listeners);
-    Worker { crew: Arc::clone(crew), intake, backlog: post.backlog, watch, lobby, threads }.serve()
+    let (crew, backlog) = (Arc::clone(crew), post.backlog);
+    Worker { crew, intake, backlog, watch, lobby, threads, publications: 0 }.serve()
 }
 
 /// The child's main thread.
@@ -42,6 +43,8 @@ struct Worker<P> {
     watch: Watch,
     lobby: Arc<Lobby>,
     threads: usize,
+    /// The publications that idle threads were stirred for.
+    publications: u64,
 }
 
 impl<P: Protocol> Worker<P> {
@@ -58,6 +61,10 @@ impl<P: Protocol> Worker<P> {
 
     fn obey(&mut self) {
         self.watch.heed(&self.crew);
+        let publications = self.crew.publications();
+        if std::mem::replace(&mut self.publications, publications) != publications {
+            self.lobby.stir();
+        }
         if self.crew.running() < self.threads {
             // Threads end only after the lobby has closed: this one was lost to a fault of ours.
             self.crew.order(Orders::Sick);
@@ -84,11 +91,15 @@ impl<P: Protocol> Worker<P> {
 
 /// What a thread does until the lobby is closed and empty.
 fn serve<P: Protocol>(crew: &Arc<Crew<P>>, lobby: &Lobby, mut attendant: Attendant<P>) {
+    let mut stirred = 0;
     loop {
         let serving = crew.orders() == Orders::Serve;
         attendant.slot.set_status(if serving { Status::Ready } else { Status::Graceful });
-        let Some(taken) = lobby.take(&crew.news) else { break };
-        attendant.serve(taken, &mut Oversight::Listening(crew));
+        match lobby.take(&crew.news, &mut stirred) {
+            Called::Connection(taken) => attendant.serve(taken, &mut Oversight::Listening(crew)),
+            Called::Stirred => attendant.tend(),
+            Called::Over => break,
+        }
     }
     attendant.slot.set_status(Status::Dead);
 }

@@ -18,12 +18,13 @@ use crate::settings::ListenAddress;
 /// A child that has closed its end and yet lives is not one that can be told anything.
 const DEAF_LIMIT: Duration = Duration::from_secs(5);
 
-/// Where a child comes from: one pool of one generation. Known for as long as the child lives, even when its
-/// generation is gone.
+/// Where a child comes from: a pool, from the generation on that brought it. Later ones may have the same. Known for as long
+/// as the child lives, even when no generation has it any more.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Origin {
+    /// The generation that brought the pool.
     pub(super) generation: u32,
-    /// Index of the pool in its generation.
+    /// Index of the pool in that generation.
     pub(super) pool: usize,
     pub(super) name: String,
     pub(super) listen: Vec<ListenAddress>,
@@ -50,6 +51,11 @@ pub(crate) struct Child {
     pub(super) origin: Rc<Origin>,
     pub(super) phase: Phase,
     pub(super) link: Link,
+    /// The oldest generation that it still serves something of, and the latest that it can serve, as it says.
+    pub(super) oldest: u32,
+    pub(super) latest: u32,
+    /// The first generation that does not have its pool.
+    pub(super) superseded_by: Option<u32>,
 }
 
 /// What connects the parent with a child.
@@ -74,13 +80,18 @@ impl Child {
     }
 
     /// Tells the child to finish what is open and end.
-    pub(super) fn drain(&mut self, command: Command) {
+    pub(super) fn drain(&mut self, command: &Command) {
+        self.tell(command);
+        self.phase = self.phase.drain();
+    }
+
+    /// One that cannot be reached has died, or is about to.
+    pub(super) fn tell(&self, command: &Command) {
         if let Link::Open(control) = &self.link
             && let Err(error) = control.send(command)
         {
             tracing::debug!("cannot reach {self}: {error}");
         }
-        self.phase = self.phase.drain();
     }
 
     /// Ends the child at once, by TERM.
@@ -164,7 +175,7 @@ impl Children {
         for (_, child) in self.iter().filter(|(_, child)| child.phase.is_active() && shares(child)) {
             if let Link::Open(control) = &child.link {
                 // One that has so much to hear that nothing more fits is awake.
-                let _awake = control.send(Command::Look);
+                let _awake = control.send(&Command::Look);
             }
         }
     }
@@ -224,7 +235,16 @@ mod tests {
 
     fn child_of(origin: Origin, phase: Phase) -> Child {
         let (parent, _child) = control::pair().unwrap();
-        Child { pid: Pid::from_raw(i32::MAX), origin: Rc::new(origin), phase, link: Link::Open(parent) }
+        let generation = origin.generation;
+        Child {
+            pid: Pid::from_raw(i32::MAX),
+            origin: Rc::new(origin),
+            phase,
+            link: Link::Open(parent),
+            oldest: generation,
+            latest: generation,
+            superseded_by: None,
+        }
     }
 
     fn origin(generation: u32, pool: usize, name: &str) -> Origin {

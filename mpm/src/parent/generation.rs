@@ -1,4 +1,5 @@
-//! A generation: the pools that one reading of the configuration names, with a plan for each. Nothing here acts.
+//! A generation: the pools that one reading of the configuration names, with a plan for each. A pool may be that of the
+//! generation before, with its plan and its children. Nothing here acts.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -9,7 +10,7 @@ use super::plan::{Census, Planner};
 use crate::scoreboard::Scoreboard;
 use crate::settings::{self, ListenAddress, Mpm, Settings};
 
-/// Children that are started from one load, and the plans for them.
+/// The children that serve one load, and the plans for them.
 #[derive(Debug)]
 pub(crate) struct Generation {
     /// 0 at first; never used twice, not even after a generation was abandoned.
@@ -20,7 +21,7 @@ pub(crate) struct Generation {
 }
 
 /// One pool of a generation.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Pool {
     pub(super) origin: Rc<Origin>,
     pub(super) mpm: Mpm,
@@ -39,7 +40,27 @@ impl Generation {
         })
     }
 
-    /// Each pool takes over from the one that has its name in the generation `before`.
+    /// Goes on with the pools of the generation `before` that are the same now. Each other pool takes over from the one that
+    /// had its name.
+    pub(super) fn going_on(
+        number: u32,
+        settings: &Settings,
+        before: &Generation,
+        children: &Children,
+        now: Instant,
+    ) -> Self {
+        let mut next = Self::taking_over(number, settings, before, children, now);
+        for (pool, settings) in next.pools.iter_mut().zip(&settings.pools) {
+            let is_same =
+                |former: &&Pool| former.settings() == *settings && former.origin.is_own() == pool.origin.is_own();
+            if let Some(former) = before.pools.iter().find(is_same) {
+                *pool = former.clone();
+            }
+        }
+        next
+    }
+
+    /// Each pool begins anew, and takes over from the one that has its name in the generation `before`.
     pub(super) fn taking_over(
         number: u32,
         settings: &Settings,
@@ -78,9 +99,14 @@ impl Generation {
         &self.pools[0]
     }
 
-    /// The pool that a child belongs to, if it is of this generation.
+    /// The pool that a child belongs to, if this generation has it.
     pub(super) fn pool_of(&mut self, origin: &Origin) -> Option<&mut Pool> {
-        if origin.generation == self.number { self.pools.get_mut(origin.pool) } else { None }
+        self.pools.iter_mut().find(|pool| *pool.origin == *origin)
+    }
+
+    /// Whether this generation has the pool of such children.
+    pub(super) fn has(&self, origin: &Origin) -> bool {
+        self.pools.iter().any(|pool| *pool.origin == *origin)
     }
 
     /// Whether every pool can serve.
@@ -140,8 +166,10 @@ mod tests {
             let slot = children.free_slot().unwrap();
             let (parent, _child) = control::pair().unwrap();
             let phase = Phase::Serving { since: Instant::now() };
-            let (pid, origin) = (nix::unistd::Pid::from_raw(i32::MAX), Rc::clone(origin));
-            children.insert(slot, Child { pid, origin, phase, link: Link::Open(parent) });
+            let (pid, generation) = (nix::unistd::Pid::from_raw(i32::MAX), origin.generation);
+            let (oldest, latest, superseded_by) = (generation, generation, None);
+            let (origin, link) = (Rc::clone(origin), Link::Open(parent));
+            children.insert(slot, Child { pid, origin, phase, link, oldest, latest, superseded_by });
         }
     }
 
@@ -172,6 +200,18 @@ mod tests {
     }
 
     #[test]
+    fn a_generation_that_goes_on_keeps_the_pools_that_are_the_same_wherever_they_stand() {
+        let now = Instant::now();
+        let old = Generation::first(&settings(&[("server", 4), ("a", 8), ("b", 8), ("c", 8)]), now);
+        let children = Children::new(100);
+        let new =
+            Generation::going_on(1, &settings(&[("server", 4), ("c", 8), ("b", 9), ("d", 8)]), &old, &children, now);
+        let is_kept = |new: &Pool| old.pools.iter().position(|old| Rc::ptr_eq(&old.origin, &new.origin));
+        assert_eq!(new.pools.iter().map(is_kept).collect::<Vec<_>>(), [Some(0), Some(3), None, None]);
+        assert!(new.has(&old.pools[3].origin) && !new.has(&old.pools[1].origin));
+    }
+
+    #[test]
     fn a_pool_whose_limit_was_lowered_finds_room_beside_its_old_children() {
         let now = Instant::now();
         let old = Generation::first(&settings(&[("server", 4), ("a", 10)]), now);
@@ -197,5 +237,7 @@ mod tests {
         assert!(generation.is_proven());
         let mut next = Generation::taking_over(1, &generation.settings(), &generation, &Children::new(0), now);
         assert!(next.pool_of(&a).is_none(), "it is of another generation");
+        let mut next = Generation::going_on(1, &generation.settings(), &generation, &Children::new(0), now);
+        assert!(next.pool_of(&a).is_some() && next.is_proven(), "nothing has changed");
     }
 }

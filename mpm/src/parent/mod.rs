@@ -118,6 +118,9 @@ impl<A: Application> Parent<'_, A> {
                 self.take_reports(slot, now);
             }
             self.advance_preparation(now);
+            if let Stage::Serving = self.stage {
+                self.complete_reload(now);
+            }
             self.heed_lookout(now);
         }
     }
@@ -152,7 +155,8 @@ impl<A: Application> Parent<'_, A> {
         for _ in 0..REQUESTS_PER_TURN {
             match self.lookout.hear(now) {
                 None => return,
-                Some(Request::Publish | Request::Reload) => self.request_reload(How::Gracefully, now),
+                Some(Request::Publish) => self.request_reload(How::InPlace, now),
+                Some(Request::Reload) => self.request_reload(How::Gracefully, now),
                 Some(Request::Restart) => self.request_reload(How::AtOnce, now),
                 Some(Request::Stop) => self.stop(None, now),
                 Some(Request::StopGracefully) => self.stop_gracefully(now),
@@ -203,7 +207,8 @@ impl<A: Application> Parent<'_, A> {
             let pool = &self.current.pools[index];
             pool.planner.due_at(&pool.census(&self.children, &self.scoreboard), &pool.mpm, now)
         });
-        plans.chain(children).chain(self.stage.due_at()).chain(self.lookout.due_at()).min()
+        let others = [self.stage.due_at(), self.reload_due_at(), self.lookout.due_at()];
+        plans.chain(children).chain(others.into_iter().flatten()).min()
     }
 
     /// Where a connection that waits makes a child start, with the pool that it waits for. The parent only looks: it
@@ -224,7 +229,7 @@ impl<A: Application> Parent<'_, A> {
     fn planned(&self) -> Range<usize> {
         let all = self.current.pools.len();
         match self.stage {
-            Stage::Opening | Stage::Serving => 0..all,
+            Stage::Opening | Stage::Serving => usize::from(self.is_adopting())..all,
             Stage::Finishing { .. } if self.children.iter().any(|(_, child)| child.origin.is_own()) => 1..all,
             Stage::Finishing { .. } | Stage::Ending { .. } => 0..0,
         }
@@ -258,7 +263,7 @@ impl<A: Application> Parent<'_, A> {
                     }
                     Action::Drain(slot) => {
                         if let Some(child) = self.children.at(slot) {
-                            child.drain(Command::Drain);
+                            child.drain(&Command::Drain);
                         }
                     }
                     Action::Remark(remark) => log_remark(&self.current.pools[index].origin, remark),
@@ -272,15 +277,16 @@ impl<A: Application> Parent<'_, A> {
         let pool = &mut self.current.pools[index];
         for _ in 0..count {
             let slot = self.children.free_slot()?;
-            match spawn::fork_child(&pool.origin, now) {
+            let generation = self.current.number;
+            match spawn::fork_child(&pool.origin, generation, now) {
                 Ok(Forked::Parent(child)) => {
-                    tracing::debug!("{child} starts in slot {slot}, generation {}", child.origin.generation);
+                    tracing::debug!("{child} starts in slot {slot}, generation {generation}");
                     self.children.insert(slot, child);
                 }
                 Ok(Forked::Child(control)) => {
                     return Some(Role {
                         slot,
-                        generation: pool.origin.generation,
+                        generation,
                         pool: index,
                         listeners: std::mem::take(&mut self.listeners).into_wanted(&pool.origin.listen),
                         settings: pool.settings(),
@@ -331,6 +337,15 @@ impl<A: Application> Parent<'_, A> {
                     let origin = Rc::clone(&child.origin);
                     self.start_failed(&origin, &reason, now);
                 }
+                Report::Adopted(generation) => self.child_has_adopted(slot, generation),
+                Report::NotAdopted(generation, reason) => {
+                    tracing::error!("{child} cannot take generation {generation} over: {reason}");
+                    if generation == self.current.number && self.is_adopting() {
+                        // New children may have the room that this one lacks; if they have not, that is the end of it.
+                        self.replace_instead(&reason, now);
+                    }
+                }
+                Report::Oldest(generation) => child.oldest = generation,
             }
         }
     }
@@ -351,8 +366,17 @@ impl<A: Application> Parent<'_, A> {
                 }
                 self.begin_reload_that_waits(now);
             }
-            Stage::Serving => self.complete_reload(now),
-            Stage::Finishing { .. } | Stage::Ending { .. } => {}
+            Stage::Serving | Stage::Finishing { .. } | Stage::Ending { .. } => {}
+        }
+    }
+
+    fn child_has_adopted(&mut self, slot: usize, generation: u32) {
+        let is_awaited = generation == self.current.number;
+        match self.children.at(slot) {
+            Some(child) if is_awaited => child.latest = generation,
+            // That one was abandoned while the child took it over.
+            Some(child) => child.tell(&Command::Drop(generation)),
+            None => {}
         }
     }
 

@@ -86,6 +86,11 @@ impl Phase {
         matches!(self, Phase::Starting { .. } | Phase::Serving { .. })
     }
 
+    /// Whether the child serves connections, now or in a moment.
+    pub(super) fn serves(self) -> bool {
+        matches!(self, Phase::Starting { .. } | Phase::Serving { .. } | Phase::Draining)
+    }
+
     /// When the child has been in this phase for too long.
     pub(super) fn overdue_at(self) -> Option<Instant> {
         match self {

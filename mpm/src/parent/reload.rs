@@ -5,17 +5,21 @@ use std::time::Instant;
 
 use super::children::Child;
 use super::generation::Generation;
+use super::phase::START_LIMIT;
 use super::preparation::{Preparation, Progress};
 use super::{Parent, Stage, descriptors};
-use crate::control::Command;
+use crate::control::{Command, Handover};
 use crate::error::{LoadError, ServeError};
 use crate::lookout::{News, on_one_line};
 use crate::protocol::Application;
 use crate::settings::Settings;
 
-/// How the children of the old generation end.
+/// What becomes of the children that there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum How {
+    /// The lookout has asked: the server's own children take the new generation over while they serve, and so do pools that
+    /// have not changed. If the application has nothing for that, as `Gracefully`.
+    InPlace,
     /// USR1: they finish what is open.
     Gracefully,
     /// HUP: at once, and the scoreboard counts anew.
@@ -27,9 +31,11 @@ pub(crate) enum How {
 ///            ▼     order                accepted, loaded           │
 ///          Idle ───────────► Preparing ───────────────────► (new generation)
 ///            ▲                                                     │
-///            │   every new pool is ready: the old ones are let go  ▼
+///            │   every new pool is ready, and the server's own     │
+///            │   children have taken it over, or are new: it is    │
+///            │   published, and what is older is let go            ▼
 ///            └──────────────────────────────────────────────── Replacing
-///            └── a new pool cannot start: the new generation is abandoned
+///            └── one of them cannot: the new generation is abandoned
 /// ```
 #[derive(Debug)]
 pub(crate) enum Reload {
@@ -39,12 +45,22 @@ pub(crate) enum Reload {
         how: How,
         preparation: Preparation,
     },
-    /// The children of the current generation start, those of the previous one serve. One of those that dies is not
-    /// replaced: the application holds the new load already, and children that serve it are on their way.
+    /// The children of the current generation start or take it over, the previous one serves. A child of that which dies is
+    /// not replaced: the application holds the new load already, and children that serve it are on their way.
     Replacing {
         how: How,
         previous: Generation,
+        own: OwnChildren,
     },
+}
+
+/// How the server's own pool comes to serve the current generation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnChildren {
+    /// By new children.
+    New,
+    /// By those that there are. They have time until then.
+    Adopting { until: Instant },
 }
 
 impl<A: Application> Parent<'_, A> {
@@ -105,36 +121,94 @@ impl<A: Application> Parent<'_, A> {
     fn begin_generation(&mut self, how: How, settings: Settings, now: Instant) -> Result<(), ServeError> {
         let settings = fit(settings, Some(&self.current.settings()))?;
         let number = self.last_number.wrapping_add(1);
-        let next = Generation::taking_over(number, &settings, &self.current, &self.children, now);
+        let handover = if how == How::InPlace { self.handover(&settings)? } else { None };
+        let next = match handover {
+            Some(_) => Generation::going_on(number, &settings, &self.current, &self.children, now),
+            None => Generation::taking_over(number, &settings, &self.current, &self.children, now),
+        };
         self.make_room(&next)?;
         self.listeners.open_missing(&settings)?;
         self.last_number = number;
         let previous = std::mem::replace(&mut self.current, next);
-        self.reload = Reload::Replacing { how, previous };
+        let own = match handover {
+            Some(handover) => {
+                self.tell_own(&Command::Adopt(number, handover));
+                OwnChildren::Adopting { until: now + START_LIMIT }
+            }
+            None => OwnChildren::New,
+        };
+        self.reload = Reload::Replacing { how, previous, own };
         Ok(())
+    }
+
+    /// What the server's own children need to serve the generation of these settings; `None` if that is for new ones.
+    fn handover(&self, settings: &Settings) -> Result<Option<Handover>, ServeError> {
+        if self.current.own().settings() != settings.pools[0] {
+            return Ok(None);
+        }
+        let failed = |error| ServeError::System { what: "hand the configuration over to children", error };
+        self.application.handover().map(|text| Handover::write(&text)).transpose().map_err(failed)
+    }
+
+    fn tell_own(&self, command: &Command) {
+        self.own_children().for_each(|child| child.tell(command));
+    }
+
+    /// The server's own children of the current generation that serve, be it only what is open.
+    fn own_children(&self) -> impl Iterator<Item = &Child> {
+        let serves = |child: &Child| child.phase.serves() && *child.origin == *self.current.own().origin;
+        self.children.iter().map(|(_, child)| child).filter(move |child| serves(child))
     }
 
     /// Adds the slots that pools of the next generation need and older ones do not leave.
     fn make_room(&mut self, next: &Generation) -> Result<(), ServeError> {
-        let missing = next.slots_needed(&self.children).saturating_sub(self.children.slots());
-        if missing > 0 {
+        let slots = next.slots_needed(&self.children);
+        if slots > self.children.slots() {
             let failed = |error| ServeError::System { what: "make the scoreboard larger", error };
-            self.scoreboard.grow(missing).map_err(failed)?;
-            self.children.grow_to(self.scoreboard.slots());
+            self.scoreboard.grow_to(slots).map_err(failed)?;
+            self.children.grow_to(slots);
         }
         Ok(())
     }
 
-    /// Every pool of the current generation can serve: lets go of the older generations, unless that is done already.
+    /// Whether the server's own children are about to take the current generation over: none is started or ended by plan.
+    pub(super) fn is_adopting(&self) -> bool {
+        matches!(self.reload, Reload::Replacing { own: OwnChildren::Adopting { .. }, .. })
+    }
+
+    /// When the reload that is under way has taken too long.
+    pub(super) fn reload_due_at(&self) -> Option<Instant> {
+        match self.reload {
+            Reload::Replacing { own: OwnChildren::Adopting { until }, .. } => Some(until),
+            Reload::Replacing { own: OwnChildren::New, .. } | Reload::Idle | Reload::Preparing { .. } => None,
+        }
+    }
+
+    /// Publishes the current generation and lets go of what is older, if everything is there that it needs.
     pub(super) fn complete_reload(&mut self, now: Instant) {
-        let Reload::Replacing { how, .. } = self.reload else { return };
+        let Reload::Replacing { how, own, .. } = self.reload else { return };
         let current = self.current.number;
+        match own {
+            OwnChildren::Adopting { until } if !self.is_adopted() => {
+                if now >= until {
+                    self.abandon_generation(&format!("children have not taken it over after {START_LIMIT:?}"), now);
+                }
+                return;
+            }
+            OwnChildren::Adopting { .. } | OwnChildren::New if !self.current.is_proven() => return,
+            OwnChildren::Adopting { .. } | OwnChildren::New => {}
+        }
+        self.scoreboard.publish(current);
         if how == How::AtOnce {
-            for (_, child) in self.children.iter_mut().filter(|(_, child)| child.origin.generation != current) {
+            let Self { children, current, .. } = self;
+            for (_, child) in children.iter_mut().filter(|(_, child)| !current.has(&child.origin)) {
                 child.terminate(now);
             }
             self.scoreboard.reset_counters();
             self.application.reset_counters();
+        }
+        if own != OwnChildren::New {
+            self.tell_own(&Command::Published(current));
         }
         self.reload = Reload::Idle;
         self.let_go_of_older();
@@ -143,16 +217,22 @@ impl<A: Application> Parent<'_, A> {
         self.end_reload(now);
     }
 
+    /// Whether all of the server's own children can serve the current generation.
+    fn is_adopted(&self) -> bool {
+        self.own_children().all(|child| child.latest == self.current.number)
+    }
+
     /// Drains what older generations have left: the server's own children at once, and those of other pools when
     /// nobody speaks to them any more, or children of the current generation answer at the same addresses.
     pub(super) fn let_go_of_older(&mut self) {
         let Self { children, current, listeners, .. } = self;
-        let is_older = |child: &Child| child.origin.generation != current.number;
-        let spoken_to = children.iter().any(|(_, child)| is_older(child) && child.origin.is_own());
-        for (_, child) in children.iter_mut().filter(|(_, child)| is_older(child) && child.phase.is_active()) {
+        let oldest = children.iter().filter(|(_, child)| child.origin.is_own()).map(|(_, child)| child.oldest).min();
+        for (_, child) in children.iter_mut().filter(|(_, child)| !current.has(&child.origin)) {
+            let superseded_by = *child.superseded_by.get_or_insert(current.number);
+            let spoken_to = oldest.is_some_and(|oldest| oldest < superseded_by);
             let replaced = child.origin.listen.iter().all(|address| current.listens_on(address));
-            if child.origin.is_own() || replaced || !spoken_to {
-                child.drain(Command::Drain);
+            if child.phase.is_active() && (child.origin.is_own() || replaced || !spoken_to) {
+                child.drain(&Command::Drain);
             }
         }
         listeners.close_unless(|address| {
@@ -163,23 +243,44 @@ impl<A: Application> Parent<'_, A> {
 
     /// The current generation cannot start: goes back to the previous one, if that still serves.
     pub(super) fn abandon_generation(&mut self, reason: &str, now: Instant) {
-        match std::mem::replace(&mut self.reload, Reload::Idle) {
-            Reload::Replacing { previous, .. } => {
-                let abandoned = std::mem::replace(&mut self.current, previous);
-                for (_, child) in
-                    self.children.iter_mut().filter(|(_, child)| child.origin.generation == abandoned.number)
-                {
-                    child.terminate(now);
-                }
-                self.application.abandon();
-                self.let_go_of_older();
-                let serving = self.current.number;
-                tracing::error!("reload failed, generation {serving} goes on serving: {reason}");
-                self.lookout.tell(&News::Failed(reason.to_owned()), now);
-                self.end_reload(now);
-            }
-            other @ (Reload::Idle | Reload::Preparing { .. }) => self.reload = other,
+        if self.go_back(reason, now) {
+            self.lookout.tell(&News::Failed(reason.to_owned()), now);
+            self.end_reload(now);
         }
+    }
+
+    /// The children that there are cannot take the current generation over: new ones are tried. Whoever waits for the outcome
+    /// waits for theirs.
+    pub(super) fn replace_instead(&mut self, reason: &str, now: Instant) {
+        if self.go_back(reason, now) {
+            self.reload_next = self.reload_next.max(Some(How::Gracefully));
+            self.end_reload(now);
+        }
+    }
+
+    /// Whether there was something to go back to.
+    fn go_back(&mut self, reason: &str, now: Instant) -> bool {
+        let (previous, own) = match std::mem::replace(&mut self.reload, Reload::Idle) {
+            Reload::Replacing { previous, own, .. } => (previous, own),
+            other @ (Reload::Idle | Reload::Preparing { .. }) => {
+                self.reload = other;
+                return false;
+            }
+        };
+        let abandoned = std::mem::replace(&mut self.current, previous);
+        let Self { children, current, .. } = self;
+        let is_needless = |child: &Child| abandoned.has(&child.origin) && !current.has(&child.origin);
+        for (_, child) in children.iter_mut().filter(|(_, child)| is_needless(child)) {
+            child.terminate(now);
+        }
+        if own != OwnChildren::New {
+            self.tell_own(&Command::Drop(abandoned.number));
+        }
+        self.application.abandon();
+        self.let_go_of_older();
+        let serving = self.current.number;
+        tracing::error!("reload failed, generation {serving} goes on serving: {reason}");
+        true
     }
 
     /// Gives up what is under way, because the server stops.

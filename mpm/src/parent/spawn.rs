@@ -25,14 +25,14 @@ pub(crate) enum Forked {
     Child(ControlChild),
 }
 
-/// Forks a child of a pool.
+/// Forks a child of a pool, to serve this generation.
 ///
 /// In the child the signals are a child's already, and the parent's state is there as a copy: the caller drops it,
 /// and with it every descriptor that is none of a child's business.
 ///
 /// # Errors
 /// Descriptors, processes or memory are out. Only the parent returns these.
-pub(super) fn fork_child(origin: &Rc<Origin>, now: Instant) -> io::Result<Forked> {
+pub(super) fn fork_child(origin: &Rc<Origin>, generation: u32, now: Instant) -> io::Result<Forked> {
     let (parent_end, child_end) = control::pair()?;
     match fork_process()? {
         ForkResult::Parent { child } => {
@@ -42,6 +42,9 @@ pub(super) fn fork_child(origin: &Rc<Origin>, now: Instant) -> io::Result<Forked
                 origin: Rc::clone(origin),
                 phase: Phase::Starting { since: now },
                 link: Link::Open(parent_end),
+                oldest: generation,
+                latest: generation,
+                superseded_by: None,
             }))
         }
         ForkResult::Child => {

@@ -60,7 +60,7 @@ impl<A: Application> Parent<'_, A> {
         self.cancel_reload();
         self.lookout.tell(&News::Stopping, now);
         for (_, child) in self.children.iter_mut().filter(|(_, child)| child.origin.is_own()) {
-            child.drain(Command::Stop);
+            child.drain(&Command::Stop);
         }
         // Another server may take the addresses and the pid file over while this one finishes.
         let Self { children, current, listeners, .. } = self;
@@ -80,7 +80,7 @@ impl<A: Application> Parent<'_, A> {
             (Stage::Serving, Reload::Idle | Reload::Preparing { .. }) => self.let_go_of_older(),
             (Stage::Finishing { .. }, _) if !self.children.iter().any(|(_, child)| child.origin.is_own()) => {
                 for (_, child) in self.children.iter_mut().filter(|(_, child)| child.phase.is_active()) {
-                    child.drain(Command::Stop);
+                    child.drain(&Command::Stop);
                 }
                 self.listeners.close();
             }

@@ -2,6 +2,7 @@
 //! Nothing here decides anything, and like the scoreboard's lines they are only ever added up, never trusted.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -65,6 +66,15 @@ impl Tallies {
         self.lines.iter().flat_map(|line| &line.0).for_each(|counter| counter.store(0, Relaxed));
     }
 
+    /// Begins to count anew in these columns.
+    ///
+    /// # Panics
+    /// One of them is not there.
+    pub fn reset_columns(&self, columns: Range<usize>) {
+        let counters = columns.flat_map(|column| (0..Self::SHARDS).map(move |shard| self.counter(shard, column)));
+        counters.for_each(|counter| counter.store(0, Relaxed));
+    }
+
     fn counter(&self, shard: usize, column: usize) -> &AtomicU64 {
         assert!(column < self.columns, "column {column} of {} is not counted", self.columns);
         let line = shard * self.columns.div_ceil(PER_LINE) + column / PER_LINE;
@@ -113,6 +123,16 @@ mod tests {
             }
         });
         assert_eq!((tallies.sum(0), tallies.sum(1)), (0, 8 * EACH));
+    }
+
+    #[test]
+    fn some_columns_begin_anew_and_the_others_do_not() {
+        let tallies = Tallies::new(20).unwrap();
+        (0..20).for_each(|column| (0..3).for_each(|shard| tallies.add(shard, column, 1)));
+        tallies.reset_columns(7..9);
+        let sums: Vec<_> = (0..20).map(|column| tallies.sum(column)).collect();
+        assert_eq!(sums.iter().filter(|sum| **sum == 3).count(), 18);
+        assert_eq!(sums[7..9], [0, 0]);
     }
 
     #[test]

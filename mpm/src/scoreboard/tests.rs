@@ -12,7 +12,7 @@ fn scribble(board: &Scoreboard, mut number: impl FnMut() -> u64) {
         line.status.store(number() as u32, Relaxed);
         line.pid.store(number() as i32, Relaxed);
         line.generation.store(number() as u32, Relaxed);
-        line.pool.store(number() as u32, Relaxed);
+        line.pool.store(number(), Relaxed);
         line.accepting.store(number() as u32, Relaxed);
         line.started_at_secs.store(number(), Relaxed);
     }
@@ -107,8 +107,10 @@ fn a_board_that_grows_keeps_its_lines_and_adds_others() {
     let mut board = Scoreboard::new(2, 2).unwrap();
     board.thread(1, 1).count_request();
     let before = board.clone();
-    board.grow(3).unwrap();
-    assert_eq!((before.slots(), board.slots()), (2, 5));
+    board.grow_to(5).unwrap();
+    assert_eq!((before.slots(), board.slots()), (5, 5), "there was a reserve");
+    board.grow_to(5 + RESERVE).unwrap();
+    assert_eq!((before.slots(), board.slots()), (2 + RESERVE, 5 + RESERVE));
     assert_eq!(board.thread(1, 1).read().requests, 1);
     board.child(2).begin(7, 3);
     board.thread(2, 0).add_bytes(5);
@@ -122,11 +124,11 @@ fn a_board_that_grows_keeps_its_lines_and_adds_others() {
 }
 
 #[test]
-#[should_panic(expected = "slot 5 is not on the scoreboard")]
+#[should_panic(expected = "slot 2053 is not on the scoreboard")]
 fn a_slot_behind_the_last_sheet_is_refused() {
     let mut board = Scoreboard::new(2, 1).unwrap();
-    board.grow(3).unwrap();
-    let _ = board.child(5);
+    board.grow_to(5 + RESERVE).unwrap();
+    let _ = board.child(5 + 2 * RESERVE);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! one that speaks to another in `relay`.
 
 mod harness;
+mod in_place;
 mod pools;
 mod relay;
 

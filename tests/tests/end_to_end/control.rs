@@ -20,6 +20,7 @@ use super::deploy::{modules, saying, says, setup};
 under_every_mpm! {
     a_file_is_deployed_and_withdrawn,
     a_file_that_is_no_good_is_refused_with_the_reason,
+    a_version_is_brought_back,
     modules_are_told_with_what_became_of_them,
     a_reload_is_waited_for,
     a_server_is_stopped,
@@ -131,6 +132,25 @@ fn a_file_that_is_no_good_is_refused_with_the_reason(mpm: Mpm) {
     says(&server, "/a", "better");
 }
 
+fn a_version_is_brought_back(mpm: Mpm) {
+    let server = started(setup(mpm));
+    let versions = ["one", "two"].map(|version| {
+        write(&server, "a.wasm", saying(version));
+        done(&server, &["deploy", "a.wasm"]);
+        module(&server, "a")["hash"].as_str().unwrap().to_owned()
+    });
+    says(&server, "/a", "two");
+    let told = done(&server, &["rollback", "a"]);
+    assert!(told.starts_with(&format!("a is rolled back: version {}", &versions[0][..12])), "{told}");
+    says(&server, "/a", "one");
+    done(&server, &["rollback", "a", &versions[1][..8]]);
+    says(&server, "/a", "two");
+    assert_eq!(module(&server, "a")["hash"].as_str(), Some(versions[1].as_str()));
+    for words in [&["rollback", "nothing"][..], &["rollback", "a", "ffffffff"]] {
+        assert!(!failed(&server, words).is_empty());
+    }
+}
+
 fn modules_are_told_with_what_became_of_them(mpm: Mpm) {
     let server = started(setup(mpm));
     assert_eq!(server.get("/probe/hello").status, 200);
@@ -147,8 +167,8 @@ fn modules_are_told_with_what_became_of_them(mpm: Mpm) {
     assert!(deployed.contains(&hash[..12]), "{deployed}");
     failed(&server, &["deploy", "bad.wasm", "--name", "a"]);
     failed(&server, &["deploy", "bad.wasm"]);
-    let a = module(&server, "a");
-    assert_eq!((&a["state"], &a["hash"]), (&json!("serving-earlier"), &Value::Null));
+    let now = module(&server, "a");
+    assert_eq!((&now["state"], &now["hash"]), (&json!("serving-earlier"), &a["hash"]), "that of what serves");
     assert_eq!(module(&server, "bad")["state"], "refused");
     let text = done(&server, &["modules"]);
     let has = |words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));

@@ -266,3 +266,50 @@ fn outbound_hosts_are_checked() {
         &[("outbound = \"a.b\"", "outbound: expected hosts such as [\"api.example.com:443\"], found the text \"a.b\"")],
     );
 }
+
+#[test]
+fn a_health_request_is_what_a_client_could_ask() {
+    let module = |line: &str| {
+        let text = format!("[[module]]\nname = \"a\"\npath = \"a.wasm\"\n{line}\n");
+        config(&text).modules.remove(0)
+    };
+    assert_eq!(module("").health, None);
+    let asked = module("health = \"/a/healthz?deep=1\"");
+    assert_eq!((asked.health.as_deref(), asked.lines.health), (Some("/a/healthz?deep=1"), Some(4)));
+    assert_each_in_module(
+        "",
+        &[
+            ("health = \"healthz\"", "health: \"healthz\" does not begin with \"/\": write \"/healthz\""),
+            (
+                "health = \"/a b\"",
+                "health: \"/a b\" is not what a client may ask for: write it percent-encoded, and without \"#\"",
+            ),
+            (
+                "health = \"/a#b\"",
+                "health: \"/a#b\" is not what a client may ask for: write it percent-encoded, and without \"#\"",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn errors_roll_back_from_a_share_on() {
+    let share = |line: &str| {
+        let text = format!("[[module]]\nname = \"a\"\npath = \"a.wasm\"\n{line}\n");
+        config(&text).modules[0].rollback_on_errors
+    };
+    assert_eq!((share(""), share("rollback_on_errors = \"20%\"")), (None, Some(20)));
+    assert_each_in_module(
+        "",
+        &[
+            (
+                "rollback_on_errors = \"100%\"",
+                "rollback_on_errors: expected a share from \"0%\" to \"99%\", found the text \"100%\"",
+            ),
+            (
+                "rollback_on_errors = 20",
+                "rollback_on_errors: expected a share from \"0%\" to \"99%\", found the number 20",
+            ),
+        ],
+    );
+}

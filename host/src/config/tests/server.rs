@@ -234,3 +234,40 @@ fn apaches_fix_ups_are_warnings_with_their_line() {
     assert_eq!(warning.line, Some(6));
     assert!(warning.text.starts_with("max_spare_servers is 3"), "{warning}");
 }
+
+#[test]
+fn what_is_kept_has_limits() {
+    let server = config("[server]\nkeep_versions = 100\ncache_limit = \"0B\"\n").server;
+    assert_eq!((server.keep_versions, server.cache_limit), (100, 0));
+    assert_each(
+        "[server]",
+        &[
+            ("keep_versions = 0", "keep_versions: expected a whole number from 1 to 100, found the number 0"),
+            ("keep_versions = 101", "keep_versions: expected a whole number from 1 to 100, found the number 101"),
+            (
+                "cache_limit = 5",
+                "cache_limit: expected a size such as \"64MiB\", found the number 5: write \"5B\" for bytes",
+            ),
+        ],
+    );
+}
+
+#[test]
+fn a_folder_of_modules_that_others_may_write_to_is_a_warning() {
+    let told = |name: &str| warnings(&format!("[server]\nmodules_dir = \"{name}\"\n"));
+    assert_eq!(
+        told("shared"),
+        [
+            "guesthouse.toml:2: modules_dir: others may write to /etc/shared (mode 0775): run `chmod go-w /etc/shared`, or name \
+          another modules_dir"
+        ]
+    );
+    assert_eq!(
+        told("tmp"),
+        [
+            "guesthouse.toml:2: modules_dir: /etc/tmp is for everybody (mode 1777): name a directory of the server's own as \
+          modules_dir, such as /etc/tmp/guesthouse"
+        ]
+    );
+    assert!(told("data").is_empty() && told("missing").is_empty());
+}

@@ -11,6 +11,8 @@ fn the_example_is_read_as_it_is_meant() {
             cache_dir: PathBuf::from("/etc/cache"),
             modules_dir: None,
             watch: false,
+            keep_versions: 3,
+            cache_limit: 1 << 30,
             error_log: LogTarget::StandardError,
             access_log: Some(LogTarget::File(PathBuf::from("/etc/logs/access.log"))),
             timing: Timing {
@@ -42,7 +44,7 @@ fn the_example_is_read_as_it_is_meant() {
         modules: vec![Module {
             name: String::from("hello"),
             path: PathBuf::from("/etc/hello.wasm"),
-            lines: ModuleLines { path: 23, memory: Some(26), ..ModuleLines::default() },
+            lines: ModuleLines { path: 25, memory: Some(28), ..ModuleLines::default() },
             thread_safe: None,
             max_requests_per_instance: None,
             max_concurrent_requests_per_instance: None,
@@ -57,6 +59,8 @@ fn the_example_is_read_as_it_is_meant() {
             env: BTreeMap::from([(String::from("GREETING"), String::from("hi"))]),
             dirs: vec![Dir { host: PathBuf::from("/etc/data"), guest: String::from("/data"), write: false }],
             roots: Vec::new(),
+            health: None,
+            rollback_on_errors: None,
             outbound: vec![OutboundHost { host: String::from("api.example.com"), port: Some(443), private: false }],
         }],
         routes: vec![

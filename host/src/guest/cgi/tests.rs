@@ -55,7 +55,7 @@ fn child_with(body: &str, settings: &config::Module, calls_max: usize) -> Child 
 
 fn child_of(kind: Kind, text: String, settings: &config::Module, calls_max: usize) -> Child {
     // A machine that is merely busy does not cut the guest into slices.
-    let capacity = Capacity { calls_max, threads: 2, time_slice: Duration::from_millis(250) };
+    let capacity = Capacity { calls_max, threads: 2, spare: 0, time_slice: Duration::from_millis(250) };
     of_kind(kind, &[(text, 1)], settings, capacity)
 }
 

@@ -169,7 +169,7 @@ fn a_child_that_drains_finishes_what_waits_for_an_upstream() {
         let mut upstream = pool.connected_to(&mut client);
         client.say("hear");
         assert!(client.is_silent());
-        child.control().send(Command::Drain).unwrap();
+        child.control().send(&Command::Drain).unwrap();
         child.wait_until_closed();
         upstream.write_all(b"in time\n").unwrap();
         assert_eq!(client.hear(), "in time");

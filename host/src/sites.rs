@@ -1,0 +1,104 @@
+//! The generations that a child serves its clients with: the one that is published, one that may be published next, and older
+//! ones for as long as a request that began with them goes on. What one of them is made of is in [`site`](crate::site).
+
+use std::fs::File;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
+use guesthouse_mpm::{ChildContext, StartError};
+
+use crate::clock::Began;
+use crate::preparation::Prepared;
+use crate::site::Site;
+use crate::tally::Counting;
+
+/// See the file's head.
+///
+/// ```text
+///  adopt ──► next ──published──► current ──another is published──► older ──no request goes on──► gone
+///              └──forget──► gone
+/// ```
+pub struct Sites {
+    current: ArcSwap<Site>,
+    next: Mutex<Option<Arc<Site>>>,
+    older: Mutex<Vec<Weak<Site>>>,
+    ground: Ground,
+}
+
+/// What all generations of a child have in common.
+pub struct Ground {
+    pub(crate) child: ChildContext,
+    /// When the server did.
+    pub(crate) began: Began,
+    pub(crate) counting: Counting,
+    pub(crate) access_log: Option<Arc<File>>,
+}
+
+impl Sites {
+    /// Begins with what was loaded last. Threads are started here: to be called in a child only.
+    ///
+    /// # Errors
+    /// The engine or a module cannot be used, and why.
+    pub fn start(prepared: &Prepared, ground: Ground) -> Result<Self, StartError> {
+        let site = Arc::new(Site::start(prepared, &ground)?);
+        Ok(Self { current: ArcSwap::new(site), next: Mutex::default(), older: Mutex::default(), ground })
+    }
+
+    /// The generation for what begins now.
+    pub(crate) fn current(&self) -> Arc<Site> {
+        let site = self.current.load_full();
+        let published = self.ground.child.scoreboard.published();
+        if site.generation == published || !self.turn_to(published) { site } else { self.current.load_full() }
+    }
+
+    /// The same, for who has one already.
+    pub(crate) fn refresh(&self, site: &mut Arc<Site>) {
+        if site.generation != self.ground.child.scoreboard.published() {
+            *site = self.current();
+        }
+    }
+
+    /// Whether that generation is the current one now. It may not be known here: a child that is forked while the next one
+    /// waits to be published begins with that, and one that is about to end is not told of others.
+    fn turn_to(&self, published: u32) -> bool {
+        let mut next = locked(&self.next);
+        let before = next.take_if(|site| site.generation == published).map(|site| self.current.swap(site));
+        if let Some(before) = &before {
+            locked(&self.older).push(Arc::downgrade(before));
+        }
+        // Not under the lock: much may end with it.
+        drop(next);
+        drop(before);
+        self.current.load().generation == published
+    }
+
+    /// Makes ready to serve another generation, beside the current one.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub(crate) fn adopt(&self, generation: u32, handover: &[u8]) -> Result<(), StartError> {
+        let prepared: Prepared = serde_json::from_slice(handover)
+            .map_err(|error| StartError(format!("cannot read what was handed over: {error}")))?;
+        let site = Site::followed_by(&self.current(), generation, &prepared, &self.ground)?;
+        *locked(&self.next) = Some(Arc::new(site));
+        Ok(())
+    }
+
+    pub(crate) fn forget(&self, generation: u32) {
+        let forgotten = locked(&self.next).take_if(|site| site.generation == generation);
+        drop(forgotten);
+    }
+
+    /// The oldest generation that a request goes on with, or else the current one.
+    pub(crate) fn oldest(&self) -> u32 {
+        let mut older = locked(&self.older);
+        older.retain(|site| site.strong_count() > 0);
+        let current = self.current.load().generation;
+        older.iter().filter_map(Weak::upgrade).map(|site| site.generation).fold(current, u32::min)
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is done under these locks cannot leave anything half done.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

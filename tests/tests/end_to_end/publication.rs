@@ -1,0 +1,167 @@
+//! Deployments under way: what has not changed goes on, what has begun ends as it began, and nothing is left behind.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use guesthouse_tests::patience::until;
+use guesthouse_tests::processes::descriptors;
+use guesthouse_tests::setup::guest;
+use guesthouse_tests::{Answer, Client, Load, Mpm, Server, Setup, Signal, under_every_mpm};
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
+
+use crate::deploy::{deploy, put, refuse, saying, setup};
+
+under_every_mpm! {
+    what_has_not_changed_goes_on_while_a_module_is_deployed,
+    a_request_ends_with_the_version_that_it_began_with,
+    a_request_of_a_confined_module_ends_with_the_version_that_it_began_with,
+    what_a_thread_keeps_of_a_module_goes_with_it,
+    a_child_that_is_killed_is_replaced_by_one_of_the_version_that_serves,
+    many_deployments_under_load_lose_nothing_and_leave_nothing,
+}
+
+/// Connections stay open for as long as the slowest machine needs.
+fn patient(mpm: Mpm) -> Setup {
+    setup(mpm).server("keep_alive_timeout = \"60s\"\nbody_timeout = \"60s\"")
+}
+
+fn what_has_not_changed_goes_on_while_a_module_is_deployed(mpm: Mpm) {
+    let server = patient(mpm).probe("max_requests_per_instance = 0").start();
+    let mut client = server.connect();
+    assert_eq!(client.get("/probe/count").text(), "1\n");
+    deploy(&server, "a", saying("one"));
+    assert_eq!(client.get("/probe/count").text(), "2\n", "the instance stays, and so does the connection");
+    deploy(&server, "a", saying("two"));
+    fs::remove_file(server.folder().join("modules/a.wasm")).unwrap();
+    server.log.wait_for("module \"a\" is withdrawn");
+    assert_eq!(client.get("/a").status, 404);
+    assert_eq!(client.get("/probe/count").text(), "3\n");
+    server.signal(Signal::SIGUSR1);
+    until("new children serve after a reload by signal", || {
+        let mut client = server.connect();
+        (client.get("/probe/count").text() == "1\n").then_some(())
+    });
+}
+
+/// Begins a request of a version that waits for its body, deploys the next one, and ends the request.
+fn end_late(server: &Server, settings: &str) {
+    put(server, "v.toml", format!("[limits]\nwall = \"60s\"\n{settings}"));
+    deploy(server, "v", fs::read(guest("probe")).unwrap());
+    let mut client = server.connect();
+    client.send("POST /v/echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello");
+    // Its guest has begun to answer.
+    assert_eq!(client.receive_head().status, 200);
+    deploy(server, "v", saying("next"));
+    assert_eq!(server.get("/v").text(), "next");
+    client.send("world");
+    let mut body = Vec::new();
+    while !body.ends_with(b"\r\n0\r\n\r\n") {
+        body.extend(client.read_some(1024).unwrap());
+    }
+    assert_eq!(String::from_utf8_lossy(&body), "5\r\nhello\r\n5\r\nworld\r\n0\r\n\r\n");
+    assert_eq!(client.get("/v").text(), "next", "the same connection");
+}
+
+fn a_request_ends_with_the_version_that_it_began_with(mpm: Mpm) {
+    end_late(&patient(mpm).start(), "");
+}
+
+fn a_request_of_a_confined_module_ends_with_the_version_that_it_began_with(mpm: Mpm) {
+    let server = patient(mpm).start();
+    let confined = server.folder().join("run/confined");
+    let sockets = || fs::read_dir(&confined).map_or(0, Iterator::count);
+    put(&server, "w.toml", "thread_safe = false");
+    deploy(&server, "w", saying("stays"));
+    let others = sockets();
+    end_late(&server, "");
+    fs::remove_file(server.folder().join("modules/v.wasm")).unwrap();
+    fs::remove_file(server.folder().join("modules/v.toml")).unwrap();
+    until("no version of it is left", || (server.get("/v").status == 404).then_some(()));
+    until("nor is its pool", || (sockets() == others).then_some(()));
+    assert_eq!(server.get("/w").text(), "stays");
+}
+
+fn what_a_thread_keeps_of_a_module_goes_with_it(mpm: Mpm) {
+    let server = patient(mpm).start();
+    put(&server, "v.toml", "max_requests_per_instance = 0\n[env]\nGREETING = \"ho\"");
+    deploy(&server, "v", fs::read(guest("probe")).unwrap());
+    let mut client = server.connect();
+    assert_eq!([client.get("/v/count").text().to_owned(), client.get("/v/count").text().to_owned()], ["1\n", "2\n"]);
+    // Other settings make another version.
+    let mark = server.log.mark();
+    put(&server, "v.toml", "max_requests_per_instance = 0\n[env]\nGREETING = \"hey\"");
+    server.log.wait_for_after(mark, "module \"v\" is deployed in its next version");
+    assert_eq!(client.get("/v/count").text(), "1\n");
+    assert_eq!(client.get("/v/env").text(), "GREETING=hey\n");
+    assert_eq!(client.get("/v/count").text(), "2\n");
+}
+
+fn a_child_that_is_killed_is_replaced_by_one_of_the_version_that_serves(mpm: Mpm) {
+    let server = setup(mpm).start();
+    deploy(&server, "a", saying("one"));
+    deploy(&server, "a", saying("two"));
+    for child in server.children() {
+        kill(child, Signal::SIGKILL).unwrap();
+    }
+    until("there are others", || {
+        let mut client = Client::try_connect(server.address()).ok()?;
+        client.try_send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").ok()?;
+        client.try_receive().ok()
+    });
+    assert_eq!(server.get("/a").text(), "two");
+}
+
+/// What the processes of a server have, by what they are.
+fn holdings(server: &Server) -> (usize, u64, BTreeMap<Pid, usize>) {
+    let processes = server.children();
+    let open = processes.iter().chain([&server.pid()]).map(|pid| (*pid, descriptors(*pid))).collect();
+    (processes.len(), server.memory(), open)
+}
+
+fn is_of_one_version(answer: &Answer) -> bool {
+    let words: Vec<&str> = answer.text().split(' ').collect();
+    words.len() == 20 && words.iter().all(|word| *word == words[0])
+}
+
+/// Twenty times the same word.
+fn version(number: usize) -> Vec<u8> {
+    saying(&vec![format!("v{number}"); 20].join(" "))
+}
+
+fn many_deployments_under_load_lose_nothing_and_leave_nothing(mpm: Mpm) {
+    // Two hundred under each would show no more, and take their time.
+    let deployments = if mpm == Mpm::Event { 100 } else { 20 };
+    let server = setup(mpm).start();
+    put(&server, "confined.toml", "thread_safe = false");
+    for name in ["shared", "confined"] {
+        deploy(&server, name, version(0));
+        deploy(&server, name, version(1));
+        assert!(is_of_one_version(&server.get(&format!("/{name}"))));
+    }
+    let before = holdings(&server);
+    let loads = ["/shared", "/confined"].map(|target| Load::checked(&server, target, is_of_one_version));
+    for number in 2..2 + deployments {
+        for name in ["shared", "confined"] {
+            if number % 2 == 0 {
+                deploy(&server, name, version(number));
+                let expected = format!("v{number} ");
+                assert!(server.get(&format!("/{name}")).text().starts_with(&expected), "{name} {number}");
+            } else {
+                refuse(&server, name, &format!("no wasm {number}"), "is not a Wasm file");
+            }
+        }
+    }
+    for load in loads {
+        let lost = load.stop();
+        assert!(lost.is_empty(), "{lost:?}");
+    }
+    until("nothing is left behind", || {
+        let now = holdings(&server);
+        // The pool of the confined module has grown with its load. What every deployment leaves behind would be far more.
+        let processes = now.0 <= before.0 + 4;
+        let memory = now.1 <= before.1 + (16 << 20);
+        let descriptors = now.2.iter().all(|(pid, open)| before.2.get(pid).is_none_or(|before| *open <= before + 8));
+        (processes && memory && descriptors).then_some(())
+    });
+}
