@@ -1,5 +1,5 @@
-//! The lookout's threads: the main one hears the parent, another one watches the files that modules come from, and a third one
-//! attends to the control socket. It ends with the parent.
+//! The lookout's threads: the main one hears the parent, another one watches the files that modules come from, a third one attends
+//! to the control socket, and a fourth one looks whether new versions fail. It ends with the parent.
 
 use std::io;
 use std::path::Path;
@@ -11,8 +11,8 @@ use guesthouse_mpm::Lookout;
 use guesthouse_mpm::lookout::{News, Serving};
 
 use super::desk::{Board, Desk, Published};
-use super::serve;
 use super::since::Since;
+use super::{serve, trials};
 use crate::clock::{Began, epoch_secs};
 use crate::deploy::published;
 use crate::deploy::watch::{Hints, RESCAN, SETTLED, Watch};
@@ -40,9 +40,10 @@ pub fn look_out(lookout: Lookout, inherited: Inherited) {
     let published = Published { prepared, generation, since, is_written: !note.is_empty() };
     let desk = Arc::new(Desk::new(line, Board { scoreboard, began, counting }, published));
     let (wake, woken) = sync_channel(1);
-    let (watched, attended, hints) = (Arc::clone(&desk), Arc::clone(&desk), wake.clone());
+    let (watched, attended, tried, hints) = (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&desk), wake.clone());
     let started = start("watch", move || watch(&watched, &hints, &woken))
-        .and_then(|()| start("control", move || serve::attend(&attended)));
+        .and_then(|()| start("control", move || serve::attend(&attended)))
+        .and_then(|()| start("trials", move || trials::hold(&tried)));
     if let Err(error) = started {
         return tracing::error!("cannot start the lookout's threads: {error}");
     }

@@ -22,6 +22,7 @@ mod rounds;
 mod serve;
 mod since;
 mod socket;
+mod trials;
 
 pub use client::{Control, ControlError};
 pub use lookout::{Inherited, look_out};

@@ -21,6 +21,7 @@ under_every_mpm! {
     a_file_is_deployed_and_withdrawn,
     a_file_that_is_no_good_is_refused_with_the_reason,
     a_version_is_brought_back,
+    a_version_that_fails_too_often_is_rolled_back,
     modules_are_told_with_what_became_of_them,
     a_reload_is_waited_for,
     a_server_is_stopped,
@@ -149,6 +150,18 @@ fn a_version_is_brought_back(mpm: Mpm) {
     for words in [&["rollback", "nothing"][..], &["rollback", "a", "ffffffff"]] {
         assert!(!failed(&server, words).is_empty());
     }
+}
+
+fn a_version_that_fails_too_often_is_rolled_back(mpm: Mpm) {
+    let server = started(setup(mpm));
+    fs::write(modules(&server).join("a.toml"), "rollback_on_errors = \"20%\"").unwrap();
+    write(&server, "a.wasm", saying("good"));
+    done(&server, &["deploy", "a.wasm"]);
+    write(&server, "a.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))");
+    done(&server, &["deploy", "a.wasm"]);
+    // Whoever asks makes it fail.
+    says(&server, "/a", "good");
+    server.log.wait_for("module \"a\": …of the first…requests to its new version failed…is brought back");
 }
 
 fn modules_are_told_with_what_became_of_them(mpm: Mpm) {
