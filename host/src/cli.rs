@@ -34,6 +34,9 @@ pub enum Command {
     /// Build the project in a folder
     #[command(long_about = BUILD, after_long_help = BUILD_AFTER)]
     Build(Build),
+    /// Build the project in a folder whenever it changes, serve it, and show what becomes of it
+    #[command(long_about = DEV, after_long_help = DEV_AFTER)]
+    Dev(Dev),
     /// Check a configuration file and report every mistake
     #[command(long_about = CHECK, after_long_help = CHECK_AFTER)]
     Check(Check),
@@ -107,6 +110,13 @@ pub struct Vet {
 /// `guesthouse build [DIR]`
 #[derive(Debug, Args)]
 pub struct Build {
+    /// Folder of the project; without it the current one
+    pub folder: Option<PathBuf>,
+}
+
+/// `guesthouse dev [DIR]`
+#[derive(Debug, Args)]
+pub struct Dev {
     /// Folder of the project; without it the current one
     pub folder: Option<PathBuf>,
 }
@@ -362,7 +372,8 @@ What becomes of the handler:
 
 Examples:
   guesthouse new shop --lang go
-  cd shop && guesthouse build && guesthouse serve";
+  cd shop && guesthouse build && guesthouse serve
+  guesthouse dev shop                   build and serve it again whenever it changes";
 
 const BUILD: &str = "\
 Build the project in a folder: run the steps that its guesthouse-project.toml names, and look at the module they made.
@@ -387,6 +398,40 @@ Every key is described in docs/guests.md.
 Exit status:
   0  The module is built, and it is one that answers requests.
   1  Something is missing or failed: what it says stands above.";
+
+const DEV: &str = "\
+Build the project in a folder whenever it changes, serve it, and show what becomes of it.
+
+The build is that of `guesthouse build`, the server that of `guesthouse serve` with the folder's guesthouse.toml, but for \
+its logs, which are shown here, and for `watch`, which is on. A build that fails, and a module that is refused, leave the \
+last good version serving. A changed guesthouse.toml is read again.
+
+Not watched are hidden files, what .gitignore names, target beside a Cargo.toml, node_modules, the module itself, and \
+what the server writes.";
+
+const DEV_AFTER: &str = "\
+What is shown:
+  dev: ...               what this command does, and when a new version serves
+  + COMMAND              what the build runs, and below it what that prints
+  GET /path 200 1.2 ms   a request, with its time and the CPU time of its guest
+  MODULE | ...           what a guest prints, and its faults, with the functions below it
+  server: ...            what the server warns of
+
+Ctrl-C stops the server gracefully; once more, and it ends at once. The server never outlives this
+command.
+
+Environment:
+  NO_COLOR        no colours
+  GUESTHOUSE_LOG  debug or trace: more of the server's own words
+
+Exit status:
+  0  It was ended by a signal.
+  1  There is no project in the folder.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse new shop --lang go
+  guesthouse dev shop";
 
 const CHECK: &str = "\
 Check a configuration file and report every mistake, each with its line and what to write instead.
@@ -670,6 +715,13 @@ mod tests {
         assert_eq!(check.file, Some(PathBuf::from("a.toml")));
         let Ok(Command::Prepare(prepare)) = parsed("guesthouse prepare a.toml") else { panic!("not prepare") };
         assert_eq!(prepare.file, PathBuf::from("a.toml"));
+    }
+
+    #[test]
+    fn a_project_may_be_named_or_left_out() {
+        assert!(matches!(parsed("guesthouse dev"), Ok(Command::Dev(Dev { folder: None }))));
+        let Ok(Command::Dev(dev)) = parsed("guesthouse dev shop") else { panic!("not dev") };
+        assert_eq!(dev.folder, Some(PathBuf::from("shop")));
     }
 
     #[test]

@@ -15,6 +15,7 @@ pub mod connection;
 pub mod control;
 pub mod demo;
 pub mod deploy;
+pub mod dev;
 pub mod error_log;
 mod finishing;
 pub mod guest;

@@ -7,8 +7,8 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use guesthouse::cli::{
-    Arguments, Build, Check, Command, Deploy, Inspect, Logs, Module, ModuleCommand, Modules, New, OfServer, Prepare,
-    Reload, Rollback, Serve, Status, Stop, Tag, Undeploy, Vet,
+    Arguments, Build, Check, Command, Deploy, Dev, Inspect, Logs, Module, ModuleCommand, Modules, New, OfServer,
+    Prepare, Reload, Rollback, Serve, Status, Stop, Tag, Undeploy, Vet,
 };
 use guesthouse::control::{Control, ControlError, logs};
 use guesthouse::error_log::ErrorLog;
@@ -17,7 +17,7 @@ use guesthouse::preparation;
 use guesthouse::server::Server;
 use guesthouse::status::ask::{Told, ask};
 use guesthouse::status::terminal;
-use guesthouse::{config, demo, deploy, placement, project};
+use guesthouse::{config, demo, deploy, dev, placement, project};
 
 /// The configuration that is used if none is named.
 const DEFAULT_FILE: &str = "guesthouse.toml";
@@ -41,6 +41,7 @@ fn main() -> ExitCode {
         Command::Reload(Reload { server }) => control(server, Control::reload),
         Command::Stop(Stop { graceful, server }) => control(server, |control| control.stop(graceful)),
         Command::Logs(Logs { name, follow, server }) => logs(server, &name, follow),
+        Command::Dev(Dev { folder }) => develop(&folder.unwrap_or_else(|| PathBuf::from("."))),
         Command::Module(Module { command }) => match command {
             ModuleCommand::Inspect(Inspect { file, json }) => inspect(&file, json),
             ModuleCommand::Tag(arguments) => tag(arguments),
@@ -83,13 +84,21 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
 
 fn new(New { name, lang, interpreter }: New) -> anyhow::Result<ExitCode> {
     project::create(Path::new(""), &name, lang, interpreter.as_deref())?;
-    println!("{name} is ready. Go on with:\n  cd {name}\n  guesthouse build\n  guesthouse serve");
+    println!(
+        "{name} is ready. Go on with:\n  cd {name}\n  guesthouse build\n  guesthouse serve\nor, to have it built again whenever it changes:\n  guesthouse dev {name}"
+    );
     Ok(ExitCode::SUCCESS)
 }
 
 fn build(folder: &Path) -> anyhow::Result<ExitCode> {
     let built = project::build(folder, |command| eprintln!("+ {command}"))?;
     println!("built {}, {} KB", built.module.display(), built.size.div_ceil(1000));
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Returns when it is told to stop.
+fn develop(folder: &Path) -> anyhow::Result<ExitCode> {
+    dev::run(folder)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::epoch_secs;
 use crate::config::{self, Config, Finding, LogTarget, Module, ModuleLines, ModulePool, RequestLimits};
 use crate::deploy::{self, Histories, Refusal, Snapshot, Sources, Stock, health, published, versions};
+use crate::dev;
 use crate::guest::compile::{compile, limit_memory_of_this_process};
 use crate::guest::{self, ModuleSource, Needs};
 use crate::module::{Kind, WasmFile};
@@ -92,6 +93,11 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     let (mut config, warnings) = config::read(config_path).map_err(|errors| errors.to_string())?;
     for warning in warnings {
         tracing::warn!("{warning}");
+    }
+    if let Some(output) = std::env::var_os(dev::VARIABLE).map(PathBuf::from)
+        && dev::adapt(&mut config, &output) == 0
+    {
+        tracing::warn!("no [[module]] has the path {}, which is what the project builds", output.display());
     }
     let published = published::read(&published::path(&config.server.runtime_dir));
     make_directories(&config.server, published.as_ref())?;

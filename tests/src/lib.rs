@@ -13,6 +13,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod dev;
 pub mod load;
 pub mod log;
 pub mod patience;

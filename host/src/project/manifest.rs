@@ -79,6 +79,9 @@ pub enum ManifestError {
 
 impl Manifest {
     /// Of the project in the folder.
+    ///
+    /// # Errors
+    /// It is not there, or is wrong.
     pub fn read(folder: &Path) -> Result<Self, ManifestError> {
         let path = folder.join(FILE);
         match std::fs::read_to_string(&path) {

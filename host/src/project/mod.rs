@@ -7,6 +7,6 @@ mod name;
 mod template;
 
 pub use self::build::{BuildError, Built, build};
-pub use self::manifest::{FILE, ManifestError};
+pub use self::manifest::{FILE, Manifest, ManifestError};
 pub use self::name::{Name, NameError};
 pub use self::template::{CreateError, Language, create};

@@ -13,6 +13,7 @@ mod confinement;
 mod control;
 mod crashes;
 mod deploy;
+mod dev;
 mod endings;
 mod faults;
 mod framing;
