@@ -30,7 +30,7 @@ const STOPPING: u8 = b'E';
 /// What a lookout asks of the parent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Request {
-    /// What is served has changed: take over what is there now.
+    /// What is to be served has changed: the children take over what is there now while they serve, if they can.
     Publish,
     /// As USR1: the operator orders a graceful reload.
     Reload,
