@@ -40,6 +40,27 @@ pub enum Command {
     /// Check a configuration file and report every mistake
     #[command(long_about = CHECK, after_long_help = CHECK_AFTER)]
     Check(Check),
+    /// Put a Wasm file into service, and wait until it serves
+    #[command(long_about = DEPLOY, after_long_help = DEPLOY_AFTER)]
+    Deploy(Deploy),
+    /// Withdraw a module
+    #[command(long_about = UNDEPLOY, after_long_help = UNDEPLOY_AFTER)]
+    Undeploy(Undeploy),
+    /// Bring a version of a module back that was served before
+    #[command(long_about = ROLLBACK, after_long_help = ROLLBACK_AFTER)]
+    Rollback(Rollback),
+    /// Tell which modules a running server has, in which versions, and what became of files that it refused
+    #[command(long_about = MODULES, after_long_help = MODULES_AFTER)]
+    Modules(Modules),
+    /// Have a running server take over its configuration and all files anew, without losing a request
+    #[command(long_about = RELOAD, after_long_help = RELOAD_AFTER)]
+    Reload(Reload),
+    /// Stop a running server, and wait until it has stopped
+    #[command(long_about = STOP, after_long_help = STOP_AFTER)]
+    Stop(Stop),
+    /// Print the lines of the log files that are about one module
+    #[command(long_about = LOGS, after_long_help = LOGS_AFTER)]
+    Logs(Logs),
     /// Tell what a running server does: its pools, modules and children
     #[command(long_about = STATUS, after_long_help = STATUS_AFTER)]
     Status(Status),
@@ -55,9 +76,6 @@ pub enum Command {
     /// Ask a module whether it is well, as standard input says; standard output has what is wrong with it
     #[command(hide = true)]
     Health,
-    /// Write a line for each change of the files that a server's modules come from
-    #[command(hide = true)]
-    Watch(Watch),
 }
 
 /// `guesthouse serve [FILE]`
@@ -89,13 +107,6 @@ pub struct Vet {
     pub cache_dir: PathBuf,
 }
 
-/// `guesthouse watch PUBLISHED`: what the server starts when it serves.
-#[derive(Debug, Args)]
-pub struct Watch {
-    /// What the server has written down about what it serves
-    pub file: PathBuf,
-}
-
 /// `guesthouse build [DIR]`
 #[derive(Debug, Args)]
 pub struct Build {
@@ -117,14 +128,96 @@ pub struct Check {
     pub file: Option<PathBuf>,
 }
 
+/// Which server is meant.
+#[derive(Debug, Args)]
+pub struct OfServer {
+    /// Configuration file of the server; without it ./guesthouse.toml
+    #[arg(long, value_name = "CONFIGURATION")]
+    pub config: Option<PathBuf>,
+}
+
+/// `guesthouse deploy FILE [--name NAME]`
+#[derive(Debug, Args)]
+pub struct Deploy {
+    /// Wasm file
+    pub file: PathBuf,
+    /// Name of the module; without it the file's, up to its last dot
+    #[arg(long)]
+    pub name: Option<String>,
+    #[command(flatten)]
+    pub server: OfServer,
+}
+
+/// `guesthouse undeploy NAME`
+#[derive(Debug, Args)]
+pub struct Undeploy {
+    /// Name of the module
+    pub name: String,
+    #[command(flatten)]
+    pub server: OfServer,
+}
+
+/// `guesthouse rollback NAME [VERSION]`
+#[derive(Debug, Args)]
+pub struct Rollback {
+    /// Name of the module
+    pub name: String,
+    /// The beginning of its hash, or what the module calls it; without it the version before
+    pub version: Option<String>,
+    #[command(flatten)]
+    pub server: OfServer,
+}
+
+/// `guesthouse modules [--json]`
+#[derive(Debug, Args)]
+pub struct Modules {
+    /// Print JSON for programs
+    #[arg(long)]
+    pub json: bool,
+    #[command(flatten)]
+    pub server: OfServer,
+}
+
+/// `guesthouse reload`
+#[derive(Debug, Args)]
+pub struct Reload {
+    #[command(flatten)]
+    pub server: OfServer,
+}
+
+/// `guesthouse stop [--graceful]`
+#[derive(Debug, Args)]
+pub struct Stop {
+    /// Finish what is open first
+    #[arg(long)]
+    pub graceful: bool,
+    #[command(flatten)]
+    pub server: OfServer,
+}
+
+/// `guesthouse logs NAME [-f]`
+#[derive(Debug, Args)]
+pub struct Logs {
+    /// Name of the module
+    pub name: String,
+    /// Go on with what comes
+    #[arg(short, long)]
+    pub follow: bool,
+    #[command(flatten)]
+    pub server: OfServer,
+}
+
 /// `guesthouse status [FILE] [--json]`
 #[derive(Debug, Args)]
 pub struct Status {
     /// Configuration file of the server; without it ./guesthouse.toml
+    #[arg(conflicts_with = "config")]
     pub file: Option<PathBuf>,
     /// Print JSON for programs
     #[arg(long)]
     pub json: bool,
+    #[command(flatten)]
+    pub server: OfServer,
 }
 
 /// `guesthouse module ...`
@@ -202,6 +295,7 @@ Examples:
   guesthouse check                      report every mistake in ./guesthouse.toml
   guesthouse help serve                 signals, files and exit status of the server
   guesthouse status                     what the server of ./guesthouse.toml does now
+  guesthouse deploy shop.wasm           put a module into service, while it runs
   guesthouse module inspect hello.wasm  tell what the module is and what it will ask for
 
 A configuration to begin with:
@@ -240,6 +334,7 @@ server goes on with what it has.
 Files (DIR is the folder of the configuration file; each name can be changed there):
   ./guesthouse.toml           the configuration, if FILE is not given
   DIR/run/guesthouse.pid      pid of the parent, while the server runs
+  DIR/run/control.sock        where guesthouse deploy and the like reach the server, mode 0600
   DIR/run/confined/           sockets of modules that are not thread-safe, mode 0700
   DIR/run/published.json      what serves, and which versions of each module are kept
   DIR/run/versions/           the Wasm files of these versions, mode 0700
@@ -360,8 +455,9 @@ Examples:
 const STATUS: &str = "\
 Tell what a running server does: its pools, modules and children.
 
-FILE is the configuration of the server. It says where the server tells its status, in a route like this one, and the \
-server is asked there, at the first address that it listens on:
+FILE is the configuration of the server. Its owner and root ask it over the control socket in runtime_dir. Where there \
+is none to be reached, the server is asked where the configuration says that it tells its status, in a route like this \
+one, at the first address that it listens on:
 
   [[route]]
   path = \"/server-status\"
@@ -384,6 +480,121 @@ Examples:
   guesthouse status
   guesthouse status /etc/guesthouse/guesthouse.toml
   guesthouse status --json | jq '.modules[] | {name, requests, errors}'";
+
+const DEPLOY: &str = "\
+Put a Wasm file into service under a name, or in the place of the module that has it, and wait until it serves.
+
+The file is sent to the running server, which writes it into its modules_dir, whole or not at all, compiles and checks \
+it, and takes it over without losing a request. If it is no good, the version before goes on, and what is wrong is \
+told. Where the module answers, and what it is granted, stands in NAME.toml in that folder; without one it answers on \
+/NAME.
+
+This and the other commands that reach a running server are for its owner and root. They find it by the runtime_dir \
+of its configuration.";
+
+const DEPLOY_AFTER: &str = "\
+Exit status:
+  0  The file serves, or served already.
+  1  It does not: standard error says why.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse deploy target/wasm32-wasip2/release/shop.wasm
+  guesthouse deploy build/out.wasm --name shop --config /etc/guesthouse/guesthouse.toml";
+
+const UNDEPLOY: &str = "\
+Withdraw a module: remove NAME.wasm and NAME.toml from the modules_dir of a running server, and wait until it is no \
+longer served. Requests that it has begun are finished. Modules of the configuration are withdrawn there.";
+
+const UNDEPLOY_AFTER: &str = "\
+Exit status:
+  0  The module is withdrawn.
+  1  It is not: standard error says why.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse undeploy shop";
+
+const ROLLBACK: &str = "\
+Bring a version of a module back that was served before, and wait until it serves. The last versions of each module \
+are kept (keep_versions), with their native code: its Wasm file is put back in the module's place, and taken over as any \
+file that is put there. Settings are no part of a version.
+
+VERSION is the beginning of a version's hash, at least 4 digits, or what the module calls that version. Without it, it is \
+the version before the one that serves.";
+
+const ROLLBACK_AFTER: &str = "\
+Exit status:
+  0  The version serves.
+  1  It does not, or is not kept: standard error says why, and which are kept.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse rollback shop
+  guesthouse rollback shop 5c1f9c6f";
+
+const MODULES: &str = "\
+Tell which modules a running server has.
+
+STATE is serving; serving an earlier version, if the module's file was refused; or refused, if there is no earlier one. \
+Why it was refused stands below the table. HASH is the beginning of the BLAKE3 hash of the Wasm file that serves, \
+VERSION is what the module says of itself, and RUNS whether it shares the server's threads, is confined to processes of \
+its own, or is resident in each child (prefork).";
+
+const MODULES_AFTER: &str = "\
+JSON (--json): the fields are described in docs/control.md.
+
+Exit status:
+  0  The server has told, whatever it has.
+  1  It has not: standard error says why.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse modules
+  guesthouse modules --json | jq '.[] | select(.state != \"serving\")'";
+
+const RELOAD: &str = "\
+Have a running server read its configuration and all modules anew, as kill -USR1 does, and wait for the outcome. New \
+children serve what is new, the old ones finish what they have open: no request is lost. If something is wrong, \
+everything goes on as it was.";
+
+const RELOAD_AFTER: &str = "\
+Exit status:
+  0  What is there now serves. Files in modules_dir that are no good are told by guesthouse modules.
+  1  Nothing has changed: standard error says why.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse check && guesthouse reload";
+
+const STOP: &str = "\
+Stop a running server, and wait until it has stopped. Requests that are open are cut off, as by kill -TERM; with \
+--graceful they are finished first, as by kill -WINCH.";
+
+const STOP_AFTER: &str = "\
+Exit status:
+  0  The server has stopped.
+  1  It has not, or there is none: standard error says why.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse stop --graceful";
+
+const LOGS: &str = "\
+Print the lines of the error log that name a module, with what its guests print and the backtraces of those that \
+trapped, and then the lines of the access log about requests that it answered.
+
+The files are those of the configuration. A log that goes to standard error is nobody's to print.";
+
+const LOGS_AFTER: &str = "\
+Exit status:
+  0  They are printed.
+  1  There are no log files, or they cannot be read: standard error says why.
+  2  The command line was wrong.
+
+Examples:
+  guesthouse logs shop
+  guesthouse logs shop -f               go on with what comes, also when the files are rotated";
 
 const MODULE: &str = "\
 Look at a Wasm file, or write into it what it says of itself.
@@ -515,7 +726,7 @@ mod tests {
 
     #[test]
     fn the_status_is_asked_for_with_a_file_or_without() {
-        assert!(matches!(parsed("guesthouse status"), Ok(Command::Status(Status { file: None, json: false }))));
+        assert!(matches!(parsed("guesthouse status"), Ok(Command::Status(Status { file: None, json: false, .. }))));
         let Ok(Command::Status(status)) = parsed("guesthouse status a.toml --json") else { panic!("not status") };
         assert_eq!((status.file, status.json), (Some(PathBuf::from("a.toml")), true));
     }
@@ -539,6 +750,18 @@ mod tests {
     }
 
     #[test]
+    fn a_running_server_is_named_by_its_configuration() {
+        let Ok(Command::Deploy(deploy)) = parsed("guesthouse deploy a.wasm --name b --config c.toml") else {
+            panic!("not deploy")
+        };
+        assert_eq!((deploy.file, deploy.name.as_deref()), (PathBuf::from("a.wasm"), Some("b")));
+        assert_eq!(deploy.server.config, Some(PathBuf::from("c.toml")));
+        assert!(matches!(parsed("guesthouse stop --graceful"), Ok(Command::Stop(Stop { graceful: true, .. }))));
+        assert!(matches!(parsed("guesthouse logs a -f"), Ok(Command::Logs(Logs { follow: true, .. }))));
+        assert!(matches!(parsed("guesthouse modules --json"), Ok(Command::Modules(Modules { json: true, .. }))));
+    }
+
+    #[test]
     fn what_makes_no_sense_is_refused() {
         for (line, kind) in [
             ("guesthouse", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
@@ -546,6 +769,9 @@ mod tests {
             ("guesthouse serve a b", ErrorKind::UnknownArgument),
             ("guesthouse serve --fast", ErrorKind::UnknownArgument),
             ("guesthouse prepare", ErrorKind::MissingRequiredArgument),
+            ("guesthouse deploy", ErrorKind::MissingRequiredArgument),
+            ("guesthouse undeploy", ErrorKind::MissingRequiredArgument),
+            ("guesthouse status a.toml --config b.toml", ErrorKind::ArgumentConflict),
             ("guesthouse module", ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand),
             ("guesthouse module inspect", ErrorKind::MissingRequiredArgument),
             ("guesthouse module tag a.wasm", ErrorKind::MissingRequiredArgument),

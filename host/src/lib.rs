@@ -12,6 +12,7 @@ pub mod clock;
 pub mod config;
 pub mod confined;
 pub mod connection;
+pub mod control;
 pub mod demo;
 pub mod deploy;
 pub mod dev;

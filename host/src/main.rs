@@ -7,13 +7,16 @@ use std::process::ExitCode;
 use anyhow::{Context as _, anyhow};
 use clap::Parser;
 use guesthouse::cli::{
-    Arguments, Build, Check, Command, Dev, Inspect, Module, ModuleCommand, New, Prepare, Serve, Status, Tag, Vet, Watch,
+    Arguments, Build, Check, Command, Deploy, Dev, Inspect, Logs, Module, ModuleCommand, Modules, New, OfServer,
+    Prepare, Reload, Rollback, Serve, Status, Stop, Tag, Undeploy, Vet,
 };
+use guesthouse::control::{Control, ControlError, logs};
 use guesthouse::error_log::ErrorLog;
-use guesthouse::module::{self, Change, Told, WasmFile};
+use guesthouse::module::{self, Change, WasmFile};
 use guesthouse::preparation;
 use guesthouse::server::Server;
-use guesthouse::status::{ask::ask, terminal};
+use guesthouse::status::ask::{Told, ask};
+use guesthouse::status::terminal;
 use guesthouse::{config, demo, deploy, dev, placement, project};
 
 /// The configuration that is used if none is named.
@@ -25,8 +28,20 @@ fn main() -> ExitCode {
         Command::Check(Check { file }) => check(&file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))),
         Command::New(arguments) => new(arguments),
         Command::Build(Build { folder }) => build(&folder.unwrap_or_else(|| PathBuf::from("."))),
+        Command::Status(Status { file, json, server }) => status(&file.unwrap_or_else(|| configuration(server)), json),
+        Command::Deploy(Deploy { file, name, server }) => {
+            control(server, |control| control.deploy(&file, name.as_deref()))
+        }
+        Command::Undeploy(Undeploy { name, server }) => control(server, |control| control.undeploy(&name)),
+        Command::Rollback(Rollback { name, version, server }) => {
+            control(server, |control| control.roll_back(&name, version.as_deref()))
+        }
+        Command::Modules(Modules { json: false, server }) => control(server, Control::modules_as_text),
+        Command::Modules(Modules { json: true, server }) => modules_as_json(server),
+        Command::Reload(Reload { server }) => control(server, Control::reload),
+        Command::Stop(Stop { graceful, server }) => control(server, |control| control.stop(graceful)),
+        Command::Logs(Logs { name, follow, server }) => logs(server, &name, follow),
         Command::Dev(Dev { folder }) => develop(&folder.unwrap_or_else(|| PathBuf::from("."))),
-        Command::Status(Status { file, json }) => status(&file.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE)), json),
         Command::Module(Module { command }) => match command {
             ModuleCommand::Inspect(Inspect { file, json }) => inspect(&file, json),
             ModuleCommand::Tag(arguments) => tag(arguments),
@@ -34,7 +49,6 @@ fn main() -> ExitCode {
         Command::Prepare(Prepare { file }) => prepare(&file),
         Command::Vet(Vet { file, cache_dir }) => Ok(vet(&file, &cache_dir)),
         Command::Health => Ok(health()),
-        Command::Watch(Watch { file }) => watch(&file),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("{error:#}");
@@ -42,7 +56,7 @@ fn main() -> ExitCode {
     })
 }
 
-/// Returns when the server has ended, and in every child when that child has.
+/// Returns when the server has ended, and in every child and in the lookout when these have.
 fn serve(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     let file = match file {
         Some(file) => file,
@@ -111,24 +125,48 @@ fn health() -> ExitCode {
     ExitCode::FAILURE
 }
 
-fn watch(published: &Path) -> anyhow::Result<ExitCode> {
-    let _standard_error = ErrorLog::install();
-    deploy::watch::watch(published, std::io::stdout().lock())?;
-    Ok(ExitCode::SUCCESS)
-}
-
 fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
     let wasm = WasmFile::read(file).map_err(anyhow::Error::msg)?;
     let inspection = wasm.inspect().map_err(|error| anyhow!("cannot inspect {}: {error}", file.display()))?;
-    let text =
-        if json { serde_json::to_string_pretty(&Told::from(&inspection))? + "\n" } else { inspection.to_string() };
+    let text = if json {
+        serde_json::to_string_pretty(&module::Told::from(&inspection))? + "\n"
+    } else {
+        inspection.to_string()
+    };
     print(&text)
 }
 
+/// Over the control socket; or as anybody may ask who cannot reach that.
 fn status(file: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let (config, _) = config::read(file)?;
-    let told = ask(&config).with_context(|| format!("{}", file.display()))?;
+    let told = match Control::connect(file) {
+        Ok(control) => Told::of(control.status()?),
+        Err(ControlError::Configuration(errors)) => return Err(errors.into()),
+        Err(unreachable) => {
+            let (config, _) = config::read(file)?;
+            ask(&config).with_context(|| format!("{}: {unreachable}", file.display()))?
+        }
+    };
     print(&if json { told.json } else { terminal::render(&told.snapshot) })
+}
+
+fn configuration(OfServer { config }: OfServer) -> PathBuf {
+    config.unwrap_or_else(|| PathBuf::from(DEFAULT_FILE))
+}
+
+/// Has a running server do something, and prints what came of it.
+fn control(server: OfServer, work: impl FnOnce(Control) -> Result<String, ControlError>) -> anyhow::Result<ExitCode> {
+    print(&work(Control::connect(&configuration(server))?)?)
+}
+
+fn modules_as_json(server: OfServer) -> anyhow::Result<ExitCode> {
+    let modules = Control::connect(&configuration(server))?.modules()?;
+    print(&(serde_json::to_string_pretty(&modules)? + "\n"))
+}
+
+fn logs(server: OfServer, module: &str, follow: bool) -> anyhow::Result<ExitCode> {
+    let (config, _) = config::read(&configuration(server))?;
+    logs::show(&config.server, module, follow, &mut std::io::stdout().lock()).map_err(anyhow::Error::msg)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 fn print(text: &str) -> anyhow::Result<ExitCode> {

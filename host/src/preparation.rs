@@ -21,7 +21,7 @@ use crate::placement::{self, Placement, Remark, Reuse};
 use crate::runtime_dir;
 
 /// What the preparation process tells the parent: a configuration that can be served as it is.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Prepared {
     /// With a pool for each confined module.
     pub config: Config,

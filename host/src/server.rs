@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 
-use guesthouse_mpm::{Application, ChildContext, LoadError, Settings, StartError};
+use guesthouse_mpm::{Application, ChildContext, LoadError, Lookout, Settings, StartError};
 
-use crate::clock::Began;
+use crate::clock::{Began, epoch_secs};
 use crate::config::{self, Config, LogTarget};
 use crate::confined::Cell;
+use crate::control::{self, Inherited, Since};
 use crate::deploy::published;
 use crate::error_log::{self, ErrorLog};
 use crate::preparation::{Prepared, PreparedModule};
@@ -31,6 +32,8 @@ pub struct Server {
     /// The latest reading, and the one before it for as long as the latest may be abandoned.
     readings: Vec<Reading>,
     began: Began,
+    /// Of what serves.
+    since: Since,
     counting: Counting,
     rows: Rows,
 }
@@ -41,8 +44,6 @@ struct Reading {
     /// The same as JSON.
     text: Vec<u8>,
     access_log: Option<Arc<File>>,
-    /// It has come to serve, and the log says what is different.
-    is_told: bool,
 }
 
 impl Server {
@@ -52,13 +53,19 @@ impl Server {
     /// There is no memory for the counters.
     pub fn new(config_path: PathBuf, error_log: ErrorLog) -> io::Result<Self> {
         let (counting, rows) = (Counting::new()?, Rows::default());
-        Ok(Self { config_path, error_log, readings: Vec::new(), began: Began::now(), counting, rows })
+        Ok(Self {
+            config_path,
+            error_log,
+            readings: Vec::new(),
+            began: Began::now(),
+            since: Since::default(),
+            counting,
+            rows,
+        })
     }
 
-    fn tell_changes(&mut self) {
-        if let [.., before, now] = &mut self.readings[..]
-            && !std::mem::replace(&mut now.is_told, true)
-        {
+    fn tell_changes(&self) {
+        if let [.., before, now] = &self.readings[..] {
             published::changes(&before.prepared, &now.prepared).iter().for_each(|line| tracing::info!("{line}"));
         }
     }
@@ -150,7 +157,7 @@ impl Application for Server {
         let text = serde_json::to_vec(&prepared)
             .map_err(|error| LoadError(format!("cannot write what the preparation wrote: {error}")))?;
         let settings = prepared.config.mpm.clone();
-        self.readings.push(Reading { prepared, text, access_log, is_told: false });
+        self.readings.push(Reading { prepared, text, access_log });
         // Older ones can no longer be returned to.
         let superseded = self.readings.len().saturating_sub(2);
         self.readings.drain(..superseded);
@@ -179,28 +186,43 @@ impl Application for Server {
         self.counting.of(rows).reset(uptime);
     }
 
-    fn lookout(&mut self) -> Option<Command> {
-        let Reading { prepared, text, .. } = self.readings.last()?;
-        let config::Server { runtime_dir, modules_dir, watch, .. } = &prepared.config.server;
-        if modules_dir.is_none() && !watch {
-            published::remove(runtime_dir);
-            self.tell_changes();
-            return None;
-        }
-        let written = published::write(runtime_dir, text);
-        // One that starts from what served before would ask for what has been done.
-        if let Err(error) = &written {
-            tracing::error!(
-                "cannot write down what serves, in {}: {error}: files that change are not taken over; mend that, and \
-                 reload the configuration (kill -USR1)",
-                runtime_dir.display()
-            );
-        }
-        let mut command = Command::new("/proc/self/exe");
-        command.arg("watch").arg(published::path(runtime_dir)).stderr(self.preparation_log());
-        let command = (*watch && written.is_ok()).then_some(command);
+    fn published(&mut self) -> String {
+        let [.., Reading { prepared, text, .. }] = &self.readings[..] else { return String::new() };
+        let runtime_dir = &prepared.config.server.runtime_dir;
+        let note = match published::write(runtime_dir, text) {
+            Ok(()) => published::path(runtime_dir).display().to_string(),
+            // A lookout that compares with what served before would ask for what has been done.
+            Err(error) => {
+                tracing::error!(
+                    "cannot write down what serves, in {}: {error}: files that change are not taken over; mend that, and \
+                     reload the configuration (kill -USR1)",
+                    runtime_dir.display()
+                );
+                String::new()
+            }
+        };
         self.tell_changes();
-        command
+        let before = self.readings.iter().rev().nth(1).map(|reading| &reading.prepared);
+        self.since.advance(before, prepared, epoch_secs());
+        note
+    }
+
+    fn has_lookout(&self) -> bool {
+        true
+    }
+
+    fn look_out(&self, lookout: Lookout) {
+        let reading = self.readings.last().expect("the server has come to serve");
+        control::look_out(
+            lookout,
+            Inherited {
+                prepared: reading.prepared.clone(),
+                since: self.since.clone(),
+                error_log: self.error_log.clone(),
+                began: self.began,
+                counting: self.counting.clone(),
+            },
+        );
     }
 
     fn start(&self, child: &ChildContext) -> Result<Service, StartError> {

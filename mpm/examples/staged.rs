@@ -4,17 +4,21 @@
 //! `cargo run --example staged -- FILE`, with a FILE of lines such as `listen 127.0.0.1:7000`, `mpm event`,
 //! `children 2`, `say hello` (the answer to every connection, with the child's pid and generation, the number of
 //! connections that were answered since the last restart, and the children that the scoreboard shows), and `load refuse`, `start fail`, `start crash`, `pid_file PATH`, `graceful_shutdown_timeout_ms 500`.
-//! `lookout COMMAND` has a shell watch for changes; with `adopt yes` what it asks for is taken over by the children that
-//! there are, with `adopt fail` they cannot.
+//! `lookout FOLDER` has a lookout, which appends its pid and what it is told to `FOLDER/told`, and asks for what it finds in
+//! `FOLDER/ask`: `publish`, `reload`, `restart`, `stop` or `stop-gracefully`.
+//! With `adopt yes` what is published is taken over by the children that there are, with `adopt fail` they cannot.
 //! `pool NAME ADDRESS CHILDREN` adds a pool of prefork children, which start on demand if CHILDREN is 0;
 //! `start.NAME fail` is about that pool alone.
 
+use std::fs::OpenOptions;
 use std::io::{ErrorKind, Read, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
+use guesthouse_mpm::lookout::{Lookout, LookoutLine, News, Request};
 use guesthouse_mpm::scoreboard::{ChildStatus, Scoreboard, Tallies};
 use guesthouse_mpm::settings::{Common, Event, ListenAddress, Mpm, Pool, Prefork, Worker};
 use guesthouse_mpm::{
@@ -119,10 +123,36 @@ impl Application for Staged {
         self.answered.reset();
     }
 
-    fn lookout(&mut self) -> Option<Command> {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", self.script.one("lookout")?]);
-        Some(shell)
+    fn published(&mut self) -> String {
+        self.script.one("say").unwrap_or("").to_owned()
+    }
+
+    fn has_lookout(&self) -> bool {
+        self.script.one("lookout").is_some()
+    }
+
+    fn look_out(&self, Lookout { line, serving, .. }: Lookout) {
+        let Some(folder) = self.script.one("lookout").map(PathBuf::from) else { return };
+        let mut told = match OpenOptions::new().append(true).create(true).open(folder.join("told")) {
+            Ok(told) => told,
+            Err(error) => return tracing::error!("cannot write into {}: {error}", folder.display()),
+        };
+        let mut tell = |words: String| {
+            if let Err(error) = told.write_all(format!("{words}\n").as_bytes()) {
+                tracing::error!("cannot write what the lookout is told: {error}");
+            }
+        };
+        tell(format!("lookout {} {serving:?}", std::process::id()));
+        let line = Arc::new(line);
+        let asking = Arc::clone(&line);
+        std::thread::spawn(move || ask(&asking, &folder.join("ask")));
+        loop {
+            let news = line.receive();
+            tell(format!("{news:?}"));
+            if news == News::ParentGone {
+                return;
+            }
+        }
     }
 
     fn start(&self, child: &ChildContext) -> Result<Speaker, StartError> {
@@ -140,6 +170,26 @@ impl Application for Staged {
             scoreboard: child.scoreboard.clone(),
             news: child.news.clone(),
         })
+    }
+}
+
+/// Asks for what stands in the file, which is removed then, until there is nobody to ask.
+fn ask(line: &LookoutLine, file: &Path) {
+    loop {
+        std::thread::sleep(Duration::from_millis(5));
+        let Ok(word) = std::fs::read_to_string(file) else { continue };
+        let request = match word.as_str() {
+            "publish" => Request::Publish,
+            "reload" => Request::Reload,
+            "restart" => Request::Restart,
+            "stop" => Request::Stop,
+            "stop-gracefully" => Request::StopGracefully,
+            // It is not written to its end.
+            _ => continue,
+        };
+        if std::fs::remove_file(file).is_err() || line.send(request).is_err() {
+            return;
+        }
     }
 }
 

@@ -105,9 +105,14 @@ pub(crate) enum Report {
 
 /// Makes the two ends. Messages keep their limits (`SOCK_SEQPACKET`), neither end blocks.
 pub(crate) fn pair() -> io::Result<(ControlParent, ControlChild)> {
-    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
-    let (parent, child) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?;
+    let (parent, child) = pair_of_sockets()?;
     Ok((ControlParent { socket: parent }, ControlChild { socket: child }))
+}
+
+/// Two sockets that are connected, of the kind that lines between the parent and another process of the server are of.
+pub(crate) fn pair_of_sockets() -> io::Result<(OwnedFd, OwnedFd)> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)?)
 }
 
 /// The parent's end.
@@ -139,7 +144,7 @@ impl ControlParent {
     pub(crate) fn receive(&self) -> Report {
         let mut buffer = [0; MESSAGE_BYTES_MAX];
         loop {
-            match receive_report(&self.socket, &mut buffer) {
+            match receive_message(&self.socket, &mut buffer) {
                 Message::None => return Report::None,
                 Message::End => return Report::Gone,
                 Message::Here([READY]) => return Report::Ready,
@@ -234,13 +239,14 @@ impl AsFd for ControlChild {
     }
 }
 
-enum Message<'a> {
+/// What was read from such a socket.
+pub(crate) enum Message<'a> {
     None,
     Here(&'a [u8]),
     End,
 }
 
-fn send_message(socket: &OwnedFd, parts: &[&[u8]], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
+pub(crate) fn send_message(socket: &OwnedFd, parts: &[&[u8]], descriptor: Option<BorrowedFd<'_>>) -> io::Result<()> {
     let parts: Vec<_> = parts.iter().map(|part| IoSlice::new(part)).collect();
     let descriptor = descriptor.map(|descriptor| [descriptor.as_raw_fd()]);
     let attached: Vec<_> = descriptor.iter().map(|descriptor| ControlMessage::ScmRights(descriptor)).collect();
@@ -253,8 +259,8 @@ fn send_message(socket: &OwnedFd, parts: &[&[u8]], descriptor: Option<BorrowedFd
     }
 }
 
-/// A child has no descriptors for the parent, and what it might send is not taken.
-fn receive_report<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Message<'a> {
+/// A message without what may be attached to it: nobody has descriptors for who reads in this way.
+pub(crate) fn receive_message<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Message<'a> {
     loop {
         match recv(socket.as_raw_fd(), buffer, MsgFlags::empty()) {
             Ok(0) => return Message::End,
@@ -298,7 +304,7 @@ fn cut(reason: &str) -> &[u8] {
 }
 
 /// A child's words as they may stand in a log: no line breaks and no terminal's commands.
-fn printable(text: &[u8]) -> String {
+pub(crate) fn printable(text: &[u8]) -> String {
     String::from_utf8_lossy(text).chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 

@@ -7,6 +7,7 @@ mod control;
 mod deadline;
 pub mod error;
 mod listener;
+pub mod lookout;
 mod parent;
 mod pid_file;
 mod poller;
@@ -19,6 +20,7 @@ mod waker;
 
 pub use child::ChildExit;
 pub use error::{LoadError, ServeError, StartError};
+pub use lookout::Lookout;
 pub use protocol::{Accepted, Application, ChildContext, Deadline, Next, Protocol, ThreadContext, Turn, Upkeep};
 pub use scoreboard::{Scoreboard, Tallies};
 pub use settings::Settings;
@@ -37,6 +39,10 @@ pub fn serve<A: Application>(mut application: A) -> Result<Exit, ServeError> {
     match parent::run(&mut application)? {
         parent::Ended::Stopped => Ok(Exit::Stopped),
         parent::Ended::Forked(role) => Ok(Exit::Child(child::run(&application, *role))),
+        parent::Ended::Lookout(lookout) => {
+            application.look_out(*lookout);
+            Ok(Exit::Lookout)
+        }
     }
 }
 
@@ -47,6 +53,8 @@ pub enum Exit {
     Stopped,
     /// In a child: it has ended its work.
     Child(ChildExit),
+    /// In the lookout: its work has ended.
+    Lookout,
 }
 
 impl Exit {
@@ -54,7 +62,7 @@ impl Exit {
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
-            Exit::Stopped => 0,
+            Exit::Stopped | Exit::Lookout => 0,
             Exit::Child(exit) => exit.code(),
         }
     }

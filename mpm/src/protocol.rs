@@ -9,6 +9,7 @@ use std::task::Waker;
 use std::time::Instant;
 
 use crate::error::{LoadError, StartError};
+use crate::lookout::Lookout;
 use crate::poller::{Poller, Token};
 use crate::scoreboard::{Scoreboard, ThreadSlot};
 use crate::settings::{ListenAddress, Settings};
@@ -52,14 +53,23 @@ pub trait Application {
     /// keeps over reloads (see [`Tallies`](crate::scoreboard::Tallies)). Runs in the parent, so it must not block.
     fn reset_counters(&mut self);
 
-    /// A process that watches for changes, and asks for a graceful reload by writing a line to its standard output. Called
-    /// whenever a generation has come to serve what was loaded, for one that knows that load, and when the one before has
-    /// ended; the one before is killed. It has nothing on its standard input, and ends with the parent. What it asks while a
-    /// reload is under way is not heard, and a reload that fails leaves it alive: it may ask again after a while.
-    ///
-    /// `None`: reloads are ordered by signals alone.
-    fn lookout(&mut self) -> Option<Command> {
-        None
+    /// What was loaded last has come to serve: the time to write that down and to tell it. What it answers is told the lookout
+    /// together with that: a short text, such as where it was written. Runs in the parent, so it must not block.
+    fn published(&mut self) -> String {
+        String::new()
+    }
+
+    /// Whether the server has a lookout. Asked once, when it has come to serve.
+    fn has_lookout(&self) -> bool {
+        false
+    }
+
+    /// Does the work of the lookout, a process of its own that asks the parent for reloads. It is forked as a child is, when
+    /// the server has come to serve, so it has what the application had then, and may start threads. It is to return when the
+    /// parent has gone ([`News::ParentGone`](crate::lookout::News::ParentGone)); one that ends before is started again after a
+    /// pause, and none outlives the parent.
+    fn look_out(&self, lookout: Lookout) {
+        drop(lookout);
     }
 
     /// Makes the protocol of one child, in the freshly forked child: from here on threads may be started.

@@ -15,6 +15,12 @@ pub fn children_of(parent: Pid) -> Vec<Pid> {
     pids.map(Pid::from_raw).filter(|pid| status(*pid).is_some_and(|(_, its_parent)| its_parent == parent)).collect()
 }
 
+/// Whether the process is the one that watches over a server, by its name.
+#[must_use]
+pub fn is_lookout(pid: Pid) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "lookout\n")
+}
+
 /// Whether the process is there and is not merely waiting to be reaped.
 #[must_use]
 pub fn is_alive(pid: Pid) -> bool {

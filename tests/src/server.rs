@@ -13,7 +13,7 @@ use crate::answer::Answer;
 use crate::client::Client;
 use crate::log::Log;
 use crate::patience::until;
-use crate::processes::{children_of, is_alive, memory_of_tree};
+use crate::processes::{children_of, is_alive, is_lookout, memory_of_tree};
 use crate::setup::program;
 
 /// A server that was started. Dropping it ends all of its processes.
@@ -50,6 +50,8 @@ impl Server {
         let written = text.lines().filter_map(|line| line.split_once("listening on ")).map(|(_, address)| address);
         self.addresses = written.filter_map(|address| address.trim().parse().ok()).collect();
         assert!(!self.addresses.is_empty(), "the server does not say where it listens:\n{text}");
+        // It is forked when the server has come to serve, and is told from the children by its name.
+        let _ = self.lookout();
         self
     }
 
@@ -122,10 +124,21 @@ impl Server {
         Pid::from_raw(self.process.id().cast_signed())
     }
 
-    /// The parent's children, whatever they do.
+    /// The parent's children, whatever they do, but the lookout.
     #[must_use]
     pub fn children(&self) -> Vec<Pid> {
-        children_of(self.pid())
+        children_of(self.pid()).into_iter().filter(|child| !is_lookout(*child)).collect()
+    }
+
+    /// The process that watches over the server.
+    ///
+    /// # Panics
+    /// If there is none.
+    #[must_use]
+    pub fn lookout(&self) -> Pid {
+        until("there is a lookout", || {
+            children_of(self.pid()).into_iter().find(|child| is_lookout(*child) && is_alive(*child))
+        })
     }
 
     /// Sends the parent a signal.
@@ -156,7 +169,7 @@ impl Server {
     /// # Panics
     /// If the exit status says otherwise, or a child is left over.
     pub fn stop(mut self) {
-        let children = self.children();
+        let children = children_of(self.pid());
         self.signal(Signal::SIGTERM);
         let status = self.wait_for_exit();
         assert!(status.success(), "the server ended with {status}:\n{}", self.log.text());

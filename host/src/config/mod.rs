@@ -17,6 +17,7 @@ mod table;
 #[cfg(test)]
 mod tests;
 mod value;
+mod whereabouts;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -32,10 +33,12 @@ use toml::de::DeTable;
 
 pub use self::drop_in::{DropIn, read_text as read_drop_in};
 use self::module::Modules;
+pub use self::names::module as check_module_name;
 pub use self::report::{Errors, Finding, Warning};
 use self::report::{Report, cause};
 use self::surroundings::{Surroundings, ThisMachine};
 use self::table::Table;
+pub use self::whereabouts::runtime_dir_of;
 
 /// Name of the pool whose children serve the clients. Confined modules give theirs to their pools: none has this one.
 const SERVER_POOL: &str = "server";

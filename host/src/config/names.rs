@@ -59,7 +59,10 @@ pub(super) fn host_name(written: &str) -> Result<String, String> {
 }
 
 /// Checks a module's name: it stands in logs, in the status page and in file names.
-pub(super) fn module(written: &str) -> Result<(), String> {
+///
+/// # Errors
+/// It is none; what to write.
+pub fn module(written: &str) -> Result<(), String> {
     let is_fit = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
     let begins_well = written.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
     if begins_well && written.len() <= 64 && written.bytes().all(is_fit) {

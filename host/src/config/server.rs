@@ -18,7 +18,8 @@ use crate::runtime_dir;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..=DAY;
 
-const RUNTIME_DIR: &str = "run";
+/// Beside the file.
+pub(super) const RUNTIME_DIR: &str = "run";
 const ACCESS_LOG: &str = "logs/access.log";
 /// Versions of each module.
 const VERSIONS: RangeInclusive<u64> = 1..=100;

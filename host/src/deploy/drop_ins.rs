@@ -24,6 +24,19 @@ pub struct Refusal {
     is_lasting: bool,
 }
 
+impl Refusal {
+    /// What is wrong, and what to do.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
+
+    #[cfg(test)]
+    pub(crate) fn for_tests(problem: &str) -> Self {
+        Self { problem: problem.to_owned(), is_lasting: true }
+    }
+}
+
 /// What is prepared so far.
 pub struct Stock<'a> {
     pub config: &'a mut Config,

@@ -2,16 +2,16 @@
 //! and when to look again.
 //!
 //! ```text
-//!  lookout ──a line──► parent ──reload──► preparation ──Prepared──► parent ──fork──► children
-//!  (watch)                                    │   ▲                   │
-//!     ▲                     a process for each │   │ what served last  │ when they serve
-//!     │                     file that is new   ▼   │                   ▼
-//!     └────────────── what was seen ──────── published.json ◄──────────┘
+//!  lookout ──Publish──► parent ──reload──► preparation ──Prepared──► parent ──fork──► children
+//!  (watch)                                     │   ▲                   │
+//!     ▲                      a process for each │   │ what served last  │ when they serve
+//!     │                      file that is new   ▼   │                   ▼
+//!     └────────── what was seen ─────────────── published.json ◄────────┘
 //! ```
 //!
-//! Three processes read and write here, one after the other: the preparation, the parent when what was prepared has come to
-//! serve, and the lookout that starts then. A deployment is a reload like any other; what is special about it is that a file
-//! which is no good costs nobody else anything.
+//! Three processes read and write here: the preparation, the parent when what was prepared has come to serve, and the lookout,
+//! which is told so. A deployment is a reload like any other; what is special about it is that a file which is no good costs
+//! nobody else anything.
 
 mod drop_ins;
 mod errand;
@@ -21,7 +21,7 @@ pub mod probation;
 pub mod published;
 mod snapshot;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod versions;
 pub mod vet;
 pub mod watch;

@@ -45,12 +45,6 @@ pub fn write(runtime_dir: &Path, prepared: &[u8]) -> io::Result<()> {
     fs::rename(unfinished, path)
 }
 
-/// Takes it away: nothing is served any more that it could be needed for.
-pub fn remove(runtime_dir: &Path) {
-    // There is none, mostly.
-    let _ = fs::remove_file(path(runtime_dir));
-}
-
 /// What is different for clients since `before`, a line for each module.
 #[must_use]
 pub fn changes(before: &Prepared, now: &Prepared) -> Vec<String> {

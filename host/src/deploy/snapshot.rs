@@ -1,6 +1,7 @@
 //! How the files that modules come from looked at one moment: enough to tell that one has changed, without reading any.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
@@ -79,18 +80,29 @@ struct Identity {
     changed: (i64, i64),
 }
 
+impl Identity {
+    fn of(facts: &Metadata) -> Self {
+        Self {
+            device: facts.dev(),
+            inode: facts.ino(),
+            size: facts.size(),
+            modified: (facts.mtime(), facts.mtime_nsec()),
+            changed: (facts.ctime(), facts.ctime_nsec()),
+        }
+    }
+}
+
 impl Snapshot {
     fn look_at(&mut self, path: &Path) {
         if let Ok(facts) = path.metadata() {
-            let identity = Identity {
-                device: facts.dev(),
-                inode: facts.ino(),
-                size: facts.size(),
-                modified: (facts.mtime(), facts.mtime_nsec()),
-                changed: (facts.ctime(), facts.ctime_nsec()),
-            };
-            self.files.insert(path.to_owned(), identity);
+            self.files.insert(path.to_owned(), Identity::of(&facts));
         }
+    }
+
+    /// Of one file, which looks like this.
+    #[must_use]
+    pub fn of_file(path: &Path, facts: &Metadata) -> Self {
+        Self { files: BTreeMap::from([(path.to_owned(), Identity::of(facts))]), folder_is_there: true }
     }
 
     /// Whether this file was the same in both, there or not.

@@ -9,7 +9,7 @@ use crate::module::Kind;
 use crate::preparation::{Prepared, PreparedModule};
 
 /// With modules of these names, each from native code of that name, and from Wasm that is that name.
-pub(super) fn prepared(modules: &[(&str, &str)]) -> Prepared {
+pub(crate) fn prepared(modules: &[(&str, &str)]) -> Prepared {
     let folder = tempfile::tempdir().unwrap();
     let table = |(name, _): &(&str, &str)| format!("[[module]]\nname = \"{name}\"\npath = \"guesthouse.toml\"\n");
     let text = format!("server.access_log = \"off\"\n{}", modules.iter().map(table).collect::<String>());

@@ -35,7 +35,7 @@ pub use self::suitable::Unsuitable;
 pub use self::tag::{Change, TagError, tag};
 
 /// Bytes of a file: ten times what the largest interpreters take.
-const FILE_SIZE_MAX: u64 = 512 << 20;
+pub const FILE_SIZE_MAX: u64 = 512 << 20;
 /// Bytes of a file in the text format. Its syntax tree takes many times its size; real modules are binary.
 const TEXT_SIZE_MAX: usize = 4 << 20;
 

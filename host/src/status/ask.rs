@@ -57,6 +57,14 @@ pub struct Told {
     pub snapshot: Snapshot,
 }
 
+impl Told {
+    /// As the server would say it.
+    #[must_use]
+    pub fn of(snapshot: Snapshot) -> Self {
+        Self { json: super::json(&snapshot), snapshot }
+    }
+}
+
 /// Asks the server that serves this configuration.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ mod metrics;
 pub mod snapshot;
 pub mod terminal;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub(crate) mod units;
 
 pub use gather::Observer;

@@ -134,13 +134,13 @@ fn children(snapshot: &Snapshot) -> Option<Table> {
 
 /// A heading, named for the side on which its column is flush.
 #[derive(Clone, Copy)]
-enum Heading {
+pub(crate) enum Heading {
     Left(&'static str),
     Right(&'static str),
 }
 
 /// `None` without a row.
-fn table(headings: &[Heading], rows: impl Iterator<Item = Vec<String>>) -> Option<Table> {
+pub(crate) fn table(headings: &[Heading], rows: impl Iterator<Item = Vec<String>>) -> Option<Table> {
     let rows: Vec<Vec<String>> = rows.map(|row| row.iter().map(|text| plain(text)).collect()).collect();
     if rows.is_empty() {
         return None;

@@ -10,7 +10,7 @@ use super::snapshot::{
 pub(super) const HOSTILE: &str = "<script>alert(\"1\")</script>\n# TYPE x counter\u{1b}[2J";
 
 /// Two children of the server's own pool, one of an earlier generation, and two modules, one of them confined.
-pub(super) fn snapshot() -> Snapshot {
+pub(crate) fn snapshot() -> Snapshot {
     Snapshot {
         server: Server {
             version: env!("CARGO_PKG_VERSION").to_owned(),

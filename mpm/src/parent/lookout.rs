@@ -1,13 +1,15 @@
-//! The lookout: a process of the application's that watches for what should be served next, and asks for a reload by
-//! writing a line. It may end at any time and is started again. What it watches is not known here, and what it writes is not
-//! looked at, but that it does.
+//! The lookout as the parent sees it: a process of the application's that watches for what should be served next, and asks for
+//! it over its line. It may end at any time and is started again. What it watches is not known here.
 
-use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::process::{self, ChildStdout, Command};
 use std::time::{Duration, Instant};
 
-use super::spawn;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::reap;
+use super::spawn::{self, ForkedLookout};
+use crate::lookout::{LookoutLine, News, ParentLine, Request, Said, Ticket};
 
 /// One that has ended is not started again before this: there may be something wrong with it.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -16,59 +18,65 @@ const PAUSE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Lookout {
     life: Life,
-    /// Killed, and not waited for yet: one may look at a file system that does not answer, and the parent does not wait.
-    killed: Vec<process::Child>,
+    /// Ended or killed, and not waited for yet: one may look at a file system that does not answer, and the parent does not
+    /// wait.
+    ended: Vec<Pid>,
 }
 
 /// ```text
-///        replace                  it has ended, or cannot be started
-///  Off ───────────► Watching ────────────────────────────────────────► Away
-///   ▲                 ▲ │                                                │
-///   └── end ──────────┼─┴────────────────────── end ─────────────────────┤
-///                     └──────────────── replace, when PAUSE is over ─────┘
+///          want              start           it has ended, or hears nothing
+///  Off ───────────► Away ─────────► Watching ──────┐
+///                    ▲                             │
+///                    └──────── after PAUSE ────────┘
 /// ```
+/// From each of them `end` leads to `Off`.
 #[derive(Debug)]
 enum Life {
-    /// There is none.
+    /// There is none, and there is to be none.
     Off,
+    /// There is to be one.
+    Away { until: Instant },
     Watching {
-        process: process::Child,
-        pipe: ChildStdout,
+        pid: Pid,
+        line: ParentLine,
+        /// The greatest ticket that was heard.
+        heard: Ticket,
     },
-    /// It is to be replaced.
-    Away {
-        until: Instant,
-    },
-}
-
-/// What has come of it since the last look.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Heard {
-    Nothing,
-    /// It asks for a reload.
-    Request,
-    /// It is to be replaced now.
-    Due,
 }
 
 impl Lookout {
     /// None yet.
     pub(super) fn none() -> Self {
-        Self { life: Life::Off, killed: Vec::new() }
+        Self { life: Life::Off, ended: Vec::new() }
     }
 
-    /// Ends the one that there is, if any, and starts this one.
-    pub(super) fn replace(&mut self, command: Option<Command>, now: Instant) {
-        self.end();
-        let Some(command) = command else { return };
-        let what = command.get_program().to_string_lossy().into_owned();
-        self.life = start(command).unwrap_or_else(|error| {
-            tracing::error!("cannot start {what}, which watches for changes: {error}: it is tried again");
-            Life::Away { until: now + PAUSE }
-        });
+    /// There is to be one, from now on.
+    pub(super) fn want(&mut self, now: Instant) {
+        self.life = Life::Away { until: now };
     }
 
-    /// It is not the time to replace it.
+    /// Whether it is time to start one.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.due_at().is_some_and(|due| due <= now)
+    }
+
+    /// Starts one. `Some`: this process is the lookout now.
+    pub(super) fn start(&mut self, now: Instant) -> Option<LookoutLine> {
+        match spawn::fork_lookout() {
+            Ok(ForkedLookout::Lookout(line)) => return Some(line),
+            Ok(ForkedLookout::Parent(pid, line)) => {
+                tracing::debug!("lookout {pid} starts");
+                self.life = Life::Watching { pid, line, heard: Ticket::default() };
+            }
+            Err(error) => {
+                tracing::error!("cannot fork the process that watches for changes: {error}: it is tried again");
+                self.life = Life::Away { until: now + PAUSE };
+            }
+        }
+        None
+    }
+
+    /// It is not the time to start one.
     pub(super) fn put_off(&mut self, now: Instant) {
         if let Life::Away { until } = &mut self.life {
             *until = now + PAUSE;
@@ -77,7 +85,10 @@ impl Lookout {
 
     /// What to wait for.
     pub(super) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        self.life.descriptor()
+        match &self.life {
+            Life::Watching { line, .. } => Some(line.as_fd()),
+            Life::Off | Life::Away { .. } => None,
+        }
     }
 
     /// When to look although nothing has happened.
@@ -88,126 +99,112 @@ impl Lookout {
         }
     }
 
-    /// Takes what it has written; never blocks.
-    pub(super) fn hear(&mut self, now: Instant) -> Heard {
-        self.killed.retain_mut(|process| matches!(process.try_wait(), Ok(None)));
-        let heard = match &mut self.life {
-            Life::Off => Ok(Some(Heard::Nothing)),
-            Life::Away { until } if now < *until => Ok(Some(Heard::Nothing)),
-            Life::Away { .. } => Ok(Some(Heard::Due)),
-            Life::Watching { pipe, .. } => listen(pipe),
-        };
-        match heard {
-            Ok(Some(heard)) => return heard,
-            Ok(None) => tracing::warn!("the process that watches for changes has ended: it is started again"),
-            Err(error) => tracing::error!("cannot read from the process that watches for changes: {error}"),
+    /// Takes one request, if there is one; never blocks.
+    pub(super) fn hear(&mut self, now: Instant) -> Option<Request> {
+        self.ended.retain(|pid| reap::end_of(*pid).is_none());
+        let Life::Watching { line, heard, .. } = &mut self.life else { return None };
+        match line.receive() {
+            Said::Nothing => None,
+            Said::Request(request, ticket) => {
+                *heard = ticket.max(*heard);
+                Some(request)
+            }
+            Said::Gone => {
+                tracing::warn!("the process that watches for changes has ended: it is started again");
+                self.replace(now);
+                None
+            }
         }
-        // What it would have said next does not get lost: whoever replaces it looks anew.
+    }
+
+    /// Tells it that a reload begins.
+    pub(super) fn tell_beginning(&mut self, now: Instant) {
+        if let Life::Watching { heard, .. } = self.life {
+            self.tell(&News::Began { heard }, now);
+        }
+    }
+
+    /// Tells it, if there is one. Another one, which looks anew, takes the place of one that cannot be told anything.
+    pub(super) fn tell(&mut self, news: &News, now: Instant) {
+        if let Life::Watching { line, .. } = &self.life
+            && let Err(error) = line.tell(news)
+        {
+            tracing::warn!("the process that watches for changes hears nothing ({error}): it is started again");
+            self.replace(now);
+        }
+    }
+
+    fn replace(&mut self, now: Instant) {
         self.end();
         self.life = Life::Away { until: now + PAUSE };
-        Heard::Nothing
     }
 
     /// Ends the process. It keeps nothing that would need an orderly end.
     pub(super) fn end(&mut self) {
-        if let Life::Watching { mut process, .. } = std::mem::replace(&mut self.life, Life::Off) {
-            // It can only fail if the process has ended already, which is what is wanted.
-            let _ended = process.kill();
-            self.killed.push(process);
+        if let Life::Watching { pid, .. } = std::mem::replace(&mut self.life, Life::Off) {
+            // It can only fail if the process has ended already, which is what is wanted. It was not waited for yet, so
+            // the pid is still its own.
+            let _ended = kill(pid, Signal::SIGKILL);
+            self.ended.push(pid);
         }
     }
-}
-
-impl Life {
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        match self {
-            Life::Watching { pipe, .. } => Some(pipe.as_fd()),
-            Life::Off | Life::Away { .. } => None,
-        }
-    }
-}
-
-fn start(command: Command) -> io::Result<Life> {
-    let mut process = spawn::start_lookout(command)?;
-    let pipe = process.stdout.take().ok_or_else(|| io::Error::other("it has no standard output"))?;
-    let life = Life::Watching { process, pipe };
-    spawn::set_non_blocking(life.descriptor())?;
-    Ok(life)
-}
-
-/// `None`: its end of the pipe is closed.
-fn listen(pipe: &mut ChildStdout) -> io::Result<Option<Heard>> {
-    let mut heard = Heard::Nothing;
-    let mut chunk = [0; 512];
-    // What it says at once is one request. One that never stops is heard again in the next turn.
-    for _ in 0..8 {
-        match pipe.read(&mut chunk) {
-            // Its last words first: its end is still there at the next look.
-            Ok(0) if heard == Heard::Request => break,
-            Ok(0) => return Ok(None),
-            Ok(_) => heard = Heard::Request,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Some(heard))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lookout;
 
-    fn shell(script: &str) -> Command {
-        let mut command = Command::new("sh");
-        command.args(["-c", script]);
-        command
-    }
-
-    fn hear(lookout: &mut Lookout) -> Heard {
-        let limit = Instant::now() + Duration::from_secs(20);
-        while Instant::now() < limit {
-            match lookout.hear(Instant::now()) {
-                Heard::Nothing => std::thread::sleep(Duration::from_millis(2)),
-                heard => return heard,
-            }
-        }
-        panic!("nothing is heard of the lookout");
-    }
-
-    #[test]
-    fn a_line_is_a_request_and_the_process_goes_on() {
-        let mut lookout = Lookout::none();
-        lookout.replace(Some(shell("echo; read never; sleep 60")), Instant::now());
-        assert_eq!(hear(&mut lookout), Heard::Request);
-        assert_eq!(lookout.hear(Instant::now()), Heard::Nothing);
-        lookout.end();
-        assert!(lookout.descriptor().is_none());
-    }
-
-    #[test]
-    fn one_that_ends_is_due_after_a_pause() {
-        let mut lookout = Lookout::none();
-        lookout.replace(Some(shell("exit 3")), Instant::now());
-        assert_eq!(hear(&mut lookout), Heard::Due);
-        lookout.replace(Some(shell("echo")), Instant::now());
-        assert_eq!(hear(&mut lookout), Heard::Request);
-    }
-
-    #[test]
-    fn one_that_cannot_be_started_is_tried_again_later() {
-        let mut lookout = Lookout::none();
-        let now = Instant::now();
-        lookout.replace(Some(Command::new("/nonexistent/lookout")), now);
-        assert_eq!((lookout.hear(now), lookout.due_at()), (Heard::Nothing, Some(now + PAUSE)));
-        assert_eq!(lookout.hear(now + PAUSE), Heard::Due);
+    /// One whose process is none of ours: nobody may end it.
+    fn watching() -> (Lookout, LookoutLine) {
+        let (line, other_end) = lookout::pair().unwrap();
+        let life = Life::Watching { pid: Pid::from_raw(i32::MAX), line, heard: Ticket::default() };
+        (Lookout { life, ended: Vec::new() }, other_end)
     }
 
     #[test]
     fn where_there_is_none_nothing_is_due() {
-        let mut lookout = Lookout::none();
-        lookout.replace(None, Instant::now());
-        assert_eq!((lookout.hear(Instant::now()), lookout.due_at()), (Heard::Nothing, None));
+        let (mut lookout, now) = (Lookout::none(), Instant::now());
+        assert_eq!((lookout.hear(now), lookout.due_at()), (None, None));
         assert!(lookout.descriptor().is_none());
+        lookout.tell_beginning(now);
+        lookout.want(now);
+        assert!(lookout.is_due(now));
+        lookout.end();
+        assert!(!lookout.is_due(now));
+    }
+
+    #[test]
+    fn a_reload_begins_with_what_was_heard_last() {
+        let (mut lookout, line) = watching();
+        let now = Instant::now();
+        line.send(Request::Publish).unwrap();
+        let last = line.send(Request::Reload).unwrap();
+        assert_eq!(lookout.hear(now), Some(Request::Publish));
+        assert_eq!(lookout.hear(now), Some(Request::Reload));
+        assert_eq!(lookout.hear(now), None);
+        lookout.tell_beginning(now);
+        assert_eq!(line.receive(), News::Began { heard: last });
+    }
+
+    #[test]
+    fn one_that_has_ended_is_due_after_a_pause() {
+        let (mut lookout, line) = watching();
+        drop(line);
+        let now = Instant::now();
+        assert_eq!((lookout.hear(now), lookout.due_at()), (None, Some(now + PAUSE)));
+        assert!(!lookout.is_due(now) && lookout.is_due(now + PAUSE));
+        lookout.put_off(now + PAUSE);
+        assert!(!lookout.is_due(now + PAUSE));
+    }
+
+    #[test]
+    fn one_that_hears_nothing_is_replaced() {
+        let (mut lookout, line) = watching();
+        let (now, long) = (Instant::now(), News::Failed("why".repeat(1000)));
+        (0..100_000).for_each(|_| lookout.tell(&long, now));
+        assert_eq!(lookout.due_at(), Some(now + PAUSE));
+        assert!(lookout.descriptor().is_none());
+        drop(line);
     }
 }

@@ -27,7 +27,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use self::children::{Child, Children, Link, Origin};
 use self::generation::Generation;
 use self::listeners::Listeners;
-use self::lookout::{Heard, Lookout};
+use self::lookout::Lookout;
 use self::phase::{Death, Phase, START_LIMIT};
 use self::plan::{Action, Remark};
 use self::reap::End;
@@ -37,6 +37,7 @@ use self::stop::Stage;
 use crate::child::Role;
 use crate::control::{Command, Report};
 use crate::error::{ServeError, StartError};
+use crate::lookout::{self as lookout_line, News, Request, Serving};
 use crate::pid_file::PidFile;
 use crate::protocol::Application;
 use crate::scoreboard::Scoreboard;
@@ -48,6 +49,8 @@ pub(crate) enum Ended {
     Stopped,
     /// This process is a child, and nothing of the parent is left in it.
     Forked(Box<Role>),
+    /// This process is the lookout, and nothing of the parent is left in it.
+    Lookout(Box<lookout_line::Lookout>),
 }
 
 /// The parent's whole life.
@@ -77,6 +80,8 @@ struct Parent<'a, A: Application> {
     /// Ordered while another one was under way.
     reload_next: Option<How>,
     lookout: Lookout,
+    /// What serves, as the lookout is told.
+    serving: Serving,
 }
 
 /// What has ended a wait.
@@ -96,6 +101,9 @@ impl<A: Application> Parent<'_, A> {
             self.let_go();
             if let Some(role) = self.carry_out_plan(now) {
                 return Ok(Ended::Forked(Box::new(role)));
+            }
+            if let Some(lookout) = self.keep_lookout(now) {
+                return Ok(Ended::Lookout(Box::new(lookout)));
             }
             if let Some(ended) = self.ended(now) {
                 return ended.map(|()| Ended::Stopped);
@@ -117,23 +125,49 @@ impl<A: Application> Parent<'_, A> {
         }
     }
 
-    /// What watches for changes may ask for a reload, and is started again when it has ended.
-    fn heed_lookout(&mut self, now: Instant) {
-        match (self.lookout.hear(now), &self.reload) {
-            (Heard::Nothing, _) => {}
-            (Heard::Request, Reload::Idle) => self.request_reload(How::InPlace, now),
-            // If that one succeeds, another lookout looks at what it came to; if not, this one asks again.
-            (Heard::Request, Reload::Preparing { .. } | Reload::Replacing { .. }) => {}
-            (Heard::Due, Reload::Idle | Reload::Preparing { .. }) => self.look_out(now),
+    /// Starts what watches for changes, if there is to be one and it is time. `Some`: this process is the one.
+    fn keep_lookout(&mut self, now: Instant) -> Option<lookout_line::Lookout> {
+        if !self.lookout.is_due(now) {
+            return None;
+        }
+        match (&self.stage, &self.reload) {
+            (Stage::Serving, Reload::Idle | Reload::Preparing { .. }) => {
+                let line = self.lookout.start(now)?;
+                let (scoreboard, serving) = (self.scoreboard.clone(), self.serving.clone());
+                Some(lookout_line::Lookout { line, scoreboard, serving })
+            }
             // The application's latest load does not serve yet.
-            (Heard::Due, Reload::Replacing { .. }) => self.lookout.put_off(now),
+            (Stage::Serving, Reload::Replacing { .. }) => {
+                self.lookout.put_off(now);
+                None
+            }
+            (Stage::Opening | Stage::Finishing { .. } | Stage::Ending { .. }, _) => {
+                self.lookout.end();
+                None
+            }
         }
     }
 
-    /// Watches for changes of what is served now, if the application knows how.
-    fn look_out(&mut self, now: Instant) {
-        let command = self.application.lookout();
-        self.lookout.replace(command, now);
+    /// What watches for changes may ask for something.
+    fn heed_lookout(&mut self, now: Instant) {
+        /// One that never stops asking is heard again in the next turn.
+        const REQUESTS_PER_TURN: usize = 8;
+        for _ in 0..REQUESTS_PER_TURN {
+            match self.lookout.hear(now) {
+                None => return,
+                Some(Request::Publish) => self.request_reload(How::InPlace, now),
+                Some(Request::Reload) => self.request_reload(How::Gracefully, now),
+                Some(Request::Restart) => self.request_reload(How::AtOnce, now),
+                Some(Request::Stop) => self.stop(None, now),
+                Some(Request::StopGracefully) => self.stop_gracefully(now),
+            }
+        }
+    }
+
+    /// What was loaded last has come to serve.
+    fn publish(&mut self, now: Instant) {
+        self.serving = Serving { generation: self.current.number, note: self.application.published() };
+        self.lookout.tell(&News::Serving(self.serving.clone()), now);
     }
 
     /// Waits until something happens or is due.
@@ -307,9 +341,8 @@ impl<A: Application> Parent<'_, A> {
                 Report::NotAdopted(generation, reason) => {
                     tracing::error!("{child} cannot take generation {generation} over: {reason}");
                     if generation == self.current.number && self.is_adopting() {
-                        self.abandon_generation(&reason, now);
                         // New children may have the room that this one lacks; if they have not, that is the end of it.
-                        self.request_reload(How::Gracefully, now);
+                        self.replace_instead(&reason, now);
                     }
                 }
                 Report::Oldest(generation) => child.oldest = generation,
@@ -327,7 +360,10 @@ impl<A: Application> Parent<'_, A> {
             Stage::Opening => {
                 self.stage = Stage::Serving;
                 tracing::info!("ready");
-                self.look_out(now);
+                self.publish(now);
+                if self.application.has_lookout() {
+                    self.lookout.want(now);
+                }
                 self.begin_reload_that_waits(now);
             }
             Stage::Serving | Stage::Finishing { .. } | Stage::Ending { .. } => {}

@@ -54,7 +54,7 @@ pub(super) fn dead(children: &Children) -> Vec<(usize, End)> {
 }
 
 /// `None` while the process lives.
-fn end_of(pid: Pid) -> Option<End> {
+pub(super) fn end_of(pid: Pid) -> Option<End> {
     loop {
         match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
             Ok(WaitStatus::Exited(_, status)) => return Some(End::Exit(status)),

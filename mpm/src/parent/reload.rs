@@ -10,6 +10,7 @@ use super::preparation::{Preparation, Progress};
 use super::{Parent, Stage, descriptors};
 use crate::control::{Command, Handover};
 use crate::error::{LoadError, ServeError};
+use crate::lookout::{News, on_one_line};
 use crate::protocol::Application;
 use crate::settings::Settings;
 
@@ -74,6 +75,7 @@ impl<A: Application> Parent<'_, A> {
 
     fn prepare(&mut self, how: How, now: Instant) {
         tracing::info!("reloading");
+        self.lookout.tell_beginning(now);
         match self.application.preparation().map(Preparation::start) {
             Some(Ok(preparation)) => self.reload = Reload::Preparing { how, preparation },
             Some(Err(error)) => self.refuse_reload(&error, now),
@@ -112,6 +114,7 @@ impl<A: Application> Parent<'_, A> {
 
     fn refuse_reload(&mut self, error: &ServeError, now: Instant) {
         tracing::error!("reload failed, generation {} goes on serving: {error}", self.current.number);
+        self.lookout.tell(&News::Failed(on_one_line(error)), now);
         self.end_reload(now);
     }
 
@@ -210,7 +213,7 @@ impl<A: Application> Parent<'_, A> {
         self.reload = Reload::Idle;
         self.let_go_of_older();
         tracing::info!("generation {current} is ready: {}", self.current.own().mpm);
-        self.look_out(now);
+        self.publish(now);
         self.end_reload(now);
     }
 
@@ -240,25 +243,44 @@ impl<A: Application> Parent<'_, A> {
 
     /// The current generation cannot start: goes back to the previous one, if that still serves.
     pub(super) fn abandon_generation(&mut self, reason: &str, now: Instant) {
-        match std::mem::replace(&mut self.reload, Reload::Idle) {
-            Reload::Replacing { previous, own, .. } => {
-                let abandoned = std::mem::replace(&mut self.current, previous);
-                let Self { children, current, .. } = self;
-                let is_needless = |child: &Child| abandoned.has(&child.origin) && !current.has(&child.origin);
-                for (_, child) in children.iter_mut().filter(|(_, child)| is_needless(child)) {
-                    child.terminate(now);
-                }
-                if own != OwnChildren::New {
-                    self.tell_own(&Command::Drop(abandoned.number));
-                }
-                self.application.abandon();
-                self.let_go_of_older();
-                let serving = self.current.number;
-                tracing::error!("reload failed, generation {serving} goes on serving: {reason}");
-                self.end_reload(now);
-            }
-            other @ (Reload::Idle | Reload::Preparing { .. }) => self.reload = other,
+        if self.go_back(reason, now) {
+            self.lookout.tell(&News::Failed(reason.to_owned()), now);
+            self.end_reload(now);
         }
+    }
+
+    /// The children that there are cannot take the current generation over: new ones are tried. Whoever waits for the outcome
+    /// waits for theirs.
+    pub(super) fn replace_instead(&mut self, reason: &str, now: Instant) {
+        if self.go_back(reason, now) {
+            self.reload_next = self.reload_next.max(Some(How::Gracefully));
+            self.end_reload(now);
+        }
+    }
+
+    /// Whether there was something to go back to.
+    fn go_back(&mut self, reason: &str, now: Instant) -> bool {
+        let (previous, own) = match std::mem::replace(&mut self.reload, Reload::Idle) {
+            Reload::Replacing { previous, own, .. } => (previous, own),
+            other @ (Reload::Idle | Reload::Preparing { .. }) => {
+                self.reload = other;
+                return false;
+            }
+        };
+        let abandoned = std::mem::replace(&mut self.current, previous);
+        let Self { children, current, .. } = self;
+        let is_needless = |child: &Child| abandoned.has(&child.origin) && !current.has(&child.origin);
+        for (_, child) in children.iter_mut().filter(|(_, child)| is_needless(child)) {
+            child.terminate(now);
+        }
+        if own != OwnChildren::New {
+            self.tell_own(&Command::Drop(abandoned.number));
+        }
+        self.application.abandon();
+        self.let_go_of_older();
+        let serving = self.current.number;
+        tracing::error!("reload failed, generation {serving} goes on serving: {reason}");
+        true
     }
 
     /// Gives up what is under way, because the server stops.

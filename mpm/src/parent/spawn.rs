@@ -8,13 +8,14 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_name, set_pdeathsig};
 use nix::sys::signal::Signal;
-use nix::unistd::{ForkResult, fork};
+use nix::unistd::{ForkResult, Pid, fork};
 
 use super::children::{Child, Link, Origin};
 use super::phase::Phase;
 use crate::control::{self, ControlChild};
+use crate::lookout::{self, LookoutLine, ParentLine};
 use crate::signal;
 
 /// The two sides of a fork.
@@ -33,9 +34,7 @@ pub(crate) enum Forked {
 /// Descriptors, processes or memory are out. Only the parent returns these.
 pub(super) fn fork_child(origin: &Rc<Origin>, generation: u32, now: Instant) -> io::Result<Forked> {
     let (parent_end, child_end) = control::pair()?;
-    // SAFETY: a forked process may do anything only if no other thread was running, which could have held a lock.
-    // The parent never starts one, and `serve` requires that none runs when it is called.
-    match unsafe { fork() }? {
+    match fork_process()? {
         ForkResult::Parent { child } => {
             drop(child_end);
             Ok(Forked::Parent(Child {
@@ -50,13 +49,51 @@ pub(super) fn fork_child(origin: &Rc<Origin>, generation: u32, now: Instant) -> 
         }
         ForkResult::Child => {
             drop(parent_end);
-            if let Err(error) = signal::reset_in_child() {
-                // It would be a child that Ctrl-C kills: bad manners, but it serves.
-                tracing::error!("cannot set the signals of a child: {error}");
-            }
             Ok(Forked::Child(child_end))
         }
     }
+}
+
+/// The two sides of the fork of a lookout.
+pub(crate) enum ForkedLookout {
+    Parent(Pid, ParentLine),
+    /// This process is the lookout now.
+    Lookout(LookoutLine),
+}
+
+/// Forks a lookout, as a child is forked. It has a name of its own among the processes, and ends with its parent even if it is
+/// stuck.
+///
+/// # Errors
+/// As [`fork_child`].
+pub(super) fn fork_lookout() -> io::Result<ForkedLookout> {
+    let (parent_end, lookout_end) = lookout::pair()?;
+    match fork_process()? {
+        ForkResult::Parent { child } => {
+            drop(lookout_end);
+            Ok(ForkedLookout::Parent(child, parent_end))
+        }
+        ForkResult::Child => {
+            drop(parent_end);
+            if let Err(error) = set_name(c"lookout").and_then(|()| set_pdeathsig(Signal::SIGKILL)) {
+                tracing::error!("cannot set up the lookout: {error}");
+            }
+            Ok(ForkedLookout::Lookout(lookout_end))
+        }
+    }
+}
+
+fn fork_process() -> io::Result<ForkResult> {
+    // SAFETY: a forked process may do anything only if no other thread was running, which could have held a lock.
+    // The parent never starts one, and `serve` requires that none runs when it is called.
+    let forked = unsafe { fork() }?;
+    if let ForkResult::Child = forked
+        && let Err(error) = signal::reset_in_child()
+    {
+        // It would be a child that Ctrl-C kills: bad manners, but it serves.
+        tracing::error!("cannot set the signals of a child: {error}");
+    }
+    Ok(forked)
 }
 
 /// Starts a preparation: standard output into a pipe, nothing on standard input.
@@ -71,18 +108,6 @@ pub(super) fn start_preparation(mut command: Command) -> io::Result<process::Chi
         command.pre_exec(signal::unblock_all);
     }
     command.spawn()
-}
-
-/// Starts a lookout: as a preparation, but it may never end by itself, so it ends with its parent.
-///
-/// # Errors
-/// As [`start_preparation`].
-pub(super) fn start_lookout(mut command: Command) -> io::Result<process::Child> {
-    // SAFETY: the closure makes one async-signal-safe system call and allocates nothing.
-    unsafe {
-        command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
-    }
-    start_preparation(command)
 }
 
 /// What is read from a process must not hold the parent up.

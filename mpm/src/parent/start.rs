@@ -16,6 +16,7 @@ use super::preparation::{Preparation, Progress};
 use super::reload::{How, Reload, fit};
 use super::{Parent, Stage};
 use crate::error::ServeError;
+use crate::lookout::Serving;
 use crate::pid_file::PidFile;
 use crate::protocol::Application;
 use crate::scoreboard::Scoreboard;
@@ -68,6 +69,7 @@ pub(super) fn start<A: Application>(application: &mut A) -> Result<Option<Parent
         reload: Reload::Idle,
         reload_next,
         lookout: Lookout::none(),
+        serving: Serving::default(),
     }))
 }
 

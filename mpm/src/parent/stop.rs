@@ -6,6 +6,7 @@ use super::Parent;
 use super::reload::Reload;
 use crate::control::Command;
 use crate::error::ServeError;
+use crate::lookout::News;
 use crate::protocol::Application;
 
 /// A child that survives a KILL for so long is held by the kernel; nobody can wait for that.
@@ -57,7 +58,7 @@ impl<A: Application> Parent<'_, A> {
         let timeout = self.current.own().mpm.common().graceful_shutdown_timeout;
         self.stage = Stage::Finishing { until: (!timeout.is_zero()).then(|| now + timeout) };
         self.cancel_reload();
-        self.lookout.end();
+        self.lookout.tell(&News::Stopping, now);
         for (_, child) in self.children.iter_mut().filter(|(_, child)| child.origin.is_own()) {
             child.drain(&Command::Stop);
         }
@@ -95,7 +96,7 @@ impl<A: Application> Parent<'_, A> {
         tracing::info!("stopping");
         self.stage = Stage::Ending { since: now, failure };
         self.cancel_reload();
-        self.lookout.end();
+        self.lookout.tell(&News::Stopping, now);
         self.listeners.close();
         for (_, child) in self.children.iter_mut() {
             child.terminate(now);

@@ -1,21 +1,19 @@
 //! Generations that the children take over while they serve.
 
-use std::fs;
-
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::ASKS;
+use crate::ask;
 use crate::harness::{MPMS, Server, greeted, greeting, greeting_at, is_alive, wait_until};
 
 /// A script whose children take over what the lookout asks for.
 fn script(mpm: &str, word: &str, more: &str) -> String {
-    format!("mpm {mpm}\nlisten 127.0.0.1:0\nadopt yes\nsay {word}\nlookout {ASKS}\n{more}")
+    format!("mpm {mpm}\nlisten 127.0.0.1:0\nadopt yes\nsay {word}\nlookout FOLDER\n{more}")
 }
 
 fn ask_for(server: &Server, script: &str) {
     server.rewrite(script);
-    fs::write(server.folder.join("changed"), "").unwrap();
+    ask(server, "publish");
 }
 
 #[test]

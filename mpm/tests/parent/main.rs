@@ -327,43 +327,85 @@ fn children_that_keep_dying_are_replaced_at_a_bounded_rate() {
     assert_eq!(greeting(address).word, "old");
 }
 
-/// Asks for a reload when a file appears, which it takes away.
-const ASKS: &str = "while :; do if rm FOLDER/changed 2>/dev/null; then echo reload; fi; sleep 0.01; done";
+/// A server with a lookout, which says `word`.
+fn with_lookout(mpm: &str, word: &str) -> String {
+    format!("mpm {mpm}\nsay {word}\nlookout FOLDER")
+}
+
+/// The lines that lookouts have written, when there are so many that hold `words`.
+fn told(server: &Server, words: &str, count: usize) -> Vec<String> {
+    wait_until("the lookout is told", || {
+        let text = fs::read_to_string(server.folder.join("told")).ok()?;
+        let lines: Vec<String> = text.lines().filter(|line| line.contains(words)).map(str::to_owned).collect();
+        (lines.len() >= count).then_some(lines)
+    })
+}
+
+fn ask(server: &Server, word: &str) {
+    fs::write(server.folder.join("ask.new"), word).unwrap();
+    fs::rename(server.folder.join("ask.new"), server.folder.join("ask")).unwrap();
+}
+
+/// The pid of the lookout that was started as the `count`th.
+fn lookout(server: &Server, count: usize) -> i32 {
+    let lines = told(server, "lookout ", count);
+    lines[count - 1].split(' ').nth(1).unwrap().parse().unwrap()
+}
 
 #[test]
-fn a_lookout_asks_for_reloads() {
+fn a_lookout_asks_for_reloads_and_is_told_what_becomes_of_them() {
     for mpm in MPMS {
-        let script = |word: &str| format!("mpm {mpm}\nlisten 127.0.0.1:0\nsay {word}\nlookout {ASKS}");
-        let (server, address) = Server::ready(&script("one"));
-        for word in ["two", "three"] {
-            server.rewrite(&script(word));
-            fs::write(server.folder.join("changed"), "").unwrap();
-            server.wait_for("is ready");
-            // Those before may still be about to hear of it.
-            wait_until("the new children serve alone", || (greeting(address).word == word).then_some(()));
+        let (server, address) = Server::ready(&with_lookout(mpm, "one"));
+        told(&server, "generation: 0, note: \"one\"", 1);
+        for (index, (word, how)) in [("two", "publish"), ("three", "reload"), ("four", "restart")].iter().enumerate() {
+            server.rewrite(&format!("listen 127.0.0.1:0\n{}", with_lookout(mpm, word)));
+            ask(&server, how);
+            told(&server, &format!("Began {{ heard: Ticket({}) }}", index + 1), 1);
+            told(&server, &format!("Serving(Serving {{ generation: {}, note: {word:?} }})", index + 1), 1);
+            wait_until("the new children serve alone", || (greeting(address).word == *word).then_some(()));
         }
+        server.rewrite("load refuse");
+        ask(&server, "publish");
+        told(&server, "Failed(\"the script says so\")", 1);
+        assert_eq!(told(&server, "lookout ", 1).len(), 1, "it is the same all the time");
+    }
+}
+
+#[test]
+fn a_lookout_is_told_that_a_generation_could_not_start() {
+    let (server, address) = Server::ready(&with_lookout("event", "one"));
+    server.rewrite(&format!("listen 127.0.0.1:0\nstart fail\n{}", with_lookout("event", "two")));
+    ask(&server, "publish");
+    told(&server, "Failed(\"the script says so\")", 1);
+    assert_eq!(greeting(address).word, "one");
+}
+
+#[test]
+fn a_lookout_stops_the_server() {
+    for (word, log) in [("stop", "stopping"), ("stop-gracefully", "stopping gracefully")] {
+        let (mut server, _) = Server::ready(&with_lookout("event", "one"));
+        let pid = lookout(&server, 1);
+        ask(&server, word);
+        server.wait_for(log);
+        assert!(server.wait_for_end().success());
+        wait_until("it has ended with its parent", || (!is_alive(pid)).then_some(()));
     }
 }
 
 #[test]
 fn a_lookout_that_ends_is_started_again_and_ends_with_its_parent() {
-    let lookout = "echo $$ >> FOLDER/lookouts; exec sleep 1000";
-    let (mut server, _) = Server::ready(&format!("say hello\nlookout {lookout}"));
-    let lookouts = |count: usize| {
-        wait_until("there is another lookout", || {
-            let text = fs::read_to_string(server.folder.join("lookouts")).ok()?;
-            let pids: Vec<i32> = text.lines().map(|line| line.parse().ok()).collect::<Option<_>>()?;
-            (pids.len() == count).then_some(pids)
-        })
-    };
-    kill(Pid::from_raw(lookouts(1)[0]), Signal::SIGKILL).unwrap();
+    let (mut server, _) = Server::ready(&with_lookout("event", "one"));
+    let first = lookout(&server, 1);
+    kill(Pid::from_raw(first), Signal::SIGKILL).unwrap();
     server.wait_for("watches for changes has ended");
-    let second = lookouts(2)[1];
+    let second = lookout(&server, 2);
     server.signal(Signal::SIGUSR1);
     server.wait_for("is ready");
-    let third = lookouts(3)[2];
-    wait_until("the one before has ended", || (!is_alive(second)).then_some(()));
+    told(&server, "Serving(Serving { generation: 1", 1);
+    assert!(is_alive(second), "a reload needs no other");
+    // Stuck, it hears nothing of its parent's death.
+    kill(Pid::from_raw(second), Signal::SIGSTOP).unwrap();
     server.signal(Signal::SIGKILL);
     server.wait_for_end();
-    wait_until("it has ended with its parent", || (!is_alive(third)).then_some(()));
+    wait_until("it has ended with its parent", || (!is_alive(second)).then_some(()));
 }

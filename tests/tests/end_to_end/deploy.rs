@@ -12,7 +12,6 @@ use guesthouse_tests::processes::cpu_ticks;
 use guesthouse_tests::setup::{guest, program};
 use guesthouse_tests::{Client, Load, Mpm, Server, Setup, Signal, under_every_mpm};
 use nix::sys::signal::kill;
-use nix::unistd::Pid;
 
 under_every_mpm! {
     a_file_that_is_dropped_in_is_served_by_its_name,
@@ -299,12 +298,12 @@ fn a_folder_that_is_named_anew_is_looked_at_once() {
     fs::create_dir(&others).unwrap();
     fs::write(others.join("a.wasm"), "no wasm").unwrap();
     server.edit("\"modules\"", "\"others\"");
-    let before = lookout_of(&server);
+    let mark = server.log.mark();
     server.signal(Signal::SIGUSR1);
-    let lookout = until("the reload has started another", || Some(lookout_of(&server)).filter(|now| *now != before));
+    server.log.wait_for_after(mark, "is ready");
     assert_eq!(server.get("/a").text(), "good");
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(lookout_of(&server), lookout, "no reload has started another");
+    assert_eq!(server.log.count("reloading"), 2, "the deployment and the signal, and nothing else");
 }
 
 #[test]
@@ -355,10 +354,10 @@ fn a_change_waits_for_a_configuration_that_is_mended() {
 fn a_server_to_whose_folder_nothing_is_done_does_nothing() {
     let server = setup(Mpm::Event).start();
     deploy(&server, "a", saying("a"));
-    let lookout = lookout_of(&server);
+    let lookout = server.lookout();
     let before = cpu_ticks(lookout);
     std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(lookout_of(&server), lookout, "no reload has started another");
+    assert_eq!(server.log.count("reloading"), 1, "nothing is asked for");
     let used = cpu_ticks(lookout) - before;
     assert!(used <= 20, "{used} ticks of 200");
 }
@@ -368,19 +367,10 @@ fn a_lookout_that_is_killed_costs_nothing() {
     let server = setup(Mpm::Event).start();
     put(&server, "a.wasm", saying("one"));
     says(&server, "/a", "one");
-    let lookout = lookout_of(&server);
+    let lookout = server.lookout();
     kill(lookout, Signal::SIGKILL).unwrap();
     put(&server, "a.wasm", saying("two"));
     says(&server, "/a", "two");
-}
-
-fn lookout_of(server: &Server) -> Pid {
-    until("there is one lookout", || {
-        let words = |pid: &Pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-        let watches = |pid: &Pid| words(pid).split(|byte| *byte == 0).any(|word| word == b"watch");
-        let lookouts: Vec<Pid> = server.children().into_iter().filter(watches).collect();
-        if let [lookout] = lookouts[..] { Some(lookout) } else { None }
-    })
 }
 
 #[test]

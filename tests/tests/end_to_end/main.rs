@@ -10,6 +10,7 @@ mod capabilities;
 mod cgi;
 mod commands;
 mod confinement;
+mod control;
 mod crashes;
 mod deploy;
 mod dev;

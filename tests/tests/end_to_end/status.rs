@@ -379,10 +379,11 @@ fn the_command_says_what_to_do_when_it_cannot_ask() {
     assert!(nowhere.contains("handler = \"server-status\""), "{nowhere}");
 }
 
-/// The configuration of the server with the address that it has.
+/// The configuration of the server with the address that it has, and without its control socket: as anybody asks.
 fn asking(server: &Server, address: SocketAddr) -> PathBuf {
     let text = std::fs::read_to_string(server.file()).unwrap();
     let file = server.folder().join("asking.toml");
+    let text = text.replacen("[server]", "[server]\nruntime_dir = \"elsewhere\"", 1);
     std::fs::write(&file, text.replace("127.0.0.1:0", &address.to_string())).unwrap();
     file
 }

@@ -1,0 +1,221 @@
+//! The client's side of the control socket: finds the server of a configuration, says what is wanted, and makes of what the
+//! server answers what `guesthouse` prints. The server is not trusted to answer at all.
+
+use std::fs::File;
+use std::io::{self, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::modules::{render, short};
+use super::protocol::{ANSWER_BYTES_MAX, Answer, ModuleTold, Request, line_of, read_line};
+use super::socket;
+use crate::config;
+use crate::status::Snapshot;
+
+/// The server says once a second that it is there.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
+
+/// Why there is no connection, or what was wanted was not done.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// In the words of the configuration's reader.
+    #[error("{0}")]
+    Configuration(#[from] config::Errors),
+    #[error("no server runs with this configuration: nobody listens at {}", .0.display())]
+    NotRunning(PathBuf),
+    #[error("cannot reach the server at {}: {error}: only its owner and root may control it", path.display())]
+    NotAllowed { path: PathBuf, error: io::Error },
+    #[error("cannot reach the server at {}: {error}", path.display())]
+    Unreachable { path: PathBuf, error: io::Error },
+    /// The server's own words.
+    #[error("{0}")]
+    Refused(String),
+    #[error("the server has answered nothing for {} s", SILENCE_MAX.as_secs())]
+    Silent,
+    #[error("the connection ended before the server had told the outcome: `guesthouse modules` tells what serves")]
+    BrokenOff,
+    #[error("cannot read what the server answers: {0}: is it of another version?")]
+    Unreadable(String),
+    #[error("cannot read {}: {error}", path.display())]
+    File { path: PathBuf, error: io::Error },
+    #[error("{} has no name that a module may have: give it one with --name", .0.display())]
+    Nameless(PathBuf),
+}
+
+type Result<T> = std::result::Result<T, ControlError>;
+
+/// A connection to the server of a configuration.
+#[derive(Debug)]
+pub struct Control {
+    reader: BufReader<UnixStream>,
+}
+
+impl Control {
+    /// Connects to the server that runs with the configuration in `file`, of which only `runtime_dir` is read: a server can be
+    /// reached also while its configuration is wrong.
+    ///
+    /// # Errors
+    /// There is none, or it belongs to somebody else.
+    pub fn connect(file: &Path) -> Result<Self> {
+        let path = socket::path(&config::runtime_dir_of(file)?);
+        let stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning(path.clone()),
+            io::ErrorKind::PermissionDenied => ControlError::NotAllowed { path: path.clone(), error },
+            _ => ControlError::Unreachable { path: path.clone(), error },
+        })?;
+        let unreachable = |error| ControlError::Unreachable { path: path.clone(), error };
+        stream.set_read_timeout(Some(SILENCE_MAX)).map_err(unreachable)?;
+        stream.set_write_timeout(Some(SILENCE_MAX)).map_err(unreachable)?;
+        Ok(Self { reader: BufReader::new(stream) })
+    }
+
+    /// Puts a Wasm file into service, under the name of the file if none is given.
+    ///
+    /// # Errors
+    /// It was refused, or could not be sent.
+    pub fn deploy(mut self, file: &Path, name: Option<&str>) -> Result<String> {
+        let began = Instant::now();
+        let stem = || file.file_stem().and_then(|stem| stem.to_str()).filter(|stem| !stem.is_empty());
+        let name = name.or_else(stem).ok_or_else(|| ControlError::Nameless(file.to_owned()))?;
+        let unreadable = |error| ControlError::File { path: file.to_owned(), error };
+        let opened = File::open(file).map_err(unreadable)?;
+        let facts = opened.metadata().map_err(unreadable)?;
+        if !facts.is_file() {
+            return Err(unreadable(io::Error::other("it is no file")));
+        }
+        let bytes = facts.len();
+        // What cannot be sent was refused already, and the server has said why.
+        let _refused = self.send(&Request::Deploy { name: name.to_owned(), bytes });
+        let _refused = io::copy(&mut opened.take(bytes), self.reader.get_mut());
+        match self.last_word()? {
+            Answer::Deployed { name, hash, unchanged: true } => {
+                Ok(format!("{name} serves this file already: version {}\n", short(&hash)))
+            }
+            Answer::Deployed { name, hash, unchanged: false } => {
+                let seconds = began.elapsed().as_secs_f64();
+                Ok(format!("{name} is deployed: version {}, in {seconds:.3} s\n", short(&hash)))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Withdraws a module.
+    ///
+    /// # Errors
+    /// There is none, or it goes on.
+    pub fn undeploy(mut self, name: &str) -> Result<String> {
+        self.send(&Request::Undeploy { name: name.to_owned() })?;
+        match self.last_word()? {
+            Answer::Undeployed { name } => Ok(format!("{name} is withdrawn\n")),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Brings a version of a module back: the one before, if none is named.
+    ///
+    /// # Errors
+    /// There is none, or it was refused.
+    pub fn roll_back(mut self, name: &str, version: Option<&str>) -> Result<String> {
+        let began = Instant::now();
+        self.send(&Request::Rollback { name: name.to_owned(), version: version.map(str::to_owned) })?;
+        match self.last_word()? {
+            Answer::RolledBack { name, hash } => {
+                let seconds = began.elapsed().as_secs_f64();
+                Ok(format!("{name} is rolled back: version {}, in {seconds:.3} s\n", short(&hash)))
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// What there is to say of each module.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub fn modules(mut self) -> Result<Vec<ModuleTold>> {
+        self.send(&Request::Modules)?;
+        match self.last_word()? {
+            Answer::Modules { modules } => Ok(modules),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// As [`modules`](Self::modules), for a terminal.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub fn modules_as_text(self) -> Result<String> {
+        self.modules().map(|modules| render(&modules))
+    }
+
+    /// What the server does.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub fn status(mut self) -> Result<Snapshot> {
+        self.send(&Request::Status)?;
+        match self.last_word()? {
+            Answer::Status { status } => Ok(*status),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Has the configuration and all files taken over anew, gracefully.
+    ///
+    /// # Errors
+    /// What is wrong with them.
+    pub fn reload(mut self) -> Result<String> {
+        self.send(&Request::Reload)?;
+        match self.last_word()? {
+            Answer::Reloaded { generation } => Ok(format!("reloaded: generation {generation} serves\n")),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Stops the server, and waits until it has stopped.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub fn stop(mut self, graceful: bool) -> Result<String> {
+        self.send(&Request::Stop { graceful })?;
+        match self.answer()? {
+            Answer::Stopping => {}
+            Answer::Refused { reason } => return Err(ControlError::Refused(reason)),
+            other => return Err(unexpected(&other)),
+        }
+        loop {
+            match self.answer() {
+                Ok(_) => {}
+                Err(ControlError::BrokenOff) => return Ok(String::from("stopped\n")),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn send(&mut self, request: &Request) -> Result<()> {
+        self.reader.get_mut().write_all(&line_of(request)).map_err(|_| ControlError::BrokenOff)
+    }
+
+    fn last_word(&mut self) -> Result<Answer> {
+        loop {
+            match self.answer()? {
+                Answer::Waiting => {}
+                Answer::Refused { reason } => return Err(ControlError::Refused(reason)),
+                answer => return Ok(answer),
+            }
+        }
+    }
+
+    fn answer(&mut self) -> Result<Answer> {
+        let line = read_line(&mut self.reader, ANSWER_BYTES_MAX).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ControlError::Silent,
+            io::ErrorKind::InvalidData => ControlError::Unreadable(error.to_string()),
+            _ => ControlError::BrokenOff,
+        })?;
+        serde_json::from_str(&line).map_err(|error| ControlError::Unreadable(error.to_string()))
+    }
+}
+
+fn unexpected(answer: &Answer) -> ControlError {
+    ControlError::Unreadable(format!("{answer:?} is no answer to this"))
+}

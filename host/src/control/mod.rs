@@ -1,0 +1,30 @@
+//! Control: the process that watches over a server, and what it does for those who own the server.
+//!
+//! ```text
+//!  guesthouse deploy … ──control.sock──► lookout ──requests──► parent ──► preparation, children
+//!  (client)                              │     ▲                 │
+//!                            a thread    │     └──────news───────┘
+//!                            for each    ▼
+//!                            connection, and one that watches the files
+//! ```
+//!
+//! The lookout is forked from the parent, and has what the parent had then. It serves no request of the web, runs no guest,
+//! and may die at any time: the parent starts another one.
+
+mod client;
+mod deploy;
+mod desk;
+pub mod logs;
+mod lookout;
+mod modules;
+mod protocol;
+mod rounds;
+mod serve;
+mod since;
+mod socket;
+mod trials;
+
+pub use client::{Control, ControlError};
+pub use lookout::{Inherited, look_out};
+pub use protocol::{Answer, ModuleTold, Request, State};
+pub use since::Since;

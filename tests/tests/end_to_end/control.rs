@@ -1,0 +1,457 @@
+//! The commands that reach a running server over its control socket, and the socket itself: who may, and what becomes of
+//! nonsense.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use guesthouse_tests::patience::{PATIENCE, until};
+use guesthouse_tests::setup::program;
+use guesthouse_tests::{Mpm, Server, Setup, Signal, under_every_mpm};
+use nix::sys::signal::kill;
+use serde_json::{Value, json};
+
+use super::deploy::{modules, saying, says, setup};
+
+under_every_mpm! {
+    a_file_is_deployed_and_withdrawn,
+    a_file_that_is_no_good_is_refused_with_the_reason,
+    a_version_is_brought_back,
+    a_version_that_fails_too_often_is_rolled_back,
+    modules_are_told_with_what_became_of_them,
+    a_reload_is_waited_for,
+    a_server_is_stopped,
+    the_status_needs_no_route,
+    a_lookout_that_is_killed_comes_back_with_its_socket,
+}
+
+/// The command at the server, as it is written beside its configuration.
+fn command(server: &Server, words: &[&str]) -> Command {
+    let mut command = Command::new(program());
+    command.args(words).current_dir(server.folder()).stdin(Stdio::null());
+    command
+}
+
+/// What it prints.
+fn done(server: &Server, words: &[&str]) -> String {
+    let output = command(server, words).output().unwrap();
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// What it says why it has failed.
+fn failed(server: &Server, words: &[&str]) -> String {
+    why(&command(server, words).output().unwrap())
+}
+
+fn why(output: &Output) -> String {
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(1), 0), "{output:?}");
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn socket(server: &Server) -> PathBuf {
+    server.folder().join("run/control.sock")
+}
+
+/// It is bound a moment after the server has come to serve.
+fn connect(server: &Server) -> UnixStream {
+    let stream = until("the control socket is there", || UnixStream::connect(socket(server)).ok());
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+}
+
+/// A server that can be controlled.
+fn started(setup: Setup) -> Server {
+    let server = setup.start();
+    drop(connect(&server));
+    server
+}
+
+fn write(server: &Server, name: &str, content: impl AsRef<[u8]>) {
+    fs::write(server.folder().join(name), content).unwrap();
+}
+
+/// What `guesthouse modules` tells of one.
+fn module(server: &Server, name: &str) -> Value {
+    let told: Value = serde_json::from_str(&done(server, &["modules", "--json"])).unwrap();
+    let mut modules = told.as_array().unwrap().iter();
+    modules.find(|module| module["name"] == name).unwrap_or_else(|| panic!("no {name} in {told:#}")).clone()
+}
+
+fn a_file_is_deployed_and_withdrawn(mpm: Mpm) {
+    let server = started(setup(mpm));
+    write(&server, "shop.wasm", saying("one"));
+    let told = done(&server, &["deploy", "shop.wasm"]);
+    assert!(told.starts_with("shop is deployed: version ") && told.ends_with(" s\n"), "{told}");
+    says(&server, "/shop", "one");
+    let told = done(&server, &["deploy", "shop.wasm"]);
+    assert!(told.starts_with("shop serves this file already: version "), "{told}");
+    write(&server, "shop.wasm", saying("two"));
+    done(&server, &["deploy", "shop.wasm", "--config", "guesthouse.toml"]);
+    says(&server, "/shop", "two");
+    done(&server, &["deploy", "shop.wasm", "--name", "other"]);
+    says(&server, "/other", "two");
+    fs::write(modules(&server).join("shop.toml"), "routes = [\"/there\"]").unwrap();
+    assert_eq!(done(&server, &["undeploy", "shop"]), "shop is withdrawn\n");
+    until("it is served no more", || (server.get("/shop").status == 404).then_some(()));
+    says(&server, "/other", "two");
+    let left: Vec<_> = fs::read_dir(modules(&server)).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["other.wasm"]);
+    assert!(failed(&server, &["undeploy", "shop"]).contains("there is no "));
+}
+
+fn a_file_that_is_no_good_is_refused_with_the_reason(mpm: Mpm) {
+    let server = started(setup(mpm));
+    write(&server, "good.wasm", saying("good"));
+    write(&server, "bad.wasm", "no wasm");
+    done(&server, &["deploy", "good.wasm", "--name", "a"]);
+    let why = failed(&server, &["deploy", "bad.wasm", "--name", "a"]);
+    assert!(why.contains("a.wasm is not a Wasm file\nthe version before goes on"), "{why}");
+    says(&server, "/a", "good");
+    let why = failed(&server, &["deploy", "bad.wasm"]);
+    assert!(why.ends_with("bad.wasm is not a Wasm file\n"), "{why}");
+    let why = failed(&server, &["deploy", "good.wasm", "--name", "probe"]);
+    assert!(why.starts_with("module \"probe\" stands in the configuration: "), "{why}");
+    let why = failed(&server, &["deploy", "good.wasm", "--name", "../good"]);
+    assert!(why.contains("is no module name"), "{why}");
+    assert!(failed(&server, &["deploy", "nothing.wasm"]).starts_with("cannot read nothing.wasm: "));
+    assert!(!server.folder().join("good.wasm.wasm").exists());
+    // A configuration with a mistake: nothing is taken over.
+    server.edit("modules_dir", "= modules_dir");
+    write(&server, "good.wasm", saying("better"));
+    let why = failed(&server, &["deploy", "good.wasm", "--name", "a"]);
+    assert!(why.contains("cannot read guesthouse.toml"), "{why}");
+    server.edit("= modules_dir", "wrong = 5\nmodules_dir");
+    let why = failed(&server, &["deploy", "good.wasm", "--name", "a"]);
+    assert!(why.contains("the configuration was not accepted: ") && why.contains("a.wasm waits for that"), "{why}");
+    says(&server, "/a", "good");
+    server.edit("wrong = 5\n", "");
+    says(&server, "/a", "better");
+}
+
+fn a_version_is_brought_back(mpm: Mpm) {
+    let server = started(setup(mpm));
+    let versions = ["one", "two"].map(|version| {
+        write(&server, "a.wasm", saying(version));
+        done(&server, &["deploy", "a.wasm"]);
+        module(&server, "a")["hash"].as_str().unwrap().to_owned()
+    });
+    says(&server, "/a", "two");
+    let told = done(&server, &["rollback", "a"]);
+    assert!(told.starts_with(&format!("a is rolled back: version {}", &versions[0][..12])), "{told}");
+    says(&server, "/a", "one");
+    done(&server, &["rollback", "a", &versions[1][..8]]);
+    says(&server, "/a", "two");
+    assert_eq!(module(&server, "a")["hash"].as_str(), Some(versions[1].as_str()));
+    for words in [&["rollback", "nothing"][..], &["rollback", "a", "ffffffff"]] {
+        assert!(!failed(&server, words).is_empty());
+    }
+}
+
+fn a_version_that_fails_too_often_is_rolled_back(mpm: Mpm) {
+    let server = started(setup(mpm));
+    fs::write(modules(&server).join("a.toml"), "rollback_on_errors = \"20%\"").unwrap();
+    write(&server, "a.wasm", saying("good"));
+    done(&server, &["deploy", "a.wasm"]);
+    write(&server, "a.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))");
+    done(&server, &["deploy", "a.wasm"]);
+    // Whoever asks makes it fail.
+    says(&server, "/a", "good");
+    server.log.wait_for("module \"a\": …of the first…requests to its new version failed…is brought back");
+}
+
+fn modules_are_told_with_what_became_of_them(mpm: Mpm) {
+    let server = started(setup(mpm));
+    assert_eq!(server.get("/probe/hello").status, 200);
+    assert_eq!(server.get("/probe/trap").status, 500);
+    write(&server, "a.wasm", saying("a"));
+    write(&server, "bad.wasm", "no wasm");
+    let deployed = done(&server, &["deploy", "a.wasm"]);
+    let probe = until("requests are counted", || Some(module(&server, "probe")).filter(|told| told["requests"] == 2));
+    assert_eq!((&probe["state"], &probe["errors"], &probe["reason"]), (&json!("serving"), &json!(1), &Value::Null));
+    assert!(probe["since_secs"].as_u64().unwrap() > 0);
+    let a = module(&server, "a");
+    let hash = a["hash"].as_str().unwrap();
+    assert_eq!((a["runs"].as_str(), hash.len()), (Some("shared"), 64));
+    assert!(deployed.contains(&hash[..12]), "{deployed}");
+    failed(&server, &["deploy", "bad.wasm", "--name", "a"]);
+    failed(&server, &["deploy", "bad.wasm"]);
+    let now = module(&server, "a");
+    assert_eq!((&now["state"], &now["hash"]), (&json!("serving-earlier"), &a["hash"]), "that of what serves");
+    assert_eq!(module(&server, "bad")["state"], "refused");
+    let text = done(&server, &["modules"]);
+    let has = |words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
+    assert!(has(&["a ", "serving an earlier version"]) && has(&["bad ", "refused"]), "{text}");
+    assert!(has(&["bad: ", "bad.wasm is not a Wasm file"]), "{text}");
+}
+
+fn a_reload_is_waited_for(mpm: Mpm) {
+    let server = started(Setup::new(mpm));
+    server.edit("path = \"/\"", "path = \"/there\"");
+    assert_eq!(done(&server, &["reload"]), "reloaded: generation 1 serves\n");
+    until("the new routes serve alone", || (server.get("/hello").status == 404).then_some(()));
+    server.edit("path = \"/there\"", "path = \"there\"");
+    let why = failed(&server, &["reload"]);
+    assert!(why.starts_with("the configuration was not accepted: ") && why.contains("guesthouse check"), "{why}");
+    assert_eq!(server.get("/there/hello").status, 200);
+    let why = failed(&server, &["deploy", "a.wasm"]);
+    assert!(why.starts_with("cannot read a.wasm"), "{why}");
+    write(&server, "a.wasm", saying("a"));
+    let why = failed(&server, &["deploy", "a.wasm"]);
+    assert!(why.contains("write modules_dir = \"modules\" under [server]"), "{why}");
+}
+
+fn a_server_is_stopped(mpm: Mpm) {
+    for (words, log) in [(&["stop"][..], "stopping"), (&["stop", "--graceful"], "stopping gracefully")] {
+        let mut server = started(Setup::new(mpm));
+        assert_eq!(done(&server, words), "stopped\n");
+        assert!(server.wait_for_exit().success());
+        server.log.wait_for(log);
+        assert!(failed(&server, words).starts_with("no server runs with this configuration: "));
+    }
+}
+
+fn the_status_needs_no_route(mpm: Mpm) {
+    let server = started(Setup::new(mpm));
+    assert_eq!(server.get("/hello").status, 200);
+    let told: Value = until("the request is counted", || {
+        let told: Value = serde_json::from_str(&done(&server, &["status", "--json"])).unwrap();
+        (told["modules"][0]["requests"] == 1).then_some(told)
+    });
+    assert!(!told["children"].as_array().unwrap().is_empty());
+    assert!(done(&server, &["status"]).contains("probe"));
+}
+
+fn a_lookout_that_is_killed_comes_back_with_its_socket(mpm: Mpm) {
+    let server = started(setup(mpm));
+    write(&server, "a.wasm", saying("a"));
+    let killed = server.lookout();
+    kill(killed, Signal::SIGKILL).unwrap();
+    until("there is another", || (server.lookout() != killed).then_some(()));
+    drop(connect(&server));
+    done(&server, &["deploy", "a.wasm"]);
+    says(&server, "/a", "a");
+}
+
+#[test]
+fn deployments_at_once_are_all_done() {
+    // Nobody else looks at the folder.
+    let server = started(setup(Mpm::Event).server("watch = false"));
+    let names = ["a", "b", "c", "d"];
+    let spawned = names.map(|name| {
+        let file = format!("{name}.wasm");
+        write(&server, &file, saying(name));
+        command(&server, &["deploy", &file]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    for (name, process) in names.into_iter().zip(spawned) {
+        let output = process.wait_with_output().unwrap();
+        assert!(output.status.success(), "{name}: {output:?}");
+        says(&server, &format!("/{name}"), name);
+    }
+}
+
+#[test]
+fn of_two_files_for_one_module_one_serves_and_both_are_told_so() {
+    let server = started(setup(Mpm::Event));
+    let spawned = ["one", "two"].map(|name| {
+        write(&server, name, saying(name));
+        let words = ["deploy", name, "--name", "a"];
+        command(&server, &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    });
+    let outputs = spawned.map(|process| process.wait_with_output().unwrap());
+    assert!(outputs.iter().any(|output| output.status.success()), "{outputs:?}");
+    for output in outputs.iter().filter(|output| !output.status.success()) {
+        assert!(why(output).contains("was changed by somebody else meanwhile"));
+    }
+    assert_eq!(module(&server, "a")["state"], "serving");
+}
+
+#[test]
+fn a_stop_breaks_off_a_deployment_that_waits() {
+    let mut server = started(setup(Mpm::Event));
+    write(&server, "a.wasm", saying("a"));
+    fs::copy(server.file(), server.folder().join("copy.toml")).unwrap();
+    // Whoever reads the configuration now waits for ever.
+    fs::remove_file(server.file()).unwrap();
+    nix::unistd::mkfifo(&server.file(), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mark = server.log.mark();
+    let mut deploy = command(&server, &["deploy", "a.wasm", "--config", "copy.toml"]);
+    let deploy = deploy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    server.log.wait_for_after(mark, "reloading");
+    let mut waiting = connect(&server);
+    waiting.write_all(b"{\"command\":\"reload\"}\n").unwrap();
+    let mut told = String::new();
+    BufReader::new(waiting).read_line(&mut told).unwrap();
+    assert_eq!(told, "{\"answer\":\"waiting\"}\n");
+    assert_eq!(done(&server, &["stop", "--config", "copy.toml"]), "stopped\n");
+    assert!(server.wait_for_exit().success());
+    let why = why(&deploy.wait_with_output().unwrap());
+    // It may have ended before it could say so.
+    assert!(why.contains("the server stops") || why.contains("the connection ended"), "{why}");
+}
+
+#[test]
+fn what_is_refused_at_once_need_not_be_sent_whole() {
+    let server = started(Setup::new(Mpm::Event));
+    write(&server, "large.wasm", vec![0; 20 << 20]);
+    let why = failed(&server, &["deploy", "large.wasm"]);
+    assert!(why.contains("write modules_dir = \"modules\" under [server]"), "{why}");
+}
+
+#[test]
+fn the_socket_moves_with_the_runtime_directory() {
+    let server = started(setup(Mpm::Event));
+    server.edit("[server]", "[server]\nruntime_dir = \"elsewhere\"");
+    server.signal(Signal::SIGUSR1);
+    until("it is there", || server.folder().join("elsewhere/control.sock").exists().then_some(()));
+    assert!(!socket(&server).exists());
+    write(&server, "a.wasm", saying("a"));
+    done(&server, &["deploy", "a.wasm"]);
+    says(&server, "/a", "a");
+}
+
+#[test]
+fn what_cannot_be_written_down_serves_all_the_same() {
+    let server = started(setup(Mpm::Event));
+    let published = server.folder().join("run/published.json");
+    fs::remove_file(&published).unwrap();
+    // Nothing can be renamed to the name of a folder.
+    fs::create_dir(&published).unwrap();
+    write(&server, "a.wasm", saying("a"));
+    let why = failed(&server, &["deploy", "a.wasm"]);
+    assert!(why.contains("cannot write into its runtime_dir what serves"), "{why}");
+    server.log.wait_for("cannot write down what serves");
+    says(&server, "/a", "a");
+    std::thread::sleep(Duration::from_secs(2));
+    assert_eq!(server.log.count("reloading"), 1, "nobody asks for what is done");
+    fs::remove_dir(&published).unwrap();
+    done(&server, &["reload"]);
+    write(&server, "a.wasm", saying("b"));
+    done(&server, &["deploy", "a.wasm"]);
+    says(&server, "/a", "b");
+}
+
+#[test]
+fn nonsense_is_refused_and_harms_nobody() {
+    let server = started(setup(Mpm::Event));
+    let answers = |bytes: &[u8]| {
+        let mut stream = connect(&server);
+        // What is too much is not read to its end.
+        let _ = stream.write_all(bytes);
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut said = Vec::new();
+        // A connection that is closed with something unread is reset, behind the answer.
+        let _ = stream.read_to_end(&mut said);
+        String::from_utf8(said).unwrap()
+    };
+    assert_eq!(answers(b""), "");
+    for (nonsense, why) in [
+        (&b"GET / HTTP/1.1\r\n\r\n"[..], "this is no request"),
+        (b"{\"command\":\"sever\"}\n", "this is no request"),
+        (b"\xff\xfe\n", "a request is a line of JSON"),
+        (&[b' '; 100_000], "a request is a line of JSON"),
+        (b"{\"command\":\"deploy\",\"name\":\"a\",\"bytes\":9}\nshort", "the file ends 4 bytes too soon"),
+        (b"{\"command\":\"deploy\",\"name\":\"a\",\"bytes\":99999999999}\n", "no module has more than"),
+        (b"{\"command\":\"deploy\",\"name\":\"../a\",\"bytes\":1}\nx", "is no module name"),
+    ] {
+        let said: Value = serde_json::from_str(&answers(nonsense)).unwrap();
+        assert_eq!(said["answer"], "refused", "{said}");
+        assert!(said["reason"].as_str().unwrap().contains(why), "{said}");
+    }
+    assert_eq!(fs::read_dir(modules(&server)).unwrap().count(), 0);
+    let said: Value = serde_json::from_str(&answers(b"{\"command\":\"modules\"}\n")).unwrap();
+    assert_eq!(said["modules"][0]["name"], "probe");
+    assert_eq!(server.get("/probe/hello").text(), "hello\n");
+}
+
+#[test]
+fn clients_that_say_nothing_are_sent_away() {
+    let server = started(setup(Mpm::Event));
+    let mut silent: Vec<UnixStream> = (0..40).map(|_| connect(&server)).collect();
+    let (mut too_many, mut too_slow) = (0, 0);
+    for stream in &mut silent {
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        too_many += usize::from(said.contains("32 others are being served"));
+        too_slow += usize::from(said.contains("it takes too long"));
+    }
+    // The connection by which it was seen that the socket is there may have taken a place for a moment.
+    assert!(too_many >= 8 && too_slow >= 31 && too_many + too_slow == 40, "{too_many} and {too_slow}");
+    until("there is room again", || command(&server, &["modules"]).output().unwrap().status.success().then_some(()));
+}
+
+#[test]
+fn nobody_but_the_owner_and_root_may_control_a_server() {
+    // Only root can become somebody else.
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let server = started(setup(Mpm::Event));
+    assert_eq!(fs::metadata(socket(&server)).unwrap().permissions().mode() & 0o777, 0o600);
+    // Where others can reach it.
+    let copy = server.folder().join("guesthouse");
+    fs::copy(program(), &copy).unwrap();
+    let as_nobody = || {
+        let words = ["--reuid=65534", "--clear-groups", "--"];
+        let mut command = Command::new("setpriv");
+        command.args(words).arg(&copy).args(["modules"]).current_dir(server.folder()).output().unwrap()
+    };
+    let set_mode = |path: PathBuf, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    set_mode(server.folder().to_owned(), 0o755);
+    let told = why(&as_nobody());
+    assert!(told.contains("only its owner and root may control it"), "{told}");
+    // Whatever becomes of the modes, the kernel knows who is there.
+    set_mode(server.folder().join("run"), 0o755);
+    set_mode(socket(&server), 0o666);
+    let told = why(&as_nobody());
+    assert!(told.contains("you are user 65534: only its owner and root may control it"), "{told}");
+    server.log.wait_for("refused on the control socket");
+}
+
+#[test]
+fn the_lines_of_a_module_are_printed_and_followed() {
+    let server = Setup::new(Mpm::Event)
+        .server("error_log = \"error.log\"\naccess_log = \"access.log\"")
+        .module("hello", "/other")
+        .launch();
+    let address = until("the server is ready", || {
+        let text = fs::read_to_string(server.folder().join("error.log")).ok()?;
+        text.contains(" ready").then_some(())?;
+        let line = text.lines().find(|line| line.contains("listening on "))?;
+        line.rsplit(' ').next()?.parse().ok()
+    });
+    drop(connect(&server));
+    let get = |path: &str| guesthouse_tests::Client::connect(address).get(path).status;
+    assert_eq!((get("/trap"), get("/other/one")), (500, 200));
+    server.wait_for_access("/other/one");
+    server.wait_for_access("/trap");
+    let lines = done(&server, &["logs", "probe"]);
+    assert!(lines.contains("module=probe") && lines.contains("GET /trap") && !lines.contains("/other"), "{lines}");
+    assert!(done(&server, &["logs", "hello"]).lines().all(|line| line.contains("GET /other/one")));
+
+    let mut follow = command(&server, &["logs", "hello", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut following = BufReader::new(follow.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(following.next().unwrap().contains("GET /other/one"));
+    assert_eq!((get("/hello"), get("/other/two")), (200, 200));
+    assert!(following.next().unwrap().contains("GET /other/two"));
+    fs::rename(server.folder().join("access.log"), server.folder().join("access.log.1")).unwrap();
+    done(&server, &["reload"]);
+    until("the new children serve", || {
+        get("/other/three");
+        fs::read_to_string(server.folder().join("access.log")).ok()?.contains("three").then_some(())
+    });
+    assert!(following.next().unwrap().contains("GET /other/three"));
+    follow.kill().unwrap();
+    follow.wait().unwrap();
+}
+
+#[test]
+fn logs_that_go_to_standard_error_are_looked_for_there() {
+    let server = Setup::new(Mpm::Event).start();
+    let why = failed(&server, &["logs", "probe"]);
+    assert!(why.contains("goes to standard error"), "{why}");
+}
