@@ -64,12 +64,6 @@ impl Server {
         })
     }
 
-    fn tell_changes(&self) {
-        if let [.., before, now] = &self.readings[..] {
-            published::changes(&before.prepared, &now.prepared).iter().for_each(|line| tracing::info!("{line}"));
-        }
-    }
-
     /// Where the preparation writes what it has to say.
     fn preparation_log(&self) -> Stdio {
         let Some(LogTarget::File(path)) = self.readings.last().map(|now| &now.prepared.config.server.error_log) else {
@@ -186,7 +180,7 @@ impl Application for Server {
         self.counting.of(rows).reset(uptime);
     }
 
-    fn published(&mut self) -> String {
+    fn publish(&mut self) -> String {
         let [.., Reading { prepared, text, .. }] = &self.readings[..] else { return String::new() };
         let runtime_dir = &prepared.config.server.runtime_dir;
         let note = match published::write(runtime_dir, text) {
@@ -201,10 +195,15 @@ impl Application for Server {
                 String::new()
             }
         };
-        self.tell_changes();
         let before = self.readings.iter().rev().nth(1).map(|reading| &reading.prepared);
         self.since.advance(before, prepared, epoch_secs());
         note
+    }
+
+    fn published(&mut self) {
+        if let [.., before, now] = &self.readings[..] {
+            published::changes(&before.prepared, &now.prepared).iter().for_each(|line| tracing::info!("{line}"));
+        }
     }
 
     fn has_lookout(&self) -> bool {

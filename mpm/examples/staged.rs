@@ -123,7 +123,7 @@ impl Application for Staged {
         self.answered.reset();
     }
 
-    fn published(&mut self) -> String {
+    fn publish(&mut self) -> String {
         self.script.one("say").unwrap_or("").to_owned()
     }
 

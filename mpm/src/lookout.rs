@@ -87,7 +87,7 @@ impl fmt::Display for Ticket {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Serving {
     pub generation: u32,
-    /// What [`Application::published`](crate::Application::published) has said of it.
+    /// What [`Application::publish`](crate::Application::publish) has said of it.
     pub note: String,
 }
 

@@ -53,11 +53,15 @@ pub trait Application {
     /// keeps over reloads (see [`Tallies`](crate::scoreboard::Tallies)). Runs in the parent, so it must not block.
     fn reset_counters(&mut self);
 
-    /// What was loaded last has come to serve: the time to write that down and to tell it. What it answers is told the lookout
-    /// together with that: a short text, such as where it was written. Runs in the parent, so it must not block.
-    fn published(&mut self) -> String {
+    /// What was loaded last is about to be published, and nothing can come between any more: the time to write that down, if it
+    /// is to be known to who starts the server next. What it answers is told the lookout: a short text, such as where it was
+    /// written. Runs in the parent, so it must not block.
+    fn publish(&mut self) -> String {
         String::new()
     }
+
+    /// It is published: whatever begins is served by it. The time to tell. Runs in the parent, so it must not block.
+    fn published(&mut self) {}
 
     /// Whether the server has a lookout. Asked once, when it has come to serve.
     fn has_lookout(&self) -> bool {

@@ -87,7 +87,13 @@ impl Log {
     /// Everything so far.
     #[must_use]
     pub fn text(&self) -> String {
-        self.gathered().lines.join("\n")
+        self.text_after(Mark(0))
+    }
+
+    /// Everything so far after the mark.
+    #[must_use]
+    pub fn text_after(&self, mark: Mark) -> String {
+        self.gathered().lines[mark.0..].join("\n")
     }
 }
 

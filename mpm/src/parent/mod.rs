@@ -164,9 +164,16 @@ impl<A: Application> Parent<'_, A> {
         }
     }
 
-    /// What was loaded last has come to serve.
-    fn publish(&mut self, now: Instant) {
-        self.serving = Serving { generation: self.current.number, note: self.application.published() };
+    /// Whatever begins from here on is served as it was loaded last. That is written down before, so that the server serves
+    /// what clients have seen last, at whatever moment it dies.
+    fn publish(&mut self) {
+        self.serving = Serving { generation: self.current.number, note: self.application.publish() };
+        self.scoreboard.publish(self.current.number);
+    }
+
+    /// Who waits for that is told.
+    fn tell_publication(&mut self, now: Instant) {
+        self.application.published();
         self.lookout.tell(&News::Serving(self.serving.clone()), now);
     }
 
@@ -359,8 +366,9 @@ impl<A: Application> Parent<'_, A> {
         match self.stage {
             Stage::Opening => {
                 self.stage = Stage::Serving;
+                self.publish();
                 tracing::info!("ready");
-                self.publish(now);
+                self.tell_publication(now);
                 if self.application.has_lookout() {
                     self.lookout.want(now);
                 }

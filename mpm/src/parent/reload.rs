@@ -198,7 +198,7 @@ impl<A: Application> Parent<'_, A> {
             OwnChildren::Adopting { .. } | OwnChildren::New if !self.current.is_proven() => return,
             OwnChildren::Adopting { .. } | OwnChildren::New => {}
         }
-        self.scoreboard.publish(current);
+        self.publish();
         if how == How::AtOnce {
             let Self { children, current, .. } = self;
             for (_, child) in children.iter_mut().filter(|(_, child)| !current.has(&child.origin)) {
@@ -213,7 +213,7 @@ impl<A: Application> Parent<'_, A> {
         self.reload = Reload::Idle;
         self.let_go_of_older();
         tracing::info!("generation {current} is ready: {}", self.current.own().mpm);
-        self.publish(now);
+        self.tell_publication(now);
         self.end_reload(now);
     }
 

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::SocketAddr;
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::processes::descriptors;
+use guesthouse_tests::processes::{children_of, descriptors};
 use guesthouse_tests::setup::guest;
 use guesthouse_tests::{Answer, Client, Load, Mpm, Server, Setup, Signal, under_every_mpm};
 use nix::sys::signal::kill;
@@ -18,6 +19,9 @@ under_every_mpm! {
     a_request_of_a_confined_module_ends_with_the_version_that_it_began_with,
     what_a_thread_keeps_of_a_module_goes_with_it,
     a_child_that_is_killed_is_replaced_by_one_of_the_version_that_serves,
+    a_parent_that_is_killed_at_any_step_serves_what_was_published_last,
+    children_that_are_killed_at_any_step_are_replaced_and_the_deployment_goes_on,
+    a_compiler_that_is_killed_costs_its_file_and_nothing_else,
     many_deployments_under_load_lose_nothing_and_leave_nothing,
 }
 
@@ -164,4 +168,131 @@ fn many_deployments_under_load_lose_nothing_and_leave_nothing(mpm: Mpm) {
         let descriptors = now.2.iter().all(|(pid, open)| before.2.get(pid).is_none_or(|before| *open <= before + 8));
         (processes && memory && descriptors).then_some(())
     });
+}
+
+/// How far a deployment has come when something is killed. What has passed before anybody could look counts as reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    Renamed,
+    Preparing,
+    Vetting,
+    Vetted,
+    Prepared,
+    Ready,
+    Told,
+}
+
+const STEPS: [Step; 7] =
+    [Step::Renamed, Step::Preparing, Step::Vetting, Step::Vetted, Step::Prepared, Step::Ready, Step::Told];
+
+/// Those of `parent`'s children that run with this word on their command line.
+fn running(parent: Pid, word: &str) -> Vec<Pid> {
+    let words = |pid: &Pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let runs = |pid: &Pid| words(pid).split(|byte| *byte == 0).any(|other| other == word.as_bytes());
+    children_of(parent).into_iter().filter(runs).collect()
+}
+
+/// The processes that compile for a server.
+fn vets(server: &Server) -> Vec<Pid> {
+    running(server.pid(), "prepare").into_iter().flat_map(|preparation| running(preparation, "vet")).collect()
+}
+
+/// Puts a file there, and waits until its deployment has come so far.
+fn begin(server: &Server, number: usize, step: Step) {
+    let mark = server.log.mark();
+    put(server, "a.wasm", version(number));
+    let log = || server.log.text_after(mark);
+    let is_done = || log().contains("module \"a\" is deployed");
+    let preparing = || !running(server.pid(), "prepare").is_empty();
+    let reached = |what: &dyn Fn() -> bool| until(&format!("{step:?}"), || (what() || is_done()).then_some(()));
+    match step {
+        Step::Renamed => {}
+        Step::Preparing => reached(&preparing),
+        Step::Vetting => reached(&|| !vets(server).is_empty()),
+        Step::Vetted => {
+            reached(&|| !vets(server).is_empty());
+            reached(&|| vets(server).is_empty());
+        }
+        Step::Prepared => {
+            reached(&preparing);
+            reached(&|| !preparing());
+        }
+        Step::Ready => reached(&|| log().contains("is ready")),
+        Step::Told => reached(&|| false),
+    }
+}
+
+/// Which version of the module `a` answers; `None`: nobody does.
+fn answering(address: SocketAddr) -> Option<usize> {
+    let mut client = Client::try_connect(address).ok()?;
+    client.try_send("GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ok()?;
+    let answer = client.try_receive().ok().filter(is_of_one_version)?;
+    answer.text().split(' ').next()?.strip_prefix('v')?.parse().ok()
+}
+
+fn a_parent_that_is_killed_at_any_step_serves_what_was_published_last(mpm: Mpm) {
+    for step in STEPS {
+        // So that nothing is compiled yet.
+        let mut server = setup(mpm).own_cache().start();
+        deploy(&server, "a", version(1));
+        begin(&server, 2, step);
+        let seen = answering(server.address()).expect("the server serves all the time");
+        server.signal(Signal::SIGKILL);
+        server.wait_for_exit();
+        // Whoever starts next cannot serve the file itself.
+        put(&server, "a.wasm", "no wasm");
+        let again = server.launch_again();
+        let serves = answering(again.wait_until_ready());
+        assert!(serves == Some(1) || serves == Some(2), "{step:?}: {serves:?}");
+        assert!(serves >= Some(seen), "{step:?}: {serves:?} serves, and {seen} was seen");
+        if step == Step::Told {
+            assert_eq!(serves, Some(2));
+        }
+    }
+}
+
+fn children_that_are_killed_at_any_step_are_replaced_and_the_deployment_goes_on(mpm: Mpm) {
+    let server = setup(mpm).own_cache().start();
+    put(&server, "a.toml", "thread_safe = false");
+    deploy(&server, "a", version(1));
+    for (number, step) in (2..).zip(STEPS) {
+        let of_the_server = || running(server.pid(), "serve");
+        begin(&server, number, step);
+        // The lookout is among them.
+        for child in of_the_server() {
+            let _gone_already = kill(child, Signal::SIGKILL);
+        }
+        until(&format!("{step:?}: the new version serves"), || {
+            (answering(server.address()) == Some(number)).then_some(())
+        });
+    }
+}
+
+fn a_compiler_that_is_killed_costs_its_file_and_nothing_else(mpm: Mpm) {
+    let server = setup(mpm).own_cache().start();
+    deploy(&server, "a", version(1));
+    for (number, word) in [(2, "vet"), (3, "prepare")] {
+        let mark = server.log.mark();
+        put(&server, "a.wasm", version(number));
+        let victim = || {
+            let found = if word == "vet" { vets(&server) } else { running(server.pid(), word) };
+            found.first().copied()
+        };
+        let is_done = || server.log.text_after(mark).contains("module \"a\" is deployed");
+        // On a machine where it is too quick to be seen nothing is killed.
+        let killed = until("it runs, or has", || match victim() {
+            Some(pid) => Some(kill(pid, Signal::SIGKILL).is_ok()),
+            None => is_done().then_some(false),
+        });
+        assert!(killed || is_done());
+        let serves = answering(server.address());
+        assert!(serves == Some(number) || serves == Some(number - 1), "{serves:?}");
+        // What has killed the compiler of a file may do it again, so that one is not tried before it changes.
+        until("something has come of it", || {
+            let text = server.log.text_after(mark);
+            ["is deployed", "has died", "reload failed"].iter().any(|outcome| text.contains(outcome)).then_some(())
+        });
+        put(&server, "a.wasm", version(number));
+        until("it serves", || (answering(server.address()) == Some(number)).then_some(()));
+    }
 }
