@@ -76,7 +76,7 @@ pub(super) fn hold(desk: &Desk) {
     let mut known = desk.published();
     loop {
         if trials.0.is_empty() {
-            let _changed = desk.wait_for(WAIT_MAX, |_, now| (!std::ptr::eq(now, &*known)).then_some(()));
+            let _changed = desk.wait_for(WAIT_MAX, |_, now| (!std::ptr::eq(now, Arc::as_ptr(&known))).then_some(()));
         } else {
             thread::sleep(BETWEEN_LOOKS);
         }
