@@ -2,6 +2,7 @@
 
 mod confined;
 mod cost;
+mod deployment;
 mod idle;
 mod neighbours;
 mod rest;
@@ -21,7 +22,7 @@ pub struct Row {
     pub measure: fn(&Bench) -> Result<Measured>,
 }
 
-pub const ROWS: [Row; 10] = [
+pub const ROWS: [Row; 11] = [
     Row { number: 1, title: "hello guest, a fresh instance for every request, event", measure: cost::hello },
     Row { number: 2, title: "hello guest of WASI 0.3, its instances reused, event", measure: cost::shared_hello },
     Row { number: 3, title: "an answer of the server's own, event", measure: cost::text },
@@ -32,6 +33,7 @@ pub const ROWS: [Row; 10] = [
     Row { number: 8, title: "memory at rest, event, one module", measure: rest::memory },
     Row { number: 9, title: "hello guest, from one thread to two", measure: cost::scaling },
     Row { number: 10, title: "memory of one more idle process that answers alone", measure: confined::memory },
+    Row { number: 11, title: "a renamed file to the first answer by its version", measure: deployment::deployment },
 ];
 
 /// A server that takes part in a row, and what it is asked for.

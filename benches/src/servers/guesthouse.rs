@@ -30,6 +30,17 @@ pub fn hello(bench: &Bench, guest: &str, threads: usize, log: AccessLog) -> Resu
     event(bench, &folder, Shape { children: 1, threads }, log, &rest)
 }
 
+/// One child, with a folder of modules; of one module in it, which is there from the beginning. Answers also with that folder.
+pub fn deployed(bench: &Bench, name: &str, wasm: &[u8]) -> Result<(Setup, PathBuf)> {
+    let folder = "guesthouse-deployed";
+    let modules = place(bench, folder)?.0.join("modules");
+    std::fs::create_dir_all(&modules)?;
+    std::fs::write(modules.join(format!("{name}.wasm")), wasm)?;
+    let shape = Shape { children: 1, threads: 2 };
+    let setup = event_with(bench, folder, shape, AccessLog::Combined, "modules_dir = \"modules\"", "")?;
+    Ok((setup, modules))
+}
+
 /// The probe, at all paths.
 pub fn probe(bench: &Bench) -> Result<Setup> {
     let rest = module_at("/", "probe", &wasm(bench, PROBE)?, "");
@@ -77,6 +88,11 @@ module = "{name}"
 
 /// Event with `rest`, the configuration from the modules on.
 fn event(bench: &Bench, folder: &str, shape: Shape, log: AccessLog, rest: &str) -> Result<Setup> {
+    event_with(bench, folder, shape, log, "", rest)
+}
+
+/// The same with `lines` in `[server]`.
+fn event_with(bench: &Bench, folder: &str, shape: Shape, log: AccessLog, lines: &str, rest: &str) -> Result<Setup> {
     let (folder, address) = place(bench, folder)?;
     let access_log = match log {
         AccessLog::Combined => "access.log",
@@ -94,6 +110,7 @@ access_log = "{access_log}"
 cache_dir = "{cache}"
 keep_alive_timeout = "1h"
 max_keep_alive_requests = 0
+{lines}
 
 [event]
 start_servers = {children}

@@ -1,7 +1,8 @@
 //! `guesthouse modules`: what there is to say of each module, and how a terminal shows it. Looks at nothing itself.
 
 use super::desk::Published;
-use super::protocol::{ModuleTold, State};
+use super::protocol::{KeptVersion, ModuleTold, State};
+use crate::deploy::versions::Version;
 use crate::preparation::{Prepared, PreparedModule};
 use crate::status::snapshot::Runs;
 use crate::status::terminal::{Heading, table};
@@ -15,7 +16,16 @@ const NONE: &str = "-";
 
 /// All modules by name. `reading`: what is counted of one.
 pub(super) fn tell(published: &Published, reading: impl Fn(&PreparedModule) -> ModuleReading) -> Vec<ModuleTold> {
-    let Published { prepared: Prepared { config, modules, refused, .. }, since, .. } = published;
+    let Published { prepared: Prepared { config, modules, refused, versions, .. }, since, .. } = published;
+    let kept = |name: &str, served: &str| {
+        let history = versions.get(name).into_iter().flatten().filter(|version| version.hash != served);
+        let kept = history.map(|Version { hash, version, published, .. }| KeptVersion {
+            hash: hash.clone(),
+            version: version.clone(),
+            published_secs: *published,
+        });
+        kept.collect()
+    };
     let reason = |name: &str| refused.get(name).map(|refusal| refusal.problem().to_owned());
     let serving = config.modules.iter().zip(modules).map(|(module, prepared)| {
         let (reason, reading) = (reason(&module.name), reading(prepared));
@@ -29,6 +39,7 @@ pub(super) fn tell(published: &Published, reading: impl Fn(&PreparedModule) -> M
             requests: Some(reading.requests),
             errors: Some(reading.errors.iter().fold(0, |sum, count| count.saturating_add(sum))),
             runs: Some(runs(prepared)),
+            kept: kept(&module.name, &prepared.hash),
         }
     });
     let never_served = refused.keys().filter(|name| config.modules.iter().all(|module| module.name != **name));
@@ -42,6 +53,7 @@ pub(super) fn tell(published: &Published, reading: impl Fn(&PreparedModule) -> M
         requests: None,
         errors: None,
         runs: None,
+        kept: Vec::new(),
     });
     let mut told: Vec<ModuleTold> = serving.chain(never_served).collect();
     told.sort_by(|one, other| one.name.cmp(&other.name));
@@ -56,7 +68,7 @@ fn runs(prepared: &PreparedModule) -> Runs {
     }
 }
 
-/// For a terminal. Reasons stand below the table, since they are long.
+/// For a terminal. What is long stands below the table: versions that are kept, and reasons.
 pub(super) fn render(modules: &[ModuleTold]) -> String {
     let text = |value: Option<String>| value.unwrap_or_else(|| NONE.to_owned());
     let number = |value: Option<u64>| text(value.map(|value| value.to_string()));
@@ -84,6 +96,13 @@ pub(super) fn render(modules: &[ModuleTold]) -> String {
     ];
     let Some(table) = table(&headings, rows) else { return String::from("no modules\n") };
     let mut rendered: String = table.lines().map(|line| format!("{}\n", line.trim_end())).collect();
+    for module in modules.iter().filter(|module| !module.kept.is_empty()) {
+        let earlier = module.kept.iter().map(|KeptVersion { hash, version, published_secs }| {
+            let version = version.as_ref().map(|version| format!("{version}, ")).unwrap_or_default();
+            format!("{} ({version}{})", short(hash), units::date(*published_secs))
+        });
+        rendered += &format!("\n{} was {}\n", module.name, earlier.collect::<Vec<_>>().join(", "));
+    }
     for (module, reason) in modules.iter().filter_map(|module| Some((module, module.reason.as_ref()?))) {
         let plain = reason.replace(|c: char| c.is_control() && c != '\n', "?");
         rendered += &format!("\n{}: {}\n", module.name, plain.replace('\n', "\n  "));
@@ -118,6 +137,15 @@ mod tests {
         prepared.refused.insert(String::from("bad"), Refusal::for_tests("it is bad"));
         prepared.refused.insert(String::from("never"), Refusal::for_tests("it never was\ngood\u{1b}"));
         prepared.modules[0].version = Some(String::from("1.2"));
+        let version = |hash: &str, version: Option<&str>| Version {
+            hash: hash.repeat(64),
+            published: 1_795_251_600,
+            version: version.map(str::to_owned),
+            native: "native".into(),
+        };
+        let served = Version { hash: prepared.modules[0].hash.clone(), ..version("0", None) };
+        let history = vec![served, version("a", Some("1.1")), version("b", None)];
+        prepared.versions.insert(String::from("good"), history);
         let mut since = Since::default();
         since.advance(None, &prepared, 1_795_251_600);
         let published = Published { prepared, generation: 0, since, is_written: true };
@@ -129,6 +157,8 @@ mod tests {
         let text = render(&told);
         let has = |words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
         assert!(has(&["good", "serving", short(hash), "1.2", "2026-11-21", "shared"]), "{text}");
+        let earlier = "good was aaaaaaaaaaaa (1.1, 2026-11-21 09:00:00 UTC), bbbbbbbbbbbb (2026-11-21 09:00:00 UTC)";
+        assert!(has(&[earlier]), "{text}");
         assert!(has(&["bad: it is bad"]) && has(&["never: it never was"]) && !text.contains('\u{1b}'), "{text}");
         assert_eq!(render(&[]), "no modules\n");
     }

@@ -95,6 +95,18 @@ pub struct ModuleTold {
     pub requests: Option<u64>,
     pub errors: Option<u64>,
     pub runs: Option<Runs>,
+    /// Versions that can be brought back, the newest first.
+    pub kept: Vec<KeptVersion>,
+}
+
+/// A version that does not serve at the moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptVersion {
+    pub hash: String,
+    /// By the module's own word.
+    pub version: Option<String>,
+    /// When it was first published, in seconds since the Unix epoch.
+    pub published_secs: u64,
 }
 
 /// What has become of a module's file.
