@@ -24,12 +24,17 @@ use crate::site;
 use crate::sites::{Ground, Sites};
 use crate::tally::{Counting, Rows};
 
+/// Readings that are remembered. More generations than that have requests that go on at the same time only where modules are
+/// deployed all the time.
+const READINGS_MAX: usize = 64;
+
 /// The server as its parent sees it.
 #[derive(Debug)]
 pub struct Server {
     config_path: PathBuf,
     error_log: ErrorLog,
-    /// The latest reading, and the one before it for as long as the latest may be abandoned.
+    /// The latest reading behind those before it: the latest may be abandoned, and pools that older requests speak to may need
+    /// children of an older one.
     readings: Vec<Reading>,
     began: Began,
     /// Of what serves.
@@ -40,6 +45,7 @@ pub struct Server {
 
 #[derive(Debug)]
 struct Reading {
+    generation: u32,
     prepared: Prepared,
     /// The same as JSON.
     text: Vec<u8>,
@@ -140,7 +146,7 @@ impl Application for Server {
         Some(command)
     }
 
-    fn load(&mut self, text: &[u8]) -> Result<Settings, LoadError> {
+    fn load(&mut self, generation: u32, text: &[u8]) -> Result<Settings, LoadError> {
         let mut prepared: Prepared = serde_json::from_slice(text)
             .map_err(|error| LoadError(format!("cannot read what the preparation wrote: {error}")))?;
         if let Some(running) = self.readings.last() {
@@ -151,9 +157,8 @@ impl Application for Server {
         let text = serde_json::to_vec(&prepared)
             .map_err(|error| LoadError(format!("cannot write what the preparation wrote: {error}")))?;
         let settings = prepared.config.mpm.clone();
-        self.readings.push(Reading { prepared, text, access_log });
-        // Older ones can no longer be returned to.
-        let superseded = self.readings.len().saturating_sub(2);
+        self.readings.push(Reading { generation, prepared, text, access_log });
+        let superseded = self.readings.len().saturating_sub(READINGS_MAX);
         self.readings.drain(..superseded);
         Ok(settings)
     }
@@ -225,8 +230,9 @@ impl Application for Server {
     }
 
     fn start(&self, child: &ChildContext) -> Result<Service, StartError> {
-        let reading = self.readings.last().expect("children are forked after a reading was loaded");
-        let Reading { prepared, access_log, .. } = reading;
+        let reading = self.readings.iter().rev().find(|reading| reading.generation == child.generation);
+        let forgotten = || StartError(format!("generation {} is too old to be known", child.generation));
+        let Reading { prepared, access_log, .. } = reading.ok_or_else(forgotten)?;
         let Prepared { config, modules, .. } = prepared;
         if child.pool == 0 {
             let (began, counting, access_log) = (self.began, self.counting.clone(), access_log.clone());

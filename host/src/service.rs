@@ -99,10 +99,10 @@ impl Protocol for Service {
         }
     }
 
-    fn oldest(&self) -> Option<u32> {
+    fn held(&self) -> Vec<u32> {
         match self {
-            Service::Sites(sites) => Some(sites.oldest()),
-            Service::Cell(_) => None,
+            Service::Sites(sites) => sites.held(),
+            Service::Cell(_) => Vec::new(),
         }
     }
 

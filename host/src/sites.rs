@@ -20,9 +20,20 @@ use crate::tally::Counting;
 /// ```
 pub struct Sites {
     current: ArcSwap<Site>,
-    next: Mutex<Option<Arc<Site>>>,
-    older: Mutex<Vec<Weak<Site>>>,
+    next: Mutex<Next>,
+    /// With their generations.
+    older: Mutex<Vec<(u32, Weak<Site>)>>,
+    /// Held while a generation is made ready: one after the other.
+    adopting: Mutex<()>,
     ground: Ground,
+}
+
+/// What waits to be published.
+#[derive(Default)]
+struct Next {
+    site: Option<Arc<Site>>,
+    /// This generation, and all before it, will not be.
+    forgotten: u32,
 }
 
 /// What all generations of a child have in common.
@@ -41,7 +52,8 @@ impl Sites {
     /// The engine or a module cannot be used, and why.
     pub fn start(prepared: &Prepared, ground: Ground) -> Result<Self, StartError> {
         let site = Arc::new(Site::start(prepared, &ground)?);
-        Ok(Self { current: ArcSwap::new(site), next: Mutex::default(), older: Mutex::default(), ground })
+        let (next, older, adopting) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self { current: ArcSwap::new(site), next, older, adopting, ground })
     }
 
     /// The generation for what begins now.
@@ -62,10 +74,13 @@ impl Sites {
     /// waits to be published begins with that, and one that is about to end is not told of others.
     fn turn_to(&self, published: u32) -> bool {
         let mut next = locked(&self.next);
-        let before = next.take_if(|site| site.generation == published).map(|site| self.current.swap(site));
-        if let Some(before) = &before {
-            locked(&self.older).push(Arc::downgrade(before));
-        }
+        let before = next.site.take_if(|site| site.generation == published).map(|site| {
+            // From the swap to the end, so that nobody finds it in neither place.
+            let mut older = locked(&self.older);
+            let before = self.current.swap(site);
+            older.push((before.generation, Arc::downgrade(&before)));
+            before
+        });
         // Not under the lock: much may end with it.
         drop(next);
         drop(before);
@@ -79,22 +94,39 @@ impl Sites {
     pub(crate) fn adopt(&self, generation: u32, handover: &[u8]) -> Result<(), StartError> {
         let prepared: Prepared = serde_json::from_slice(handover)
             .map_err(|error| StartError(format!("cannot read what was handed over: {error}")))?;
-        let site = Site::followed_by(&self.current(), generation, &prepared, &self.ground)?;
-        *locked(&self.next) = Some(Arc::new(site));
+        let _alone = locked(&self.adopting);
+        let forgotten = || StartError(format!("generation {generation} was given up meanwhile"));
+        if locked(&self.next).forgotten >= generation {
+            return Err(forgotten());
+        }
+        let site = Arc::new(Site::followed_by(&self.current(), generation, &prepared, &self.ground)?);
+        let mut next = locked(&self.next);
+        if next.forgotten >= generation {
+            // Not under the lock: much may end with it.
+            drop(next);
+            drop(site);
+            return Err(forgotten());
+        }
+        let before = next.site.replace(site);
+        drop(next);
+        drop(before);
         Ok(())
     }
 
+    /// That generation, and whatever was to be published before it, will not be.
     pub(crate) fn forget(&self, generation: u32) {
-        let forgotten = locked(&self.next).take_if(|site| site.generation == generation);
+        let mut next = locked(&self.next);
+        next.forgotten = next.forgotten.max(generation);
+        let forgotten = next.site.take_if(|site| site.generation <= generation);
+        drop(next);
         drop(forgotten);
     }
 
-    /// The oldest generation that a request goes on with, or else the current one.
-    pub(crate) fn oldest(&self) -> u32 {
+    /// The generations that requests go on with, and the current one.
+    pub(crate) fn held(&self) -> Vec<u32> {
         let mut older = locked(&self.older);
-        older.retain(|site| site.strong_count() > 0);
-        let current = self.current.load().generation;
-        older.iter().filter_map(Weak::upgrade).map(|site| site.generation).fold(current, u32::min)
+        older.retain(|(_, site)| site.strong_count() > 0);
+        older.iter().map(|(generation, _)| *generation).chain([self.current.load().generation]).collect()
     }
 }
 

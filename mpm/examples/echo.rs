@@ -44,7 +44,7 @@ impl Application for Arguments {
         None
     }
 
-    fn load(&mut self, _prepared: &[u8]) -> Result<Settings, LoadError> {
+    fn load(&mut self, _generation: u32, _prepared: &[u8]) -> Result<Settings, LoadError> {
         let mpm = match self.mpm.as_str() {
             "prefork" => Mpm::Prefork(Prefork::default()),
             "worker" => Mpm::Worker(Worker::default()),

@@ -27,8 +27,11 @@ use guesthouse_mpm::{
 
 struct Staged {
     file: String,
+    /// What is loaded now, and before that.
     script: Script,
     script_before: Script,
+    /// By generation, for pools that older requests still speak to.
+    scripts: Vec<(u32, Script)>,
     /// As the preparation wrote it.
     text: String,
     answered: Tallies,
@@ -95,7 +98,7 @@ impl Application for Staged {
         Some(command)
     }
 
-    fn load(&mut self, prepared: &[u8]) -> Result<Settings, LoadError> {
+    fn load(&mut self, generation: u32, prepared: &[u8]) -> Result<Settings, LoadError> {
         let script = Script::parse(prepared);
         if script.one("load").is_some() {
             return Err(LoadError("the script says so".to_owned()));
@@ -106,12 +109,14 @@ impl Application for Staged {
             pools.push(pool(line)?);
         }
         let settings = Settings { pools, pid_file: script.one("pid_file").map(Into::into) };
+        self.scripts.push((generation, script.clone()));
         self.script_before = std::mem::replace(&mut self.script, script);
         self.text = String::from_utf8_lossy(prepared).into_owned();
         Ok(settings)
     }
 
     fn abandon(&mut self) {
+        self.scripts.pop();
         self.script = self.script_before.clone();
     }
 
@@ -156,13 +161,15 @@ impl Application for Staged {
     }
 
     fn start(&self, child: &ChildContext) -> Result<Speaker, StartError> {
-        let own = self.script.one(&format!("start.{}", child.pool_name));
-        match own.or(self.script.one("start")) {
+        let loaded = self.scripts.iter().rev().find(|(generation, _)| *generation == child.generation);
+        let (_, script) = loaded.ok_or_else(|| StartError(String::from("nobody knows that generation any more")))?;
+        let own = script.one(&format!("start.{}", child.pool_name));
+        match own.or(script.one("start")) {
             Some("fail") => return Err(StartError("the script says so".to_owned())),
             Some("crash") => std::process::abort(),
             _ => {}
         }
-        let greeting = Greeting::new(&self.script, child.generation, &child.news);
+        let greeting = Greeting::new(script, child.generation, &child.news);
         Ok(Speaker {
             greetings: Mutex::new(Greetings { current: greeting, next: None, older: Vec::new() }),
             slot: child.slot,
@@ -232,7 +239,7 @@ struct Greetings {
     current: Arc<Greeting>,
     next: Option<Arc<Greeting>>,
     /// Connections that they were said to may still be open.
-    older: Vec<Weak<Greeting>>,
+    older: Vec<(u32, Weak<Greeting>)>,
 }
 
 struct Greeting {
@@ -265,7 +272,7 @@ impl Speaker {
         let published = self.scoreboard.published();
         if let Some(next) = greetings.next.take_if(|next| next.generation == published) {
             let before = std::mem::replace(&mut greetings.current, next);
-            greetings.older.push(Arc::downgrade(&before));
+            greetings.older.push((before.generation, Arc::downgrade(&before)));
         }
         Arc::clone(&greetings.current)
     }
@@ -325,11 +332,11 @@ impl Protocol for Speaker {
         self.greeting();
     }
 
-    fn oldest(&self) -> Option<u32> {
+    fn held(&self) -> Vec<u32> {
         let mut greetings = self.greetings();
-        greetings.older.retain(|greeting| greeting.strong_count() > 0);
-        let older = greetings.older.iter().filter_map(Weak::upgrade).map(|greeting| greeting.generation);
-        older.chain([greetings.current.generation]).min()
+        greetings.older.retain(|(_, greeting)| greeting.strong_count() > 0);
+        let older = greetings.older.iter().map(|(generation, _)| *generation);
+        older.chain([greetings.current.generation]).collect()
     }
 
     fn turn_end(&self, (): &mut ()) {}
@@ -353,7 +360,7 @@ fn main() -> ExitCode {
         }
     };
     let (script, script_before, text) = (Script::default(), Script::default(), String::new());
-    match serve(Staged { file, script, script_before, text, answered }) {
+    match serve(Staged { file, script, script_before, scripts: Vec::new(), text, answered }) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             tracing::error!("{error}");

@@ -9,6 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd as _, OwnedFd};
 use std::os::unix::fs::FileExt as _;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, UnixAddr, recv, recvmsg, sendmsg,
@@ -31,7 +32,7 @@ const DROP: u8 = b'O';
 const PUBLISHED: u8 = b'P';
 const ADOPTED: u8 = b'a';
 const NOT_ADOPTED: u8 = b'n';
-const OLDEST: u8 = b'o';
+const HELD: u8 = b'h';
 
 /// What a child is to do.
 #[derive(Debug)]
@@ -46,8 +47,9 @@ pub(crate) enum Command {
     Stop,
     /// A connection may wait for which another child was woken that has died: ask the listeners.
     Look,
-    /// Make ready to serve another generation beside the present one, from what stands in here.
-    Adopt(u32, Handover),
+    /// Make ready to serve another generation beside the present one, from what stands in here. `None`: it has got lost on its
+    /// way, because descriptors are out.
+    Adopt(u32, Option<Handover>),
     /// That generation comes to nothing.
     Drop(u32),
     /// This generation, which the child has adopted, stands on the scoreboard as published.
@@ -65,8 +67,11 @@ impl Handover {
     /// # Errors
     /// Descriptors or memory are out.
     pub(crate) fn write(text: &[u8]) -> io::Result<Self> {
-        let mut file = File::from(memfd_create(c"handover", MFdFlags::MFD_CLOEXEC)?);
+        let mut file = File::from(memfd_create(c"handover", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?);
         file.write_all(text)?;
+        // Every child has it open, and none is to say what the others serve.
+        let seals = SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+        fcntl(&file, FcntlArg::F_ADD_SEALS(seals))?;
         Ok(Self(file))
     }
 
@@ -97,8 +102,8 @@ pub(crate) enum Report {
     Adopted(u32),
     /// It cannot, for this reason, and goes on with what it has.
     NotAdopted(u32, String),
-    /// Whatever it still serves is of this generation or a later one.
-    Oldest(u32),
+    /// It still serves something of these generations and of no others.
+    Held(Vec<u32>),
     /// Its end is closed: it has died or is about to.
     Gone,
 }
@@ -129,8 +134,9 @@ impl ControlParent {
             Command::Drain => send_message(&self.socket, &[&[DRAIN]], None),
             Command::Stop => send_message(&self.socket, &[&[STOP]], None),
             Command::Look => send_message(&self.socket, &[&[LOOK]], None),
-            Command::Adopt(generation, Handover(file)) => {
-                send_message(&self.socket, &[&[ADOPT], &generation.to_ne_bytes()], Some(file.as_fd()))
+            Command::Adopt(generation, handover) => {
+                let descriptor = handover.as_ref().map(|Handover(file)| file.as_fd());
+                send_message(&self.socket, &[&[ADOPT], &generation.to_ne_bytes()], descriptor)
             }
             Command::Drop(generation) => send_message(&self.socket, &[&[DROP], &generation.to_ne_bytes()], None),
             Command::Published(generation) => {
@@ -154,7 +160,10 @@ impl ControlParent {
                 Message::Here(&[NOT_ADOPTED, a, b, c, d, ref reason @ ..]) => {
                     return Report::NotAdopted(u32::from_ne_bytes([a, b, c, d]), printable(reason));
                 }
-                Message::Here(&[OLDEST, a, b, c, d]) => return Report::Oldest(u32::from_ne_bytes([a, b, c, d])),
+                Message::Here([HELD, generations @ ..]) => {
+                    let (generations, _) = generations.as_chunks();
+                    return Report::Held(generations.iter().map(|bytes| u32::from_ne_bytes(*bytes)).collect());
+                }
                 Message::Here(_) => {}
             }
         }
@@ -199,9 +208,11 @@ impl ControlChild {
         }
     }
 
-    /// Whatever the child still serves is of this generation or a later one.
-    pub(crate) fn oldest(&self, generation: u32) {
-        self.report(&[&[OLDEST], &generation.to_ne_bytes()]);
+    /// The child still serves something of these generations and of no others. Of very many only the first ones are told.
+    pub(crate) fn held(&self, generations: &[u32]) {
+        let told = generations.iter().take(MESSAGE_BYTES_MAX / size_of::<u32>() - 1);
+        let bytes: Vec<u8> = told.flat_map(|generation| generation.to_ne_bytes()).collect();
+        self.report(&[&[HELD], &bytes]);
     }
 
     /// A report that cannot be sent finds no parent who would want it: its end-of-file is what is read next.
@@ -220,8 +231,9 @@ impl ControlChild {
                 (Message::Here([DRAIN]), _) => return Command::Drain,
                 (Message::Here([STOP]), _) => return Command::Stop,
                 (Message::Here([LOOK]), _) => return Command::Look,
-                (Message::Here(&[ADOPT, a, b, c, d]), Some(descriptor)) => {
-                    return Command::Adopt(u32::from_ne_bytes([a, b, c, d]), Handover(descriptor.into()));
+                (Message::Here(&[ADOPT, a, b, c, d]), descriptor) => {
+                    let handover = descriptor.map(|descriptor| Handover(descriptor.into()));
+                    return Command::Adopt(u32::from_ne_bytes([a, b, c, d]), handover);
                 }
                 (Message::Here(&[DROP, a, b, c, d]), _) => return Command::Drop(u32::from_ne_bytes([a, b, c, d])),
                 (Message::Here(&[PUBLISHED, a, b, c, d]), _) => {
@@ -332,23 +344,26 @@ mod tests {
         let text: Vec<u8> = (0..1_000_000_u32).flat_map(u32::to_ne_bytes).collect();
         let handover = Handover::write(&text).unwrap();
         let ends = [pair().unwrap(), pair().unwrap()];
-        let command = Command::Adopt(3, handover);
+        let command = Command::Adopt(3, Some(handover));
         for (parent, _) in &ends {
             parent.send(&command).unwrap();
         }
         drop(command);
         for (_, child) in &ends {
-            let Command::Adopt(3, handover) = child.receive() else { panic!("not handed over") };
+            let Command::Adopt(3, Some(mut handover)) = child.receive() else { panic!("not handed over") };
             assert!(handover.read().unwrap() == text);
+            assert!(
+                handover.0.write_all(b"other").is_err() && handover.0.set_len(3).is_err(),
+                "it is nobody's to change"
+            );
         }
     }
 
     #[test]
-    fn nothing_is_adopted_that_was_not_handed_over() {
+    fn what_was_not_handed_over_is_noticed() {
         let (parent, child) = pair().unwrap();
-        send_message(&parent.socket, &[&[ADOPT], &1_u32.to_ne_bytes()], None).unwrap();
-        parent.send(&Command::Look).unwrap();
-        assert!(matches!(child.receive(), Command::Look));
+        parent.send(&Command::Adopt(1, None)).unwrap();
+        assert!(matches!(child.receive(), Command::Adopt(1, None)));
     }
 
     #[test]
@@ -359,13 +374,15 @@ mod tests {
         child.retiring();
         child.adopted(1, &Ok(()));
         child.adopted(2, &Err(StartError("no room".to_owned())));
-        child.oldest(u32::MAX);
+        child.held(&[3, u32::MAX]);
+        child.held(&vec![7; MESSAGE_BYTES_MAX]);
         child.failed("no memory");
         assert_eq!(parent.receive(), Report::Ready);
         assert_eq!(parent.receive(), Report::Retiring);
         assert_eq!(parent.receive(), Report::Adopted(1));
         assert_eq!(parent.receive(), Report::NotAdopted(2, "no room".to_owned()));
-        assert_eq!(parent.receive(), Report::Oldest(u32::MAX));
+        assert_eq!(parent.receive(), Report::Held(vec![3, u32::MAX]));
+        assert!(matches!(parent.receive(), Report::Held(many) if many.len() > 1000));
         assert_eq!(parent.receive(), Report::Failed("no memory".to_owned()));
         assert_eq!(parent.receive(), Report::None);
     }

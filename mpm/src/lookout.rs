@@ -95,7 +95,8 @@ pub struct Serving {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum News {
     /// A reload's preparation begins. It sees all that was there when the request with this ticket was made, and when those
-    /// before it were. It ends with `Serving`, `Failed` or `Stopping`.
+    /// before it were. It ends with `Serving`, `Failed` or `Stopping`; or with another beginning, where children that serve
+    /// could not take it over and new ones are tried.
     Began { heard: Ticket },
     /// What was loaded has come to serve.
     Serving(Serving),

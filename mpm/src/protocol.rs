@@ -31,15 +31,16 @@ pub trait Application {
     /// `None`: there is nothing to make ready.
     fn preparation(&mut self) -> Option<Command>;
 
-    /// Reads what the preparation wrote and says how to serve it. Runs in the parent, so it must not block.
+    /// Reads what the preparation wrote and says how to serve it, in the generation with this number. Runs in the parent, so it
+    /// must not block.
     ///
     /// # Errors
     /// At the start the server does not start; at a reload the previous generation goes on serving.
-    fn load(&mut self, prepared: &[u8]) -> Result<Settings, LoadError>;
+    fn load(&mut self, generation: u32, prepared: &[u8]) -> Result<Settings, LoadError>;
 
     /// Takes the latest [`load`](Self::load) back: its generation could not begin (a pool's children could not
-    /// start, an address could not be bound), and children started from here on serve what was loaded before it. Runs in the
-    /// parent, after a `load` that succeeded and before the next one, never at the start.
+    /// start, an address could not be bound), and its number may be used again. Runs in the parent, after a `load` that
+    /// succeeded and before the next one, never at the start.
     fn abandon(&mut self);
 
     /// What the server's own children need, to serve the latest [`load`](Self::load) beside what they have, and then in its
@@ -77,7 +78,8 @@ pub trait Application {
     }
 
     /// Makes the protocol of one child, in the freshly forked child: from here on threads may be started.
-    /// It serves what the latest [`load`](Self::load) that succeeded before the fork has read.
+    /// It serves what was [loaded](Self::load) for its generation: the latest that was not abandoned, or, in a pool that only
+    /// older requests speak to any more, one before that.
     ///
     /// # Errors
     /// The child exits without having served. The reason reaches the parent, which gives up the generation (at a
@@ -102,7 +104,7 @@ pub struct ChildContext {
     /// What all children tell of themselves, to be read: those that have had a line since this child was forked. What
     /// is written there is for the MPM.
     pub scoreboard: Scoreboard,
-    /// Has the MPM ask for [`Protocol::oldest`] again when it is woken, from any thread.
+    /// Has the MPM ask for [`Protocol::held`] again when it is woken, from any thread.
     pub news: Waker,
 }
 
@@ -172,9 +174,10 @@ pub trait Protocol: Send + Sync + 'static {
     /// to [`tend`](Self::tend) its work after this.
     fn published(&self) {}
 
-    /// The oldest generation that something is still served by; `None`: the one that the child began with.
-    fn oldest(&self) -> Option<u32> {
-        None
+    /// The generations that something is still served by, in ascending order. Empty: the one that the child began with, for
+    /// ever. A pool of a generation before is there for as long as one of the server's own children holds that one.
+    fn held(&self) -> Vec<u32> {
+        Vec::new()
     }
 
     /// The thread is about to wait, or has served all that was ready: hand over what was gathered (log lines).

@@ -318,7 +318,9 @@ impl Scoreboard {
 
     /// Begins to count requests, connections and bytes anew, as a restart (HUP) does.
     pub(crate) fn reset_counters(&self) {
-        for line in self.sheets.iter().flat_map(|sheet| sheet.threads) {
+        // Not those in reserve, which would be made real.
+        let lines = (0..self.slots()).flat_map(|slot| (0..self.threads_per_child).map(move |thread| (slot, thread)));
+        for ThreadSlot { line } in lines.map(|(slot, thread)| self.thread(slot, thread)) {
             line.requests.store(0, Relaxed);
             line.connections.store(0, Relaxed);
             line.bytes.store(0, Relaxed);

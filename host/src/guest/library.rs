@@ -4,6 +4,7 @@
 //! Nothing here compiles, and nothing here belongs to one call.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -161,6 +162,8 @@ struct Origin {
     native: PathBuf,
     max_requests_per_instance: u64,
     max_concurrent_requests_per_instance: usize,
+    /// Device and inode of each folder that it is granted: another one in its place is to be opened.
+    folders: Vec<Option<(u64, u64)>>,
 }
 
 impl Origin {
@@ -174,6 +177,7 @@ impl Origin {
             native: native.to_owned(),
             max_requests_per_instance,
             max_concurrent_requests_per_instance,
+            folders: settings.dirs.iter().map(|dir| &dir.host).chain(&settings.roots).map(identity).collect(),
         }
     }
 
@@ -186,6 +190,10 @@ impl Origin {
             max_concurrent_requests_per_instance: self.max_concurrent_requests_per_instance,
         }
     }
+}
+
+fn identity(folder: &PathBuf) -> Option<(u64, u64)> {
+    folder.metadata().ok().map(|facts| (facts.dev(), facts.ino()))
 }
 
 /// What all modules of a child have in common, in all of its generations.

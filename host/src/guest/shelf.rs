@@ -86,6 +86,7 @@ impl Shelf {
             // The module is gone, but for requests that began with it: each has an instance that takes no other.
             let shared = make(&Rc::default(), &self.thread);
             shared.retire();
+            self.make_room(module);
             self.shared.push((module, Rc::clone(&shared)));
             return shared;
         };
@@ -130,7 +131,7 @@ impl Shelf {
 
     /// Ends the oldest of those that no call waits for, if there are more than there are slots for.
     fn make_room(&mut self, module: ModuleId) {
-        if self.boards.get(&module).is_none_or(|board| board.siblings.get() <= UNSEATED_MAX) {
+        if self.boards.get(&module).is_some_and(|board| board.siblings.get() <= UNSEATED_MAX) {
             return;
         }
         let unseated = |(of, shared): &(ModuleId, Rc<Shared>)| *of == module && !shared.is_seated();

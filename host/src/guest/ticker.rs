@@ -102,13 +102,11 @@ impl Shared {
         let mut idle = 0;
         while !self.stopping.load(Ordering::SeqCst) {
             thread::sleep(slice);
-            self.engines().retain(|engine| match engine.upgrade() {
-                Some(engine) => {
-                    engine.increment_epoch();
-                    true
-                }
-                None => false,
-            });
+            let mut engines = Vec::new();
+            self.engines().retain(|engine| engine.upgrade().map(|engine| engines.push(engine)).is_some());
+            engines.iter().for_each(wasmtime::Engine::increment_epoch);
+            // Whoever lets go of one last has a pool of address space to give back: not under the lock.
+            drop(engines);
             let entered = self.entered.load(Ordering::SeqCst);
             idle = if entered == seen { idle + 1 } else { 0 };
             seen = entered;

@@ -230,13 +230,14 @@ pub(super) fn adopt<P: Protocol>(
     crew: &Arc<Crew<P>>,
     control: &Arc<ControlChild>,
     generation: u32,
-    handover: Handover,
+    handover: Option<Handover>,
 ) {
     let (theirs, line) = (Arc::clone(crew), Arc::clone(control));
     let body = move || {
+        let lost = || StartError(String::from("what was handed over did not arrive: descriptors are out"));
         let outcome = handover
-            .read()
-            .map_err(|error| StartError(format!("cannot read what was handed over: {error}")))
+            .ok_or_else(lost)
+            .and_then(|it| it.read().map_err(|error| StartError(format!("cannot read what was handed over: {error}"))))
             .and_then(|text| guard::adopt(&theirs.protocol, generation, &text));
         line.adopted(generation, &outcome);
     };

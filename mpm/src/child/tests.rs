@@ -223,7 +223,7 @@ impl Application for Speaker {
         None
     }
 
-    fn load(&mut self, _: &[u8]) -> Result<Settings, LoadError> {
+    fn load(&mut self, _generation: u32, _: &[u8]) -> Result<Settings, LoadError> {
         Err(LoadError("the tests bring their own settings".to_owned()))
     }
 

@@ -20,8 +20,8 @@ pub(super) struct Watch {
     line: Line,
     /// The orders that were answered already.
     known: Orders,
-    /// The oldest generation that the parent knows to be served, unless it is the one that the child began with.
-    oldest: Option<u32>,
+    /// The generations that the parent knows to be held.
+    held: Vec<u32>,
 }
 
 enum Line {
@@ -34,7 +34,7 @@ enum Line {
 
 impl Watch {
     pub(super) fn new(control: ControlChild) -> Self {
-        Self { line: Line::Open(Arc::new(control)), known: Orders::Serve, oldest: None }
+        Self { line: Line::Open(Arc::new(control)), known: Orders::Serve, held: Vec::new() }
     }
 
     /// Tells the parent that the child serves.
@@ -57,7 +57,7 @@ impl Watch {
     pub(super) fn heed<P: Protocol>(&mut self, crew: &Arc<Crew<P>>) -> bool {
         let publications = crew.publications();
         self.receive(crew);
-        self.tell_oldest(crew);
+        self.tell_held(crew);
         let orders = crew.orders();
         if orders == self.known {
             return crew.publications() != publications;
@@ -69,13 +69,13 @@ impl Watch {
         true
     }
 
-    fn tell_oldest<P: Protocol>(&mut self, crew: &Crew<P>) {
-        let oldest = crew.protocol.oldest();
-        if let (Some(generation), Line::Open(control)) = (oldest, &self.line)
-            && oldest != self.oldest
+    fn tell_held<P: Protocol>(&mut self, crew: &Crew<P>) {
+        let held = crew.protocol.held();
+        if let Line::Open(control) = &self.line
+            && held != self.held
         {
-            self.oldest = oldest;
-            control.oldest(generation);
+            control.held(&held);
+            self.held = held;
         }
     }
 

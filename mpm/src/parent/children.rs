@@ -51,11 +51,9 @@ pub(crate) struct Child {
     pub(super) origin: Rc<Origin>,
     pub(super) phase: Phase,
     pub(super) link: Link,
-    /// The oldest generation that it still serves something of, and the latest that it can serve, as it says.
-    pub(super) oldest: u32,
+    /// The generations that it still serves something of, and the latest that it can serve, as it says.
+    pub(super) held: Vec<u32>,
     pub(super) latest: u32,
-    /// The first generation that does not have its pool.
-    pub(super) superseded_by: Option<u32>,
 }
 
 /// What connects the parent with a child.
@@ -85,13 +83,11 @@ impl Child {
         self.phase = self.phase.drain();
     }
 
-    /// One that cannot be reached has died, or is about to.
-    pub(super) fn tell(&self, command: &Command) {
-        if let Link::Open(control) = &self.link
-            && let Err(error) = control.send(command)
-        {
-            tracing::debug!("cannot reach {self}: {error}");
-        }
+    /// Whether the child will hear of it. One that cannot be reached has died, or is about to, or does not listen.
+    pub(super) fn tell(&self, command: &Command) -> bool {
+        let Link::Open(control) = &self.link else { return false };
+        let sent = control.send(command).inspect_err(|error| tracing::debug!("cannot reach {self}: {error}"));
+        sent.is_ok()
     }
 
     /// Ends the child at once, by TERM.
@@ -241,9 +237,8 @@ mod tests {
             origin: Rc::new(origin),
             phase,
             link: Link::Open(parent),
-            oldest: generation,
+            held: vec![generation],
             latest: generation,
-            superseded_by: None,
         }
     }
 

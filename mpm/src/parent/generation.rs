@@ -10,6 +10,21 @@ use super::plan::{Census, Planner};
 use crate::scoreboard::Scoreboard;
 use crate::settings::{self, ListenAddress, Mpm, Settings};
 
+/// A pool that the latest generation has no more, for as long as a request of an older one may need it.
+#[derive(Debug)]
+pub(crate) struct Leaving {
+    pub(super) pool: Pool,
+    /// The first generation that does not have it.
+    pub(super) since: u32,
+}
+
+impl Leaving {
+    /// Whether somebody who still serves requests of this generation may speak to it.
+    pub(super) fn is_needed_by(&self, generation: u32) -> bool {
+        (self.pool.origin.generation..self.since).contains(&generation)
+    }
+}
+
 /// The children that serve one load, and the plans for them.
 #[derive(Debug)]
 pub(crate) struct Generation {
@@ -24,6 +39,9 @@ pub(crate) struct Generation {
 #[derive(Debug, Clone)]
 pub(crate) struct Pool {
     pub(super) origin: Rc<Origin>,
+    /// The latest generation that has it, and where it stands there: what its children begin with.
+    pub(super) generation: u32,
+    pub(super) index: usize,
     pub(super) mpm: Mpm,
     pub(super) planner: Planner,
     /// Slots that children of the pool may have, older generations included: room for the new ones beside the old.
@@ -32,11 +50,8 @@ pub(crate) struct Pool {
 
 impl Generation {
     pub(super) fn first(settings: &Settings, now: Instant) -> Self {
-        Self::of(0, settings, |origin, mpm| Pool {
-            origin: Rc::new(origin),
-            planner: Planner::new(mpm, now),
-            slots: mpm.server_limit().saturating_mul(2),
-            mpm: mpm.clone(),
+        Self::of(0, settings, |origin, mpm| {
+            Pool::new(origin, mpm, Planner::new(mpm, now), mpm.server_limit().saturating_mul(2))
         })
     }
 
@@ -54,7 +69,7 @@ impl Generation {
             let is_same =
                 |former: &&Pool| former.settings() == *settings && former.origin.is_own() == pool.origin.is_own();
             if let Some(former) = before.pools.iter().find(is_same) {
-                *pool = former.clone();
+                *pool = Pool { generation: pool.generation, index: pool.index, ..former.clone() };
             }
         }
         next
@@ -72,12 +87,8 @@ impl Generation {
             let former = before.pools.iter().find(|former| former.origin.name == origin.name);
             let active = former.map_or(0, |former| children.active(&former.origin));
             let server_limit_before = former.map_or(0, |former| former.mpm.server_limit());
-            Pool {
-                planner: Planner::taking_over(mpm, active, now),
-                slots: mpm.server_limit().saturating_add(mpm.server_limit().max(server_limit_before)),
-                origin: Rc::new(origin),
-                mpm: mpm.clone(),
-            }
+            let slots = mpm.server_limit().saturating_add(mpm.server_limit().max(server_limit_before));
+            Pool::new(origin, mpm, Planner::taking_over(mpm, active, now), slots)
         })
     }
 
@@ -99,11 +110,6 @@ impl Generation {
         &self.pools[0]
     }
 
-    /// The pool that a child belongs to, if this generation has it.
-    pub(super) fn pool_of(&mut self, origin: &Origin) -> Option<&mut Pool> {
-        self.pools.iter_mut().find(|pool| *pool.origin == *origin)
-    }
-
     /// Whether this generation has the pool of such children.
     pub(super) fn has(&self, origin: &Origin) -> bool {
         self.pools.iter().any(|pool| *pool.origin == *origin)
@@ -111,7 +117,12 @@ impl Generation {
 
     /// Whether every pool can serve.
     pub(super) fn is_proven(&self) -> bool {
-        self.pools.iter().all(|pool| pool.planner.is_proven())
+        self.own().planner.is_proven() && self.others_are_proven()
+    }
+
+    /// Whether every pool but the server's own can.
+    pub(super) fn others_are_proven(&self) -> bool {
+        self.pools[1..].iter().all(|pool| pool.planner.is_proven())
     }
 
     pub(super) fn listens_on(&self, address: &ListenAddress) -> bool {
@@ -120,15 +131,21 @@ impl Generation {
 
     /// How many slots there must be so that each pool finds those that it may have: no pool can take one from another,
     /// and what is left of pools that this generation no longer names takes none from any.
-    pub(super) fn slots_needed(&self, children: &Children) -> usize {
+    pub(super) fn slots_needed(&self, children: &Children, leaving: &[Leaving]) -> usize {
         let named = |origin: &Origin| self.pools.iter().any(|pool| pool.origin.name == origin.name);
         let left = children.iter().filter(|(_, child)| !named(&child.origin)).count();
         let own = self.pools.iter().map(|pool| pool.slots.max(children.of_pool(&pool.origin.name)));
-        own.fold(left, usize::saturating_add)
+        let leaving = leaving.iter().filter(|leaving| !named(&leaving.pool.origin)).map(|leaving| leaving.pool.slots);
+        own.chain(leaving).fold(left, usize::saturating_add)
     }
 }
 
 impl Pool {
+    fn new(origin: Origin, mpm: &Mpm, planner: Planner, slots: usize) -> Self {
+        let (generation, index) = (origin.generation, origin.pool);
+        Self { origin: Rc::new(origin), generation, index, mpm: mpm.clone(), planner, slots }
+    }
+
     pub(super) fn settings(&self) -> settings::Pool {
         let Origin { name, listen, .. } = &*self.origin;
         settings::Pool { name: name.clone(), listen: listen.clone(), mpm: self.mpm.clone() }
@@ -145,7 +162,7 @@ mod tests {
     use crate::control;
     use crate::parent::children::{Child, Link};
     use crate::parent::phase::Phase;
-    use crate::parent::plan::Action;
+    use crate::parent::plan::{Action, Remark};
     use crate::settings::{Event, Prefork};
 
     fn pool(name: &str, server_limit: usize) -> settings::Pool {
@@ -167,9 +184,9 @@ mod tests {
             let (parent, _child) = control::pair().unwrap();
             let phase = Phase::Serving { since: Instant::now() };
             let (pid, generation) = (nix::unistd::Pid::from_raw(i32::MAX), origin.generation);
-            let (oldest, latest, superseded_by) = (generation, generation, None);
+            let (held, latest) = (vec![generation], generation);
             let (origin, link) = (Rc::clone(origin), Link::Open(parent));
-            children.insert(slot, Child { pid, origin, phase, link, oldest, latest, superseded_by });
+            children.insert(slot, Child { pid, origin, phase, link, held, latest });
         }
     }
 
@@ -182,7 +199,7 @@ mod tests {
     #[test]
     fn every_pool_has_room_for_two_generations() {
         let generation = Generation::first(&settings(&[("server", 4), ("a", 3)]), Instant::now());
-        assert_eq!(generation.slots_needed(&Children::new(0)), 2 * 4 + 2 * 3);
+        assert_eq!(generation.slots_needed(&Children::new(0), &[]), 2 * 4 + 2 * 3);
         assert_eq!(generation.settings(), settings(&[("server", 4), ("a", 3)]));
     }
 
@@ -196,7 +213,7 @@ mod tests {
         let mut new = Generation::taking_over(1, &settings(&[("server", 4), ("b", 8), ("c", 8)]), &old, &children, now);
         let expected = [2, 5, 1].map(|count| vec![Action::Spawn(count)]);
         assert_eq!(spawned(&mut new, &children, now), expected);
-        assert_eq!(new.slots_needed(&children), 8 + 16 + 16 + 3, "the three of a still have theirs");
+        assert_eq!(new.slots_needed(&children, &[]), 8 + 16 + 16 + 3, "the three of a still have theirs");
     }
 
     #[test]
@@ -209,6 +226,22 @@ mod tests {
         let is_kept = |new: &Pool| old.pools.iter().position(|old| Rc::ptr_eq(&old.origin, &new.origin));
         assert_eq!(new.pools.iter().map(is_kept).collect::<Vec<_>>(), [Some(0), Some(3), None, None]);
         assert!(new.has(&old.pools[3].origin) && !new.has(&old.pools[1].origin));
+        assert_eq!((new.pools[1].origin.generation, new.pools[1].generation, new.pools[1].index), (0, 1, 1));
+    }
+
+    #[test]
+    fn a_pool_that_leaves_is_needed_by_the_generations_that_had_it_and_keeps_its_slots() {
+        let now = Instant::now();
+        let first = Generation::first(&settings(&[("server", 4)]), now);
+        let none = Children::new(0);
+        let with = Generation::going_on(1, &settings(&[("server", 4), ("a", 3)]), &first, &none, now);
+        let leaving = [Leaving { pool: with.pools[1].clone(), since: 4 }];
+        assert_eq!(
+            [0, 1, 2, 3, 4].map(|generation| leaving[0].is_needed_by(generation)),
+            [false, true, true, true, false]
+        );
+        assert_eq!(first.slots_needed(&none, &leaving), 2 * 4 + 2 * 3);
+        assert_eq!(with.slots_needed(&none, &leaving), 2 * 4 + 2 * 3, "it shares those of the pool that has its name");
     }
 
     #[test]
@@ -218,10 +251,9 @@ mod tests {
         let mut children = Children::new(100);
         add(&mut children, &old.pools[1].origin, 10);
         let mut new = Generation::taking_over(1, &settings(&[("server", 4), ("a", 2)]), &old, &children, now);
-        assert_eq!(new.slots_needed(&children), 8 + 12);
+        assert_eq!(new.slots_needed(&children, &[]), 8 + 12);
         // All that its own max_request_workers would allow is not to be had in two slots.
-        let expected =
-            [vec![Action::Spawn(2)], vec![Action::Spawn(2), Action::Remark(super::super::Remark::ScoreboardFull)]];
+        let expected = [vec![Action::Spawn(2)], vec![Action::Spawn(2), Action::Remark(Remark::ScoreboardFull)]];
         assert_eq!(spawned(&mut new, &children, now), expected);
     }
 
@@ -231,13 +263,13 @@ mod tests {
         let mut generation = Generation::first(&settings(&[("server", 4), ("a", 3)]), now);
         let (server, a) = (Rc::clone(&generation.pools[0].origin), Rc::clone(&generation.pools[1].origin));
         assert!(generation.own().origin.is_own());
-        generation.pool_of(&server).unwrap().planner.ready();
+        generation.pools[0].planner.ready();
         assert!(!generation.is_proven());
-        generation.pool_of(&a).unwrap().planner.ready();
+        generation.pools[1].planner.ready();
         assert!(generation.is_proven());
-        let mut next = Generation::taking_over(1, &generation.settings(), &generation, &Children::new(0), now);
-        assert!(next.pool_of(&a).is_none(), "it is of another generation");
-        let mut next = Generation::going_on(1, &generation.settings(), &generation, &Children::new(0), now);
-        assert!(next.pool_of(&a).is_some() && next.is_proven(), "nothing has changed");
+        let next = Generation::taking_over(1, &generation.settings(), &generation, &Children::new(0), now);
+        assert!(!next.has(&server) && !next.has(&a), "they are of another generation");
+        let next = Generation::going_on(1, &generation.settings(), &generation, &Children::new(0), now);
+        assert!(next.has(&server) && next.has(&a) && next.is_proven(), "nothing has changed");
     }
 }

@@ -9,6 +9,7 @@ mod lookout;
 mod pace;
 mod phase;
 mod plan;
+mod planned;
 mod preparation;
 mod reap;
 mod reload;
@@ -16,8 +17,7 @@ mod spawn;
 mod start;
 mod stop;
 
-use std::ops::Range;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -25,14 +25,13 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use self::children::{Child, Children, Link, Origin};
-use self::generation::Generation;
+use self::generation::{Generation, Leaving};
 use self::listeners::Listeners;
 use self::lookout::Lookout;
 use self::phase::{Death, Phase, START_LIMIT};
-use self::plan::{Action, Remark};
+use self::planned::Place;
 use self::reap::End;
 use self::reload::{How, Reload};
-use self::spawn::Forked;
 use self::stop::Stage;
 use crate::child::Role;
 use crate::control::{Command, Report};
@@ -73,6 +72,8 @@ struct Parent<'a, A: Application> {
     children: Children,
     /// The generation that new children belong to.
     current: Generation,
+    /// Pools of older ones that may still be needed.
+    leaving: Vec<Leaving>,
     /// The highest number of a generation so far.
     last_number: u32,
     stage: Stage,
@@ -89,8 +90,8 @@ struct Parent<'a, A: Application> {
 struct Woken {
     /// Slots of children that have something to say.
     reporting: Vec<usize>,
-    /// Pools of the current generation in which a connection waits that is to be heeded.
-    demanded: Vec<usize>,
+    /// Pools in which a connection waits that is to be heeded.
+    demanded: Vec<Place>,
 }
 
 impl<A: Application> Parent<'_, A> {
@@ -110,8 +111,8 @@ impl<A: Application> Parent<'_, A> {
             }
             let Woken { reporting, demanded } = self.wait(now)?;
             let now = Instant::now();
-            for index in demanded {
-                self.current.pools[index].planner.demand();
+            for place in demanded {
+                self.pool_at_mut(place).planner.demand();
             }
             self.take_orders(now)?;
             for slot in reporting {
@@ -210,36 +211,8 @@ impl<A: Application> Parent<'_, A> {
     /// When the loop has to act although nothing has happened.
     fn due_at(&self, now: Instant) -> Option<Instant> {
         let children = self.children.iter().filter_map(|(_, child)| child.overdue_at()).min();
-        let plans = self.planned().filter_map(|index| {
-            let pool = &self.current.pools[index];
-            pool.planner.due_at(&pool.census(&self.children, &self.scoreboard), &pool.mpm, now)
-        });
-        let others = [self.stage.due_at(), self.reload_due_at(), self.lookout.due_at()];
-        plans.chain(children).chain(others.into_iter().flatten()).min()
-    }
-
-    /// Where a connection that waits makes a child start, with the pool that it waits for. The parent only looks: it
-    /// is the child that accepts.
-    fn listeners_watched(&self) -> impl Iterator<Item = (usize, BorrowedFd<'_>)> {
-        let heeds_demand = |index: &usize| {
-            let pool = &self.current.pools[*index];
-            pool.planner.heeds_demand(&pool.census(&self.children, &self.scoreboard), &pool.mpm)
-        };
-        self.planned().filter(heeds_demand).flat_map(|index| {
-            let listeners = self.listeners.among(&self.current.pools[index].origin.listen);
-            listeners.map(move |listener| (index, listener.as_fd()))
-        })
-    }
-
-    /// The pools of the current generation in which children are started and ended as planned. While the server
-    /// finishes, these are those that its own children may still speak to.
-    fn planned(&self) -> Range<usize> {
-        let all = self.current.pools.len();
-        match self.stage {
-            Stage::Opening | Stage::Serving => usize::from(self.is_adopting())..all,
-            Stage::Finishing { .. } if self.children.iter().any(|(_, child)| child.origin.is_own()) => 1..all,
-            Stage::Finishing { .. } | Stage::Ending { .. } => 0..0,
-        }
+        let others = [self.plans_due_at(now), self.stage.due_at(), self.reload_due_at(), self.lookout.due_at()];
+        children.into_iter().chain(others.into_iter().flatten()).min()
     }
 
     fn take_orders(&mut self, now: Instant) -> Result<(), ServeError> {
@@ -254,61 +227,6 @@ impl<A: Application> Parent<'_, A> {
             }
         }
         Ok(())
-    }
-
-    /// Starts and ends children as planned. `Some`: this process is one of those that were started.
-    fn carry_out_plan(&mut self, now: Instant) -> Option<Role> {
-        for index in self.planned() {
-            let pool = &mut self.current.pools[index];
-            let census = pool.census(&self.children, &self.scoreboard);
-            for action in pool.planner.plan(&census, &pool.mpm, now) {
-                match action {
-                    Action::Spawn(count) => {
-                        if let Some(role) = self.spawn(index, count, now) {
-                            return Some(role);
-                        }
-                    }
-                    Action::Drain(slot) => {
-                        if let Some(child) = self.children.at(slot) {
-                            child.drain(&Command::Drain);
-                        }
-                    }
-                    Action::Remark(remark) => log_remark(&self.current.pools[index].origin, remark),
-                }
-            }
-        }
-        None
-    }
-
-    fn spawn(&mut self, index: usize, count: usize, now: Instant) -> Option<Role> {
-        let pool = &mut self.current.pools[index];
-        for _ in 0..count {
-            let slot = self.children.free_slot()?;
-            let generation = self.current.number;
-            match spawn::fork_child(&pool.origin, generation, now) {
-                Ok(Forked::Parent(child)) => {
-                    tracing::debug!("{child} starts in slot {slot}, generation {generation}");
-                    self.children.insert(slot, child);
-                }
-                Ok(Forked::Child(control)) => {
-                    return Some(Role {
-                        slot,
-                        generation,
-                        pool: index,
-                        listeners: std::mem::take(&mut self.listeners).into_wanted(&pool.origin.listen),
-                        settings: pool.settings(),
-                        control,
-                        scoreboard: self.scoreboard.clone(),
-                    });
-                }
-                Err(error) => {
-                    tracing::error!("{}cannot fork a child: {error}", pool.origin);
-                    pool.planner.shortage(now);
-                    break;
-                }
-            }
-        }
-        None
     }
 
     /// Ends children that have been starting, ending or deaf for too long.
@@ -347,18 +265,19 @@ impl<A: Application> Parent<'_, A> {
                 Report::Adopted(generation) => self.child_has_adopted(slot, generation),
                 Report::NotAdopted(generation, reason) => {
                     tracing::error!("{child} cannot take generation {generation} over: {reason}");
-                    if generation == self.current.number && self.is_adopting() {
+                    let is_own = *child.origin == *self.current.own().origin;
+                    if is_own && generation == self.current.number && self.is_adopting() {
                         // New children may have the room that this one lacks; if they have not, that is the end of it.
                         self.replace_instead(&reason, now);
                     }
                 }
-                Report::Oldest(generation) => child.oldest = generation,
+                Report::Held(generations) => child.held = generations,
             }
         }
     }
 
     fn child_is_ready(&mut self, origin: &Origin, now: Instant) {
-        let Some(pool) = self.current.pool_of(origin) else { return };
+        let Some(pool) = self.pool_of(origin) else { return };
         pool.planner.ready();
         if !self.current.is_proven() {
             return;
@@ -383,14 +302,16 @@ impl<A: Application> Parent<'_, A> {
         match self.children.at(slot) {
             Some(child) if is_awaited => child.latest = generation,
             // That one was abandoned while the child took it over.
-            Some(child) => child.tell(&Command::Drop(generation)),
+            Some(child) => {
+                child.tell(&Command::Drop(generation));
+            }
             None => {}
         }
     }
 
     /// A child has said why it cannot start: so it will be with the next one, as long as nobody knows better.
     fn start_failed(&mut self, origin: &Origin, reason: &str, now: Instant) {
-        let Some(pool) = self.current.pool_of(origin) else { return };
+        let Some(pool) = self.pool_of(origin) else { return };
         pool.planner.failed_start(now);
         if !pool.planner.is_proven() {
             self.give_up(origin, reason, now);
@@ -399,6 +320,10 @@ impl<A: Application> Parent<'_, A> {
 
     /// A pool cannot have the children that it needs to begin with: without it there is no generation.
     fn give_up(&mut self, origin: &Origin, reason: &str, now: Instant) {
+        if !self.current.has(origin) {
+            // One that leaves: it is tried again for as long as somebody may need it.
+            return;
+        }
         let reason = format!("{origin}{reason}");
         match self.stage {
             Stage::Opening => self.stop(Some(ServeError::Child(StartError(reason))), now),
@@ -423,7 +348,7 @@ impl<A: Application> Parent<'_, A> {
     fn child_died(&mut self, slot: usize, child: &Child, end: End, now: Instant) {
         let death = child.phase.died(now);
         log_death(slot, child, end, death);
-        let Some(pool) = self.current.pool_of(&child.origin) else { return };
+        let Some(pool) = self.pool_of(&child.origin) else { return };
         if end.is_sick() {
             pool.planner.shortage(now);
         }
@@ -435,25 +360,11 @@ impl<A: Application> Parent<'_, A> {
 }
 
 /// Whoever's descriptor is ready; nobody twice. `polled` may be longer.
-fn those_ready(whose: Vec<usize>, polled: &[PollFd<'_>]) -> Vec<usize> {
+fn those_ready<T: PartialEq>(whose: Vec<T>, polled: &[PollFd<'_>]) -> Vec<T> {
     let ready = whose.into_iter().zip(polled).filter(|(_, polled)| polled.any().unwrap_or(true));
     let mut ready: Vec<_> = ready.map(|(whose, _)| whose).collect();
     ready.dedup();
     ready
-}
-
-fn log_remark(origin: &Origin, remark: Remark) {
-    match remark {
-        Remark::LimitReached => {
-            tracing::warn!("{origin}max_request_workers is reached: more connections wait; consider raising it");
-        }
-        Remark::ScoreboardFull => {
-            tracing::warn!("{origin}older generations still drain in every slot: new children wait for them");
-        }
-        Remark::Busy { spawning, idle } => {
-            tracing::info!("{origin}the server seems busy: {spawning} more children start, {idle} threads are idle");
-        }
-    }
 }
 
 fn log_death(slot: usize, child: &Child, end: End, death: Death) {

@@ -3,8 +3,8 @@
 
 use std::time::Instant;
 
-use super::children::Child;
-use super::generation::Generation;
+use super::children::{Child, Link};
+use super::generation::{Generation, Leaving};
 use super::phase::START_LIMIT;
 use super::preparation::{Preparation, Progress};
 use super::{Parent, Stage, descriptors};
@@ -101,10 +101,11 @@ impl<A: Application> Parent<'_, A> {
     }
 
     fn load_next(&mut self, how: How, prepared: &[u8], now: Instant) {
-        match self.application.load(prepared) {
+        let number = self.last_number.wrapping_add(1);
+        match self.application.load(number, prepared) {
             Err(error) => self.refuse_reload(&error.into(), now),
             Ok(settings) => {
-                if let Err(error) = self.begin_generation(how, settings, now) {
+                if let Err(error) = self.begin_generation(how, number, settings, now) {
                     self.application.abandon();
                     self.refuse_reload(&error, now);
                 }
@@ -118,9 +119,8 @@ impl<A: Application> Parent<'_, A> {
         self.end_reload(now);
     }
 
-    fn begin_generation(&mut self, how: How, settings: Settings, now: Instant) -> Result<(), ServeError> {
+    fn begin_generation(&mut self, how: How, number: u32, settings: Settings, now: Instant) -> Result<(), ServeError> {
         let settings = fit(settings, Some(&self.current.settings()))?;
-        let number = self.last_number.wrapping_add(1);
         let handover = if how == How::InPlace { self.handover(&settings)? } else { None };
         let next = match handover {
             Some(_) => Generation::going_on(number, &settings, &self.current, &self.children, now),
@@ -130,14 +130,16 @@ impl<A: Application> Parent<'_, A> {
         self.listeners.open_missing(&settings)?;
         self.last_number = number;
         let previous = std::mem::replace(&mut self.current, next);
-        let own = match handover {
-            Some(handover) => {
-                self.tell_own(&Command::Adopt(number, handover));
-                OwnChildren::Adopting { until: now + START_LIMIT }
-            }
-            None => OwnChildren::New,
+        let gone = previous.pools[1..].iter().filter(|pool| !self.current.has(&pool.origin));
+        self.leaving.extend(gone.map(|pool| Leaving { pool: pool.clone(), since: number }));
+        let Some(handover) = handover else {
+            self.reload = Reload::Replacing { how, previous, own: OwnChildren::New };
+            return Ok(());
         };
-        self.reload = Reload::Replacing { how, previous, own };
+        self.reload = Reload::Replacing { how, previous, own: OwnChildren::Adopting { until: now + START_LIMIT } };
+        if !self.tell_own(&Command::Adopt(number, Some(handover))) {
+            self.replace_instead("a child cannot be told of it", now);
+        }
         Ok(())
     }
 
@@ -150,19 +152,21 @@ impl<A: Application> Parent<'_, A> {
         self.application.handover().map(|text| Handover::write(&text)).transpose().map_err(failed)
     }
 
-    fn tell_own(&self, command: &Command) {
-        self.own_children().for_each(|child| child.tell(command));
+    /// Whether all of them will hear of it that have not hung up.
+    fn tell_own(&self, command: &Command) -> bool {
+        let is_deaf = |child: &&Child| !child.tell(command) && matches!(child.link, Link::Open(_));
+        self.own_children().filter(is_deaf).count() == 0
     }
 
     /// The server's own children of the current generation that serve, be it only what is open.
-    fn own_children(&self) -> impl Iterator<Item = &Child> {
+    pub(super) fn own_children(&self) -> impl Iterator<Item = &Child> {
         let serves = |child: &Child| child.phase.serves() && *child.origin == *self.current.own().origin;
         self.children.iter().map(|(_, child)| child).filter(move |child| serves(child))
     }
 
     /// Adds the slots that pools of the next generation need and older ones do not leave.
     fn make_room(&mut self, next: &Generation) -> Result<(), ServeError> {
-        let slots = next.slots_needed(&self.children);
+        let slots = next.slots_needed(&self.children, &self.leaving);
         if slots > self.children.slots() {
             let failed = |error| ServeError::System { what: "make the scoreboard larger", error };
             self.scoreboard.grow_to(slots).map_err(failed)?;
@@ -171,7 +175,7 @@ impl<A: Application> Parent<'_, A> {
         Ok(())
     }
 
-    /// Whether the server's own children are about to take the current generation over: none is started or ended by plan.
+    /// Whether the server's own children are about to take the current generation over.
     pub(super) fn is_adopting(&self) -> bool {
         matches!(self.reload, Reload::Replacing { own: OwnChildren::Adopting { .. }, .. })
     }
@@ -189,18 +193,20 @@ impl<A: Application> Parent<'_, A> {
         let Reload::Replacing { how, own, .. } = self.reload else { return };
         let current = self.current.number;
         match own {
-            OwnChildren::Adopting { until } if !self.is_adopted() => {
-                if now >= until {
-                    self.abandon_generation(&format!("children have not taken it over after {START_LIMIT:?}"), now);
-                }
-                return;
+            OwnChildren::Adopting { until } if now >= until && !self.is_adopted() => {
+                return self.replace_instead(&format!("children have not taken it over after {START_LIMIT:?}"), now);
             }
+            OwnChildren::Adopting { until } if now >= until && !self.current.is_proven() => {
+                return self.abandon_generation(&format!("a pool has no children after {START_LIMIT:?}"), now);
+            }
+            OwnChildren::Adopting { .. } if !self.is_adopted() => return,
             OwnChildren::Adopting { .. } | OwnChildren::New if !self.current.is_proven() => return,
             OwnChildren::Adopting { .. } | OwnChildren::New => {}
         }
         self.publish();
         if how == How::AtOnce {
-            let Self { children, current, .. } = self;
+            let Self { children, current, leaving, .. } = self;
+            leaving.clear();
             for (_, child) in children.iter_mut().filter(|(_, child)| !current.has(&child.origin)) {
                 child.terminate(now);
             }
@@ -225,19 +231,21 @@ impl<A: Application> Parent<'_, A> {
     /// Drains what older generations have left: the server's own children at once, and those of other pools when
     /// nobody speaks to them any more, or children of the current generation answer at the same addresses.
     pub(super) fn let_go_of_older(&mut self) {
-        let Self { children, current, listeners, .. } = self;
-        let oldest = children.iter().filter(|(_, child)| child.origin.is_own()).map(|(_, child)| child.oldest).min();
-        for (_, child) in children.iter_mut().filter(|(_, child)| !current.has(&child.origin)) {
-            let superseded_by = *child.superseded_by.get_or_insert(current.number);
-            let spoken_to = oldest.is_some_and(|oldest| oldest < superseded_by);
-            let replaced = child.origin.listen.iter().all(|address| current.listens_on(address));
-            if child.phase.is_active() && (child.origin.is_own() || replaced || !spoken_to) {
-                child.drain(&Command::Drain);
-            }
+        let Self { children, current, leaving, listeners, .. } = self;
+        leaving.retain(|leaving| {
+            let own = children.iter().map(|(_, child)| child).filter(|child| child.origin.is_own());
+            let is_needed = own.flat_map(|child| &child.held).any(|held| leaving.is_needed_by(*held));
+            is_needed && !leaving.pool.origin.listen.iter().all(|address| current.listens_on(address))
+        });
+        let leaves = |child: &Child| leaving.iter().any(|leaving| *leaving.pool.origin == *child.origin);
+        let is_over = |child: &Child| child.phase.is_active() && !current.has(&child.origin) && !leaves(child);
+        for (_, child) in children.iter_mut().filter(|(_, child)| is_over(child)) {
+            child.drain(&Command::Drain);
         }
         listeners.close_unless(|address| {
             let is_held = |child: &Child| child.phase.is_active() && child.origin.listen.contains(address);
-            current.listens_on(address) || children.iter().any(|(_, child)| is_held(child))
+            let is_leaving = leaving.iter().any(|leaving| leaving.pool.origin.listen.contains(address));
+            is_leaving || current.listens_on(address) || children.iter().any(|(_, child)| is_held(child))
         });
     }
 
@@ -259,7 +267,7 @@ impl<A: Application> Parent<'_, A> {
     }
 
     /// Whether there was something to go back to.
-    fn go_back(&mut self, reason: &str, now: Instant) -> bool {
+    pub(super) fn go_back(&mut self, reason: &str, now: Instant) -> bool {
         let (previous, own) = match std::mem::replace(&mut self.reload, Reload::Idle) {
             Reload::Replacing { previous, own, .. } => (previous, own),
             other @ (Reload::Idle | Reload::Preparing { .. }) => {
@@ -268,7 +276,8 @@ impl<A: Application> Parent<'_, A> {
             }
         };
         let abandoned = std::mem::replace(&mut self.current, previous);
-        let Self { children, current, .. } = self;
+        let Self { children, current, leaving, .. } = self;
+        leaving.retain(|leaving| !current.has(&leaving.pool.origin));
         let is_needless = |child: &Child| abandoned.has(&child.origin) && !current.has(&child.origin);
         for (_, child) in children.iter_mut().filter(|(_, child)| is_needless(child)) {
             child.terminate(now);

@@ -42,9 +42,8 @@ pub(super) fn fork_child(origin: &Rc<Origin>, generation: u32, now: Instant) -> 
                 origin: Rc::clone(origin),
                 phase: Phase::Starting { since: now },
                 link: Link::Open(parent_end),
-                oldest: generation,
+                held: vec![generation],
                 latest: generation,
-                superseded_by: None,
             }))
         }
         ForkResult::Child => {

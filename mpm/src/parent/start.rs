@@ -40,9 +40,9 @@ pub(super) fn start<A: Application>(application: &mut A) -> Result<Option<Parent
             Prepared::Stopped => return Ok(None),
         },
     };
-    let settings = fit(application.load(&output)?, None)?;
+    let settings = fit(application.load(0, &output)?, None)?;
     let generation = Generation::first(&settings, Instant::now());
-    let children = Children::new(generation.slots_needed(&Children::new(0)));
+    let children = Children::new(generation.slots_needed(&Children::new(0), &[]));
     let scoreboard = Scoreboard::new(children.slots(), generation.own().mpm.thread_limit())
         .map_err(|error| ServeError::System { what: "make a scoreboard of this size", error })?;
     let pid_file = settings.pid_file.as_deref().map(PidFile::write).transpose()?;
@@ -64,6 +64,7 @@ pub(super) fn start<A: Application>(application: &mut A) -> Result<Option<Parent
         listeners,
         pid_file,
         current: generation,
+        leaving: Vec::new(),
         last_number: 0,
         stage: Stage::Opening,
         reload: Reload::Idle,

@@ -55,6 +55,10 @@ impl<A: Application> Parent<'_, A> {
             return;
         }
         tracing::info!("stopping gracefully");
+        if self.is_adopting() {
+            // What is open, and what waits in the backlog, is served by the generation that is published.
+            self.go_back("the server stops", now);
+        }
         let timeout = self.current.own().mpm.common().graceful_shutdown_timeout;
         self.stage = Stage::Finishing { until: (!timeout.is_zero()).then(|| now + timeout) };
         self.cancel_reload();
@@ -63,9 +67,10 @@ impl<A: Application> Parent<'_, A> {
             child.drain(&Command::Stop);
         }
         // Another server may take the addresses and the pid file over while this one finishes.
-        let Self { children, current, listeners, .. } = self;
+        let Self { children, current, leaving, listeners, .. } = self;
         listeners.close_unless(|address| {
-            let others = current.pools.iter().map(|pool| &pool.origin);
+            let leaving = leaving.iter().map(|leaving| &leaving.pool.origin);
+            let others = current.pools.iter().map(|pool| &pool.origin).chain(leaving);
             let others =
                 others.chain(children.iter().map(|(_, child)| &child.origin)).filter(|origin| !origin.is_own());
             others.into_iter().any(|origin| origin.listen.contains(address))

@@ -59,6 +59,35 @@ fn a_pool_that_stays_keeps_its_children_and_one_that_goes_serves_those_who_began
 }
 
 #[test]
+fn a_pool_that_goes_starts_children_for_those_who_began_with_it() {
+    for mpm in MPMS {
+        let (server, address) = Server::ready(&script(mpm, "one", "pool side unix:FOLDER/old 0"));
+        let (_, held) = greeted(address);
+        ask_for(&server, &script(mpm, "two", "pool side unix:FOLDER/new 0"));
+        server.wait_for("generation 1 is ready");
+        let old = server.folder.join("old");
+        assert_eq!((greeting_at(&old).word.as_str(), greeting_at(&old).generation), ("one", 0), "{mpm}");
+        assert_eq!(greeting_at(&server.folder.join("new")).word, "two", "{mpm}");
+        drop(held);
+        wait_until("nobody needs it any more", || (!old.exists()).then_some(()));
+    }
+}
+
+#[test]
+fn a_pool_goes_although_somebody_who_began_before_it_is_still_there() {
+    let (server, address) = Server::ready(&script("event", "one", ""));
+    let (_, held) = greeted(address);
+    for number in 1..=5 {
+        ask_for(&server, &script("event", "more", &format!("pool side unix:FOLDER/{number} 1")));
+        server.wait_for(&format!("generation {number} is ready"));
+    }
+    let gone = |number: &u32| !server.folder.join(number.to_string()).exists();
+    wait_until("only the last one is left", || (1..5).all(|number| gone(&number)).then_some(()));
+    assert!(!gone(&5));
+    drop(held);
+}
+
+#[test]
 fn a_child_that_dies_after_that_is_replaced_by_one_that_serves_the_same() {
     for mpm in MPMS {
         let (server, address) = Server::ready(&script(mpm, "one", "children 1"));
