@@ -101,7 +101,7 @@ pub(super) fn render(modules: &[ModuleTold]) -> String {
             let version = version.as_ref().map(|version| format!("{version}, ")).unwrap_or_default();
             format!("{} ({version}{})", short(hash), units::date(*published_secs))
         });
-        rendered += &format!("\n{} was {}\n", module.name, earlier.collect::<Vec<_>>().join(", "));
+        rendered += &format!("\nearlier versions of {}: {}\n", module.name, earlier.collect::<Vec<_>>().join(", "));
     }
     for (module, reason) in modules.iter().filter_map(|module| Some((module, module.reason.as_ref()?))) {
         let plain = reason.replace(|c: char| c.is_control() && c != '\n', "?");
@@ -157,7 +157,7 @@ mod tests {
         let text = render(&told);
         let has = |words: &[&str]| text.lines().any(|line| words.iter().all(|word| line.contains(word)));
         assert!(has(&["good", "serving", short(hash), "1.2", "2026-11-21", "shared"]), "{text}");
-        let earlier = "good was aaaaaaaaaaaa (1.1, 2026-11-21 09:00:00 UTC), bbbbbbbbbbbb (2026-11-21 09:00:00 UTC)";
+        let earlier = "earlier versions of good: aaaaaaaaaaaa (1.1, 2026-11-21 09:00:00 UTC), bbbbbbbbbbbb (2026-11-21 09:00:00 UTC)";
         assert!(has(&[earlier]), "{text}");
         assert!(has(&["bad: it is bad"]) && has(&["never: it never was"]) && !text.contains('\u{1b}'), "{text}");
         assert_eq!(render(&[]), "no modules\n");
