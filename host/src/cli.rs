@@ -70,7 +70,7 @@ pub enum Command {
     /// Check a configuration file, compile what is missing in the cache, print the configuration as JSON
     #[command(hide = true, long_about = PREPARE)]
     Prepare(Prepare),
-    /// Check one Wasm file and compile it into a cache; standard output has what is wrong with it
+    /// Check one Wasm file and compile it into a cache; standard output has its hash, or what is wrong with it
     #[command(hide = true)]
     Vet(Vet),
     /// Ask a module whether it is well, as standard input says; standard output has what is wrong with it

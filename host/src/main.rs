@@ -47,7 +47,7 @@ fn main() -> ExitCode {
             ModuleCommand::Tag(arguments) => tag(arguments),
         },
         Command::Prepare(Prepare { file }) => prepare(&file),
-        Command::Vet(Vet { file, cache_dir }) => Ok(vet(&file, &cache_dir)),
+        Command::Vet(Vet { file, cache_dir }) => vet(&file, &cache_dir),
         Command::Health => Ok(health()),
     };
     outcome.unwrap_or_else(|error| {
@@ -109,15 +109,19 @@ fn prepare(file: &Path) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What is wrong is told to the preparation, which has started this.
-fn vet(file: &Path, cache_dir: &Path) -> ExitCode {
+/// The hash, or what is wrong, is told to the preparation, which has started this.
+fn vet(file: &Path, cache_dir: &Path) -> anyhow::Result<ExitCode> {
     let _standard_error = ErrorLog::install();
-    let Err(problem) = deploy::vet::vet(file, cache_dir) else { return ExitCode::SUCCESS };
-    println!("{problem}");
-    ExitCode::FAILURE
+    match deploy::vet::vet(file, cache_dir) {
+        Ok(hash) => print(&hash),
+        Err(refusal) => {
+            println!("{}", refusal.problem());
+            Ok(if refusal.is_lasting() { ExitCode::FAILURE } else { ExitCode::from(deploy::vet::PASSING) })
+        }
+    }
 }
 
-/// Likewise.
+/// What is wrong is told to the preparation.
 fn health() -> ExitCode {
     let _standard_error = ErrorLog::install();
     let Err(problem) = deploy::health::answer(std::io::stdin().lock()) else { return ExitCode::SUCCESS };

@@ -109,15 +109,17 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     let mut pools = Vec::new();
     let mut mistakes = Vec::new();
     for module in &config.modules {
-        let found = |(line, text)| Finding { path: config_path.to_owned(), line: Some(line), text };
-        match prepare_module(module, &config, &mut pools, published.as_ref()) {
-            Ok((prepared, warning)) => {
-                if let Some(warning) = warning {
-                    tracing::warn!("{}", found(warning));
-                }
-                modules.push(prepared);
+        let found = |line, text| Finding { path: config_path.to_owned(), line: Some(line), text }.to_string();
+        let prepared = placement::place(module, &config).and_then(|(placement, warning)| {
+            if let Some((line, text)) = warning {
+                tracing::warn!("{}", found(line, text));
             }
-            Err(mistake) => mistakes.push(found(mistake).to_string()),
+            let prepared = prepare_module(module, placement, &config, &mut pools, published.as_ref());
+            prepared.map_err(|(line, refusal)| (line, refusal.problem().to_owned()))
+        });
+        match prepared {
+            Ok(prepared) => modules.push(prepared),
+            Err((line, text)) => mistakes.push(found(line, text)),
         }
     }
     if mistakes.is_empty() {
@@ -161,16 +163,18 @@ fn evict(prepared: &Prepared, published: Option<&Prepared>) {
     }
 }
 
-/// Makes a module ready to be served, and adds the pool that it needs to `pools`, which follow those of `config`. It is asked
-/// whether it is well, unless it is `published` as it is.
-/// Answers also with what the operator should know, if there is anything.
+/// Makes a module ready to be served that was read and placed, and adds the pool that it needs to `pools`, which follow those of
+/// `config`. It is asked whether it is well, unless it is `published` as it is.
+///
+/// # Errors
+/// What is wrong with it, and on which line of its settings.
 pub(crate) fn prepare_module(
     module: &Module,
+    placement: Placement,
     config: &Config,
     pools: &mut Vec<Pool>,
     published: Option<&Prepared>,
-) -> Result<(PreparedModule, Option<Remark>), Remark> {
-    let (placement, warning) = placement::place(module, config)?;
+) -> Result<PreparedModule, (usize, Refusal)> {
     let Placement { file, kind, facts, thread_safe, confined, reuse } = placement;
     let Reuse { max_requests_per_instance, max_concurrent_requests_per_instance } = reuse;
     let native = compile_module(module, &file, kind, &config.server.cache_dir)?;
@@ -187,16 +191,18 @@ pub(crate) fn prepare_module(
         was_dropped_in: false,
         row: 0,
     };
-    health::ask(module, &prepared, config, published).map_err(|problem| {
-        (module.lines.health.unwrap_or(module.lines.path), format!("module {:?}: {problem}", module.name))
+    health::ask(module, &prepared, config, published).map_err(|refusal| {
+        let refusal = refusal.map(|problem| format!("module {:?}: {problem}", module.name));
+        (module.lines.health.unwrap_or(module.lines.path), refusal)
     })?;
     if let Err(problem) = versions::keep(&config.server.runtime_dir, &prepared.hash, file.binary()) {
         tracing::warn!("module {:?}: {problem}: this version cannot be brought back later", module.name);
     }
     if confined {
-        prepared.pool = Some(confine(module, &prepared.native, config, pools)?);
+        let pool = confine(module, &prepared.native, config, pools);
+        prepared.pool = Some(pool.map_err(|(line, problem)| (line, Refusal::lasting(problem)))?);
     }
-    Ok((prepared, warning))
+    Ok(prepared)
 }
 
 /// Gives a module a pool of its own.
@@ -234,10 +240,12 @@ fn version_of(module: &Module, native: &Path, limits: &RequestLimits) -> u32 {
 }
 
 /// The native code of a module; or what is wrong with the module, and on which line of the configuration.
-fn compile_module(module: &Module, file: &WasmFile, kind: Kind, cache_dir: &Path) -> Result<PathBuf, Remark> {
+fn compile_module(module: &Module, file: &WasmFile, kind: Kind, cache_dir: &Path) -> Result<PathBuf, (usize, Refusal)> {
     let name = &module.name;
-    let compiled = compile(file, kind, &module.path, cache_dir)
-        .map_err(|error| (module.lines.path, format!("module {name:?}: {error}")))?;
+    let compiled = compile(file, kind, &module.path, cache_dir).map_err(|error| {
+        let refusal = Refusal::of_compiler(&error).map(|problem| format!("module {name:?}: {problem}"));
+        (module.lines.path, refusal)
+    })?;
     let (needs, has) = (compiled.memory_initial, module.limits.memory);
     if needs > has {
         let mebibytes = needs.div_ceil(1 << 20);
@@ -245,7 +253,7 @@ fn compile_module(module: &Module, file: &WasmFile, kind: Kind, cache_dir: &Path
             "module {name:?} starts with {needs} bytes of memory, but limits.memory is {has}: write memory = \
              \"{mebibytes}MiB\" or more"
         );
-        return Err((module.lines.memory.unwrap_or(module.lines.path), text));
+        return Err((module.lines.memory.unwrap_or(module.lines.path), Refusal::lasting(text)));
     }
     Ok(compiled.native)
 }

@@ -134,8 +134,8 @@ mod tests {
     #[test]
     fn a_module_is_told_with_what_became_of_its_file() {
         let mut prepared = prepared(&[("good", "1"), ("bad", "2")]);
-        prepared.refused.insert(String::from("bad"), Refusal::for_tests("it is bad"));
-        prepared.refused.insert(String::from("never"), Refusal::for_tests("it never was\ngood\u{1b}"));
+        prepared.refused.insert(String::from("bad"), Refusal::lasting("it is bad"));
+        prepared.refused.insert(String::from("never"), Refusal::lasting("it never was\ngood\u{1b}"));
         prepared.modules[0].version = Some(String::from("1.2"));
         let version = |hash: &str, version: Option<&str>| Version {
             hash: hash.repeat(64),

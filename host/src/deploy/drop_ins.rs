@@ -6,36 +6,15 @@ use std::io;
 use std::path::Path;
 
 use guesthouse_mpm::settings::Pool;
-use serde::{Deserialize, Serialize};
 
-use super::Snapshot;
 use super::folder::{self, Candidate};
-use super::vet::{self, Vetted};
+use super::versions::hash;
+use super::vet::{self, Verdict, Vetted};
+use super::{Refusal, Snapshot};
 use crate::config::{self, Config, DropIn, Module, Target, Warning};
 use crate::guest::compile::is_compiled;
-use crate::placement;
+use crate::placement::{self, Remark};
 use crate::preparation::{Prepared, PreparedModule, confine, prepare_module};
-
-/// Why a module is not served as its file has it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Refusal {
-    problem: String,
-    /// So it is until its files change. What wants a name, a path or a folder may get it without that.
-    is_lasting: bool,
-}
-
-impl Refusal {
-    /// What is wrong, and what to do.
-    #[must_use]
-    pub fn problem(&self) -> &str {
-        &self.problem
-    }
-
-    #[cfg(test)]
-    pub(crate) fn for_tests(problem: &str) -> Self {
-        Self { problem: problem.to_owned(), is_lasting: true }
-    }
-}
 
 /// What is prepared so far.
 pub struct Stock<'a> {
@@ -63,13 +42,9 @@ pub fn prepare(stock: &mut Stock<'_>) {
         }
     };
     // What serves already has its routes before anything new can take them.
-    let (unchanged, others): (Vec<_>, Vec<_>) =
-        candidates.iter().partition(|candidate| stock.unchanged(candidate).is_some());
+    let others: Vec<&Candidate> = candidates.iter().filter(|candidate| !stock.add_unchanged(candidate)).collect();
     let (changed, new): (Vec<_>, Vec<_>) =
         others.into_iter().partition(|candidate| stock.last_good(&candidate.name).is_some());
-    for candidate in unchanged {
-        stock.add_unchanged(candidate);
-    }
     let others: Vec<&Candidate> = changed.into_iter().chain(new).collect();
     let mut vetted = stock.vet(&others);
     for candidate in others {
@@ -102,11 +77,10 @@ pub fn check(config: &mut Config) -> (Vec<Warning>, Vec<String>) {
 }
 
 impl Stock<'_> {
-    fn add_unchanged(&mut self, candidate: &Candidate) {
-        let Some((drop_in, prepared)) = self.unchanged(candidate) else { return };
-        if let Err(problem) = self.take(drop_in, &prepared) {
-            tracing::error!("module {:?} is not served: {problem}", candidate.name);
-        }
+    /// Whether it goes on as it is. If it cannot (its native code was removed, or a folder of its), its file is taken anew.
+    fn add_unchanged(&mut self, candidate: &Candidate) -> bool {
+        let unchanged = self.unchanged(candidate);
+        unchanged.is_some_and(|(drop_in, prepared)| self.take(drop_in, &prepared).is_ok())
     }
 
     /// Looks at the files of those that may be served, beside each other: that is what takes long.
@@ -120,13 +94,16 @@ impl Stock<'_> {
         let name = &candidate.name;
         let refusal = match self.still_refused(candidate) {
             Some(refusal) => {
-                tracing::warn!("module {name:?} is still refused, as its files have not changed: {}", refusal.problem);
+                tracing::warn!(
+                    "module {name:?} is still refused, as its files have not changed: {}",
+                    refusal.problem()
+                );
                 refusal
             }
             None => match self.add_new(candidate, vetted) {
                 Ok(()) => return,
                 Err(refusal) => {
-                    tracing::error!("{}", refusal.problem);
+                    tracing::error!("{}", candidate.naming_module(refusal.problem()));
                     refusal
                 }
             },
@@ -136,22 +113,13 @@ impl Stock<'_> {
     }
 
     fn add_new(&mut self, candidate: &Candidate, vetted: &mut Vetted) -> Result<(), Refusal> {
-        let for_now = |problem| Refusal { problem, is_lasting: false };
-        let (drop_in, warnings) = read(candidate).map_err(for_now)?;
+        let (drop_in, warnings) = read(candidate).map_err(Refusal::for_now)?;
         for warning in warnings {
-            tracing::warn!("{warning}");
+            tracing::warn!("{}", candidate.naming_module(&warning.to_string()));
         }
-        let taken = |problem| for_now(format!("{}: {problem}", candidate.wasm.display()));
+        let taken = |problem| Refusal::for_now(format!("{}: {problem}", candidate.wasm.display()));
         let index = self.config.add(drop_in).map_err(taken)?;
-        // Its settings may have been mended since they were looked at.
-        let vetted = vetted
-            .remove(&candidate.wasm)
-            .unwrap_or_else(|| vet::in_its_own_process(&candidate.wasm, &self.config.server.cache_dir));
-        let prepared = vetted.and_then(|()| {
-            let prepared = prepare_module(&self.config.modules[index], self.config, self.pools, self.published);
-            prepared.map_err(|(line, text)| candidate.complaint(line, &text))
-        });
-        match prepared {
+        match self.prepare_new(candidate, index, vetted.remove(&candidate.wasm)) {
             Ok((prepared, warning)) => {
                 if let Some((_, text)) = warning {
                     tracing::warn!("{text}");
@@ -159,11 +127,37 @@ impl Stock<'_> {
                 self.modules.push(PreparedModule { was_dropped_in: true, ..prepared });
                 Ok(())
             }
-            Err(problem) => {
+            Err(refusal) => {
                 self.config.remove_last();
-                Err(Refusal { problem, is_lasting: true })
+                Err(refusal)
             }
         }
+    }
+
+    /// Makes the module that has this index in the configuration ready. Nothing is compiled here: that has been done by who
+    /// looked at the file.
+    fn prepare_new(
+        &mut self,
+        candidate: &Candidate,
+        index: usize,
+        verdict: Option<Verdict>,
+    ) -> Result<(PreparedModule, Option<Remark>), Refusal> {
+        let config = &*self.config;
+        let module = &config.modules[index];
+        let complaint = |line, refusal: Refusal| refusal.map(|text| candidate.complaint(line, &text));
+        let look = || vet::in_its_own_process(&candidate.wasm, &config.server.cache_dir);
+        let place = || {
+            let placed = placement::place(module, config);
+            let (placement, warning) = placed.map_err(|(line, text)| complaint(line, Refusal::lasting(text)))?;
+            let hash = hash(placement.file.binary());
+            Ok(((placement, warning), hash))
+        };
+        // Its settings may have been mended since the files were looked at.
+        let verdict = verdict.unwrap_or_else(look);
+        let (placement, warning) = vet::read_as_vetted(verdict, look, place)?;
+        let prepared = prepare_module(module, placement, config, self.pools, self.published);
+        let prepared = prepared.map_err(|(line, refusal)| complaint(line, refusal))?;
+        Ok((prepared, warning))
     }
 
     /// Whether the files of a module are as they were for what was published, and so is all that they depend on.
@@ -188,7 +182,7 @@ impl Stock<'_> {
     /// Why a module was refused, if it would be for the same reason.
     fn still_refused(&self, candidate: &Candidate) -> Option<Refusal> {
         let refusal = self.published?.refused.get(&candidate.name)?;
-        (refusal.is_lasting && self.is_as_published(candidate)).then(|| refusal.clone())
+        (refusal.is_lasting() && self.is_as_published(candidate)).then(|| refusal.clone())
     }
 
     fn last_good(&self, name: &str) -> Option<(DropIn, PreparedModule)> {
@@ -210,7 +204,10 @@ impl Stock<'_> {
         };
         match self.take(drop_in, &prepared) {
             Ok(()) => tracing::warn!("module {name:?}: the version that was served before goes on"),
-            Err(problem) => tracing::error!("module {name:?} is not served: {problem}"),
+            Err(problem) => {
+                tracing::error!("module {name:?} is not served: {problem}");
+                self.refused.entry(name.to_owned()).or_insert_with(|| Refusal::for_now(problem));
+            }
         }
     }
 
@@ -246,6 +243,12 @@ impl Stock<'_> {
 }
 
 impl Candidate {
+    /// A text for the log, where those who look for a module's lines find it.
+    fn naming_module(&self, text: &str) -> String {
+        let module = format!("module {:?}", self.name);
+        if text.contains(&module) { text.to_owned() } else { format!("{module}: {text}") }
+    }
+
     /// A mistake, with the place where the operator can mend it.
     fn complaint(&self, line: usize, text: &str) -> String {
         if self.settings.exists() { format!("{}:{line}: {text}", self.settings.display()) } else { text.to_owned() }

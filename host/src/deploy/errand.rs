@@ -4,6 +4,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::sync_channel;
 use std::thread;
@@ -13,8 +14,13 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
+use super::Refusal;
+
 /// Bytes of what a process has to say that are listened to.
 const SAID_MAX: u64 = 64 << 10;
+
+/// With which status a process ends that was hindered by something that may pass (`EX_TEMPFAIL`).
+pub const PASSING: u8 = 75;
 
 /// How an errand failed.
 #[derive(Debug)]
@@ -23,10 +29,30 @@ pub(super) enum Failure {
     NotStarted(io::Error),
     /// It has found something wrong, and said what.
     Said(String),
+    /// Something that may pass has hindered it, and it said what.
+    Hindered(String),
     /// It ended without a word.
     Died(ExitStatus),
     /// It was ended when it had not done in so long.
     TooLong(Duration),
+}
+
+impl Failure {
+    /// Why what it was about is refused.
+    pub(super) fn refusal(self, words: impl FnOnce(Failure) -> String) -> Refusal {
+        if self.is_lasting() { Refusal::lasting(words(self)) } else { Refusal::for_now(words(self)) }
+    }
+
+    /// Whether it would be the same again. Who is killed had no part in it; a process that dies by itself, or never ends, does so
+    /// because of what it was given, and is not started for that again and again.
+    fn is_lasting(&self) -> bool {
+        const FROM_OUTSIDE: [Signal; 2] = [Signal::SIGKILL, Signal::SIGTERM];
+        match self {
+            Failure::NotStarted(_) | Failure::Hindered(_) => false,
+            Failure::Died(status) => FROM_OUTSIDE.iter().all(|signal| status.signal() != Some(*signal as i32)),
+            Failure::Said(_) | Failure::TooLong(_) => true,
+        }
+    }
 }
 
 /// To be called first in the process that does the work: who waits for it may be given up, and then nobody needs it.
@@ -34,13 +60,13 @@ pub(super) fn end_with_parent() {
     let _best_effort = set_pdeathsig(Signal::SIGKILL);
 }
 
-/// Starts this program with `arguments` and `input` at its standard input, and waits until it has ended. It says what is
-/// wrong on its standard output, and ends with another status than 0 then.
+/// Starts this program with `arguments` and `input` at its standard input, and waits until it has ended. Answers with what it
+/// says on its standard output; or that is what is wrong, and it ends with another status than 0.
 pub(super) fn run(
     arguments: impl IntoIterator<Item = impl AsRef<OsStr>>,
     input: &[u8],
     limit: Duration,
-) -> Result<(), Failure> {
+) -> Result<String, Failure> {
     // The program that runs, even if another has taken its place on the disk by now.
     let mut command = Command::new("/proc/self/exe");
     let input = in_memory(input).map_err(Failure::NotStarted)?;
@@ -56,7 +82,7 @@ fn in_memory(content: &[u8]) -> io::Result<File> {
     Ok(file)
 }
 
-fn wait_for(mut command: Command, limit: Duration) -> Result<(), Failure> {
+fn wait_for(mut command: Command, limit: Duration) -> Result<String, Failure> {
     let mut process = command.spawn().map_err(Failure::NotStarted)?;
     let output = process.stdout.take().expect("it was piped");
     let (sender, said) = sync_channel(1);
@@ -73,11 +99,12 @@ fn wait_for(mut command: Command, limit: Duration) -> Result<(), Failure> {
     }
     let status = process.wait().map_err(Failure::NotStarted)?;
     let Ok(said) = said else { return Err(Failure::TooLong(limit)) };
-    match said {
-        Ok(_) if status.success() => Ok(()),
+    let said = said.map(|text| String::from_utf8_lossy(&text).trim_end().to_owned());
+    match (said, status.code()) {
+        (Ok(text), Some(0)) => Ok(text),
         // It has said why, in one text.
-        Ok(text) if status.code().is_some() && !text.is_empty() => {
-            Err(Failure::Said(String::from_utf8_lossy(&text).trim_end().to_owned()))
+        (Ok(text), Some(code)) if !text.is_empty() => {
+            Err(if code == i32::from(PASSING) { Failure::Hindered(text) } else { Failure::Said(text) })
         }
         _ => Err(Failure::Died(status)),
     }
@@ -85,28 +112,42 @@ fn wait_for(mut command: Command, limit: Duration) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::process::ExitStatusExt as _;
-
     use super::*;
 
     /// For what must not be decided by how fast the machine is.
     const LONG: Duration = Duration::from_secs(60);
 
-    fn shell(script: &str, limit: Duration) -> Result<(), Failure> {
+    fn shell(script: &str, limit: Duration) -> Result<String, Failure> {
         let mut command = Command::new("sh");
         command.args(["-c", script]).stdin(in_memory(b"input").unwrap()).stdout(Stdio::piped());
         wait_for(command, limit)
     }
 
     #[test]
-    fn a_process_that_succeeds_has_nothing_to_say() {
-        assert!(shell("echo whatever", LONG).is_ok());
+    fn a_process_that_succeeds_may_say_something() {
+        assert_eq!(shell("echo whatever", LONG).unwrap(), "whatever");
         assert!(shell("test \"$(cat)\" = input", LONG).is_ok());
     }
 
     #[test]
     fn what_is_wrong_is_what_it_says() {
         assert!(matches!(shell("echo it is bad; exit 1", LONG), Err(Failure::Said(text)) if text == "it is bad"));
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_would_be_the_same_again() {
+        for (script, is_lasting) in [
+            ("echo it is bad; exit 1", true),
+            ("echo the disk is full; exit 75", false),
+            ("kill -9 $$", false),
+            ("kill -TERM $$", false),
+            ("kill -ABRT $$", true),
+            ("exit 3", true),
+        ] {
+            assert_eq!(shell(script, LONG).unwrap_err().is_lasting(), is_lasting, "{script}");
+        }
+        assert!(!Failure::NotStarted(io::ErrorKind::WouldBlock.into()).is_lasting());
+        assert!(Failure::TooLong(LONG).is_lasting());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use http::{HeaderValue, Request, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::errand::{self, Failure};
-use super::published;
+use super::{Refusal, published};
 use crate::config::{Config, HostPattern, Module, Route, Target};
 use crate::guest::compile::limit_memory_of_this_process;
 use crate::guest::{Call, CallFacts, Capacity, CgiFacts, Guests, Progress, RequestBody, Scheme, Shelf};
@@ -81,7 +81,7 @@ pub(crate) fn ask(
     prepared: &PreparedModule,
     config: &Config,
     published: Option<&Prepared>,
-) -> Result<(), String> {
+) -> Result<(), Refusal> {
     let Some(asked) = &module.health else { return Ok(()) };
     if published.is_some_and(|published| published::serves(published, module, prepared)) {
         return Ok(());
@@ -89,19 +89,20 @@ pub(crate) fn ask(
     let question = Question {
         module: module.clone(),
         prepared: prepared.clone(),
-        route: route_of(module, asked, config)?.clone(),
+        route: route_of(module, asked, config).map_err(Refusal::lasting)?.clone(),
         time_slice: config.time_slice,
     };
     let question = serde_json::to_vec(&question).expect("settings are plain data");
     let limit = answer_time_max(module) + START_TIME_MAX;
-    errand::run(["health"], &question, limit).map_err(|failure| {
-        let what = match failure {
-            Failure::Said(what) => what,
-            Failure::NotStarted(error) => format!("cannot start the process that asks: {error}"),
-            Failure::Died(status) => format!("the process that asks has died: {status}"),
-            Failure::TooLong(limit) => format!("the process that asks has not ended within {limit:?}"),
-        };
-        format!("its health request, GET {asked}, failed: {what}")
+    let what = |failure| match failure {
+        Failure::Said(what) | Failure::Hindered(what) => what,
+        Failure::NotStarted(error) => format!("cannot start the process that asks: {error}"),
+        Failure::Died(status) => format!("the process that asks has died: {status}"),
+        Failure::TooLong(limit) => format!("the process that asks has not ended within {limit:?}"),
+    };
+    errand::run(["health"], &question, limit).map(drop).map_err(|failure| {
+        let words = |what| format!("its health request, GET {asked}, failed: {what}");
+        failure.refusal(what).map(words)
     })
 }
 

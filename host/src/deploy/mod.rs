@@ -19,6 +19,7 @@ mod folder;
 pub mod health;
 pub mod probation;
 pub mod published;
+mod refusal;
 mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -26,6 +27,7 @@ pub mod versions;
 pub mod vet;
 pub mod watch;
 
-pub use drop_ins::{Refusal, Stock, check, prepare};
+pub use drop_ins::{Stock, check, prepare};
+pub use refusal::Refusal;
 pub use snapshot::{Snapshot, Sources};
 pub use versions::Histories;

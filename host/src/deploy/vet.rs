@@ -8,9 +8,11 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use super::Refusal;
 use super::errand::{self, Failure};
+use super::versions::hash;
 use crate::guest::compile::{COMPILE_TIME_MAX, compile, limit_memory_of_this_process};
-use crate::module::WasmFile;
+use crate::module::{FileError, WasmFile};
 
 /// Files that are looked at beside each other. Each compiler uses several cores by itself, and may take much memory.
 const AT_ONCE: usize = 2;
@@ -18,21 +20,64 @@ const AT_ONCE: usize = 2;
 /// How long a process may take beside the compiler: to read the file, and to look at what came of it.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(60);
 
-/// What came of several files, by their paths.
-pub(super) type Vetted = BTreeMap<PathBuf, Result<(), String>>;
+/// How often a file is looked at that is another one whenever it is read again.
+const LOOKS_MAX: usize = 3;
 
-/// Does the process's work: reads the file, checks it as far as it can be checked alone, and compiles it into the cache.
+/// With which status the process ends that looks at a file and is hindered by something that may pass.
+pub const PASSING: u8 = errand::PASSING;
+
+/// What came of one file: the hash of its Wasm, which is compiled, or why it cannot be served.
+pub(super) type Verdict = Result<String, Refusal>;
+
+/// What came of several, by their paths.
+pub(super) type Vetted = BTreeMap<PathBuf, Verdict>;
+
+/// Does the process's work: reads the file, checks it as far as it can be checked alone, and compiles it into the cache. Answers
+/// with the hash of its Wasm.
 ///
 /// # Errors
 /// Why it cannot be served, and what to do.
-pub fn vet(wasm: &Path, cache_dir: &Path) -> Result<(), String> {
+pub fn vet(wasm: &Path, cache_dir: &Path) -> Result<String, Refusal> {
     errand::end_with_parent();
-    limit_memory_of_this_process().map_err(|error| format!("cannot limit the compiler's memory: {error}"))?;
-    let file = WasmFile::read(wasm).map_err(|error| error.to_string())?;
-    let cannot_use = |error: &dyn std::fmt::Display| format!("cannot use {}: {error}", wasm.display());
+    limit_memory_of_this_process()
+        .map_err(|error| Refusal::for_now(format!("cannot limit the compiler's memory: {error}")))?;
+    look(wasm, cache_dir)
+}
+
+fn look(wasm: &Path, cache_dir: &Path) -> Verdict {
+    let file = WasmFile::read(wasm).map_err(|error| match error {
+        FileError::Read { .. } => Refusal::for_now(error.to_string()),
+        FileError::TooLarge { .. } | FileError::NotWasm(_) | FileError::Text { .. } => {
+            Refusal::lasting(error.to_string())
+        }
+    })?;
+    let cannot_use =
+        |error: &dyn std::fmt::Display| Refusal::lasting(format!("cannot use {}: {error}", wasm.display()));
     let inspection = file.inspect().map_err(|error| cannot_use(&error))?;
     inspection.check_suitable().map_err(|error| cannot_use(&error))?;
-    compile(&file, inspection.kind, wasm, cache_dir).map(drop).map_err(|error| error.to_string())
+    compile(&file, inspection.kind, wasm, cache_dir).map_err(|error| Refusal::of_compiler(&error))?;
+    Ok(hash(file.binary()))
+}
+
+/// Reads a file that was looked at, and looks at it again if it is another one by now: what is compiled is what was looked at.
+/// `read` answers also with the hash.
+///
+/// # Errors
+/// It was refused, cannot be read, or is another one whenever it is read.
+pub(super) fn read_as_vetted<T>(
+    mut verdict: Verdict,
+    mut look: impl FnMut() -> Verdict,
+    mut read: impl FnMut() -> Result<(T, String), Refusal>,
+) -> Result<T, Refusal> {
+    for _ in 0..LOOKS_MAX {
+        let vetted = verdict?;
+        let (file, hash) = read()?;
+        if hash == vetted {
+            return Ok(file);
+        }
+        verdict = look();
+    }
+    Err(Refusal::for_now("its file never stops changing: rename it into its place when it is complete"))
 }
 
 /// Has it done for each of these files.
@@ -40,7 +85,7 @@ pub(super) fn all<'a>(files: impl IntoIterator<Item = &'a Path>, cache_dir: &Pat
     each(files, |wasm| in_its_own_process(wasm, cache_dir))
 }
 
-fn each<'a>(files: impl IntoIterator<Item = &'a Path>, vet: impl Fn(&Path) -> Result<(), String> + Sync) -> Vetted {
+fn each<'a>(files: impl IntoIterator<Item = &'a Path>, vet: impl Fn(&Path) -> Verdict + Sync) -> Vetted {
     let files: Vec<&Path> = files.into_iter().collect();
     let threads = files.len().min(AT_ONCE);
     let waiting = Mutex::new(files.into_iter());
@@ -56,21 +101,24 @@ fn each<'a>(files: impl IntoIterator<Item = &'a Path>, vet: impl Fn(&Path) -> Re
 ///
 /// # Errors
 /// As [`vet`]; or the process has died, and how, or has not ended in time.
-pub(super) fn in_its_own_process(wasm: &Path, cache_dir: &Path) -> Result<(), String> {
+pub(super) fn in_its_own_process(wasm: &Path, cache_dir: &Path) -> Verdict {
     let arguments: [&OsStr; 3] = ["vet".as_ref(), wasm.as_ref(), cache_dir.as_ref()];
     let path = wasm.display();
-    errand::run(arguments, &[], COMPILE_TIME_MAX + LOOK_TIME_MAX).map_err(|failure| match failure {
-        Failure::Said(why) => why,
-        Failure::NotStarted(error) => format!("cannot start a process to look at {path}: {error}"),
-        Failure::Died(status) => format!("cannot use {path}: the process that compiles it has died: {status}"),
-        Failure::TooLong(limit) => {
-            format!("cannot use {path}: the process that compiles it has not ended within {} s", limit.as_secs())
-        }
+    errand::run(arguments, &[], COMPILE_TIME_MAX + LOOK_TIME_MAX).map_err(|failure| {
+        failure.refusal(|failure| match failure {
+            Failure::Said(why) | Failure::Hindered(why) => why,
+            Failure::NotStarted(error) => format!("cannot start a process to look at {path}: {error}"),
+            Failure::Died(status) => format!("cannot use {path}: the process that compiles it has died: {status}"),
+            Failure::TooLong(limit) => {
+                format!("cannot use {path}: the process that compiles it has not ended within {} s", limit.as_secs())
+            }
+        })
     })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::sync::Barrier;
 
     use super::*;
@@ -82,10 +130,49 @@ mod tests {
         let both = Barrier::new(AT_ONCE);
         let vetted = each(files.iter().map(PathBuf::as_path), |wasm| {
             both.wait();
-            if wasm.starts_with("3.wasm") { Err(String::from("bad")) } else { Ok(()) }
+            if wasm.starts_with("3.wasm") { Err(Refusal::lasting("bad")) } else { Ok(String::new()) }
         });
         assert_eq!(vetted.len(), 10);
         assert_eq!(vetted.values().filter(|result| result.is_err()).count(), 1);
-        assert!(each([], |_| Ok(())).is_empty());
+        assert!(each([], |_| Ok(String::new())).is_empty());
+    }
+
+    #[test]
+    fn only_what_is_wrong_with_the_file_itself_is_held_against_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let (wasm, cache) = (folder.path().join("a.wasm"), folder.path().join("cache"));
+        let refused = |cache: &Path| look(&wasm, cache).unwrap_err().is_lasting();
+        assert!(!refused(&cache), "it is not there");
+        fs::write(&wasm, "no wasm").unwrap();
+        assert!(refused(&cache));
+        let guest = "(module (memory (export \"memory\") 1) (func (export \"_start\")))";
+        fs::write(&wasm, guest.replace("(func", "(func (result i32)")).unwrap();
+        assert!(refused(&cache));
+        fs::write(&wasm, guest).unwrap();
+        let no_folder = folder.path().join("guest.txt");
+        fs::write(&no_folder, "").unwrap();
+        assert!(!refused(&no_folder), "its native code cannot be written");
+        assert_eq!(look(&wasm, &cache).unwrap(), hash(WasmFile::read(&wasm).unwrap().binary()));
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_looked_at() {
+        let read = |files: &[&'static str]| {
+            let (mut looked, mut files) = (0, files.iter().copied());
+            let look = || {
+                looked += 1;
+                Ok(String::from("two"))
+            };
+            let read = || Ok(files.next().map(|file| (file, file.to_owned())).unwrap());
+            let read = read_as_vetted(Ok(String::from("one")), look, read).map_err(|refusal| refusal.is_lasting());
+            (read, looked)
+        };
+        assert_eq!(read(&["one"]), (Ok("one"), 0));
+        assert_eq!(read(&["two", "two"]), (Ok("two"), 1));
+        assert_eq!(read(&["two", "three", "two"]), (Ok("two"), 2));
+        assert_eq!(read(&["two", "three", "four"]), (Err(false), 3), "it is not waited for for ever");
+        let bad =
+            read_as_vetted(Err(Refusal::lasting("bad")), || panic!("it was looked at"), || Ok(((), String::new())));
+        assert_eq!(bad, Err(Refusal::lasting("bad")));
     }
 }

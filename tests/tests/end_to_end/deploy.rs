@@ -1,8 +1,8 @@
 //! Modules that are dropped into a folder: what comes, changes and goes there takes effect by itself, and what is no good
 //! changes nothing.
 
-use std::fs;
-use std::os::unix::fs::symlink;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -74,7 +74,7 @@ pub fn deploy(server: &Server, name: &str, content: impl AsRef<[u8]>) {
 pub fn refuse(server: &Server, name: &str, content: &str, why: &str) {
     let mark = server.log.mark();
     put(server, &format!("{name}.wasm"), content);
-    server.log.wait_for_after(mark, &format!("ERROR…{why}"));
+    server.log.wait_for_after(mark, &format!("ERROR…module \"{name}\"…{why}"));
     server.log.wait_for_after(mark, &format!("module \"{name}\": the version that was served before goes on"));
     server.log.wait_for_after(mark, "is ready");
 }
@@ -318,6 +318,44 @@ fn a_module_that_has_lost_its_folder_costs_no_other() {
     deploy(&server, "b", saying("b"));
     server.log.wait_for_after(mark, "module \"a\" is not served: the folder…data that it is granted is not there");
     says(&server, "/b", "b");
+    fs::create_dir(&data).unwrap();
+    deploy(&server, "b", saying("other"));
+    says(&server, "/a", "a");
+}
+
+#[test]
+fn a_cache_that_is_cleared_withdraws_nothing() {
+    let mut server = setup(Mpm::Event).own_cache().start();
+    deploy(&server, "a", saying("a"));
+    let clear = |server: &Server| {
+        fs::remove_dir_all(server.folder().join("cache")).unwrap();
+    };
+    clear(&server);
+    deploy(&server, "b", saying("b"));
+    says(&server, "/a", "a");
+    clear(&server);
+    server.signal(Signal::SIGKILL);
+    server.wait_for_exit();
+    let again = server.launch_again();
+    let mut client = Client::connect(again.wait_until_ready());
+    assert_eq!((client.get("/a").text(), client.get("/b").text()), ("a", "b"));
+    assert_eq!(again.log.count("is not served"), 0);
+}
+
+#[test]
+fn what_is_not_a_files_fault_is_not_held_against_it() {
+    let server = setup(Mpm::Event).own_cache().start();
+    let (file, cache) = (server.folder().join("guesthouse.toml"), server.folder().join("cache"));
+    // A module of the configuration would be hindered too, and everything with it.
+    let text = fs::read_to_string(&file).unwrap();
+    fs::write(&file, text.split("[[module]]").next().unwrap()).unwrap();
+    fs::set_permissions(&cache, Permissions::from_mode(0o770)).unwrap();
+    put(&server, "a.wasm", saying("a"));
+    server.log.wait_for("module \"a\": the cache directory…may be written to by others");
+    fs::set_permissions(&cache, Permissions::from_mode(0o700)).unwrap();
+    server.signal(Signal::SIGUSR1);
+    server.log.wait_for("module \"a\" is deployed");
+    assert_eq!(server.log.count("still refused"), 0);
 }
 
 #[test]
