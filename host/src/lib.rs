@@ -37,3 +37,4 @@ pub mod sites;
 pub mod status;
 pub mod tally;
 mod transfer;
+mod unfinished;

@@ -134,23 +134,31 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     }
     config.mpm.pools.append(&mut pools);
     if !mistakes.is_empty() {
+        clean_up(&config.server, None, published.as_ref());
         return Err(mistakes.join("\n"));
     }
     let mut prepared =
         Prepared { config, modules, sources, seen, refused, versions: Histories::new(), made_by: published::made_by() };
     prepared.versions = versions::next(&prepared, published.as_ref(), epoch_secs());
-    versions::sweep(&prepared, published.as_ref());
-    evict(&prepared, published.as_ref());
+    clean_up(&prepared.config.server, Some(&prepared), published.as_ref());
     Ok(prepared)
 }
 
-/// Keeps the cache within its limit. What serves stays, what is to serve, and what may be brought back.
-fn evict(prepared: &Prepared, published: Option<&Prepared>) {
-    let both = || [Some(prepared), published].into_iter().flatten();
+/// Removes kept versions and native code that nobody needs, also what preparations have left that came to nothing. What serves
+/// stays, what is to serve, and what may be brought back.
+///
+/// Where nothing `published` is known, another build of this program may serve, and this one may never come to: its parent has
+/// not looked yet whether there is a server. So nothing is taken from that until this one has served.
+fn clean_up(server: &config::Server, prepared: Option<&Prepared>, published: Option<&Prepared>) {
+    let config::Server { runtime_dir, cache_dir, cache_limit, .. } = server;
+    let both = || [prepared, published].into_iter().flatten();
+    if published.is_some() {
+        versions::sweep(runtime_dir, both());
+    }
     let served = both().flat_map(|prepared| &prepared.modules).map(|module| module.native.as_path());
     let kept = both().flat_map(|prepared| prepared.versions.values().flatten()).map(|version| version.native.as_path());
-    let config::Server { runtime_dir, cache_dir, cache_limit, .. } = &prepared.config.server;
-    let needs = Needs { runtime_dir, natives: served.chain(kept).collect() };
+    let natives = served.chain(kept).collect();
+    let needs = Needs { runtime_dir, natives, are_all: published.is_some() };
     match guest::evict(cache_dir, &needs, *cache_limit, epoch_secs()) {
         Ok(None) => {}
         Ok(Some(needed)) => tracing::warn!(
@@ -310,6 +318,44 @@ mod tests {
                  write memory = \"2MiB\" or more",
             ]
         );
+    }
+
+    /// The Wasm files that are kept in the runtime directory below `dir`, and `left`, which nobody needs, if that is there still.
+    fn kept(dir: &Path) -> (usize, bool) {
+        let names = std::fs::read_dir(dir.join("run/versions")).unwrap().map(|entry| entry.unwrap().file_name());
+        let (left, kept): (Vec<_>, Vec<_>) = names.partition(|name| name == "left.wasm");
+        (kept.len(), !left.is_empty())
+    }
+
+    fn publish(dir: &Path, prepared: &Prepared) {
+        published::write(&dir.join("run"), &serde_json::to_vec(prepared).unwrap()).unwrap();
+        std::fs::write(dir.join("run/versions/left.wasm"), "").unwrap();
+    }
+
+    #[test]
+    fn what_another_build_keeps_stays_until_this_one_has_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let prepared = || prepared(dir.path(), "event", "", "");
+        publish(dir.path(), &Prepared { made_by: String::from("another"), ..prepared() });
+        let ours = prepared();
+        assert_eq!(kept(dir.path()), (1, true));
+        publish(dir.path(), &ours);
+        prepared();
+        assert_eq!(kept(dir.path()), (1, false));
+    }
+
+    #[test]
+    fn what_a_preparation_leaves_that_comes_to_nothing_goes() {
+        let dir = tempfile::tempdir().unwrap();
+        publish(dir.path(), &prepared(dir.path(), "event", "", ""));
+        std::fs::write(dir.path().join("b.wat"), include_str!("guest/testing.wat").replace("(; BODY ;)", "nop nop"))
+            .unwrap();
+        let file = dir.path().join("guesthouse.toml");
+        let two =
+            "\n[[module]]\nname = \"b\"\npath = \"b.wat\"\n[[module]]\nname = \"c\"\npath = \"guesthouse.toml\"\n";
+        std::fs::write(&file, std::fs::read_to_string(&file).unwrap() + two).unwrap();
+        assert!(prepare(&file).unwrap_err().contains("module \"c\""));
+        assert_eq!(kept(dir.path()), (1, false));
     }
 
     const UNSAFE: &str = "thread_safe = false\nversion = '1.2'\ndescription = 'counts'";

@@ -42,6 +42,8 @@ pub fn write(runtime_dir: &Path, prepared: &[u8]) -> io::Result<()> {
     let _ = fs::remove_file(&unfinished);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     file.write_all(prepared)?;
+    // Without it the name may be there after a power failure, and the content not.
+    file.sync_all()?;
     fs::rename(unfinished, path)
 }
 

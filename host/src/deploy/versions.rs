@@ -4,14 +4,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File, Permissions};
-use std::io::{self, Write as _};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use tempfile::NamedTempFile;
 
 use crate::preparation::{Prepared, PreparedModule};
+use crate::unfinished;
 
 /// The folder in `runtime_dir`. Nobody else writes to that, and no other server has it.
 const FOLDER: &str = "versions";
@@ -109,13 +109,14 @@ pub fn is_new(name: &str, now: &Prepared, before: &Prepared) -> bool {
 /// The folder cannot be written to.
 pub fn keep(runtime_dir: &Path, hash: &str, wasm: &[u8]) -> Result<(), String> {
     let (folder, path) = (runtime_dir.join(FOLDER), kept(runtime_dir, hash));
-    if path.metadata().is_ok_and(|facts| facts.len() == wasm.len() as u64) {
+    let has_length = path.metadata().is_ok_and(|facts| facts.len() == wasm.len() as u64);
+    if has_length && fs::read(&path).is_ok_and(|there| there == wasm) {
         return Ok(());
     }
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     // Not flushed to the disk: who brings it back compares its hash.
     let written = made.and_then(|()| {
-        write(&path, wasm, Permissions::from_mode(0o600))?.persist(&path)?;
+        unfinished::write(&path, wasm, Permissions::from_mode(0o600))?.persist(&path)?;
         Ok(())
     });
     written.map_err(|error| format!("cannot keep its file in {}: {error}", folder.display()))
@@ -125,20 +126,9 @@ fn kept(runtime_dir: &Path, hash: &str) -> PathBuf {
     runtime_dir.join(FOLDER).join(format!("{hash}.wasm"))
 }
 
-/// Writes a file under a name of its own, which is no module's, beside `path`, which is to be its name.
-fn write(path: &Path, content: &[u8], permissions: Permissions) -> io::Result<NamedTempFile> {
-    let folder = path.parent().unwrap_or(path);
-    let mut unfinished = tempfile::Builder::new().prefix(".").suffix(".unfinished").tempfile_in(folder)?;
-    unfinished.write_all(content)?;
-    unfinished.as_file().set_permissions(permissions)?;
-    Ok(unfinished)
-}
-
-/// Removes what no history names: neither that of what serves, nor that of what may come to.
-pub fn sweep(prepared: &Prepared, published: Option<&Prepared>) {
-    let histories = [Some(prepared), published].into_iter().flatten().map(|prepared| &prepared.versions);
-    let versions = histories.flat_map(BTreeMap::values).flatten();
-    let runtime_dir = &prepared.config.server.runtime_dir;
+/// Removes what no history names of what `may_serve`.
+pub fn sweep<'a>(runtime_dir: &Path, may_serve: impl Iterator<Item = &'a Prepared>) {
+    let versions = may_serve.flat_map(|prepared| prepared.versions.values()).flatten();
     let needed: BTreeSet<PathBuf> = versions.map(|version| kept(runtime_dir, &version.hash)).collect();
     // There is none before the first module is kept.
     let Ok(entries) = fs::read_dir(runtime_dir.join(FOLDER)) else { return };
@@ -228,7 +218,7 @@ fn read(runtime_dir: &Path, wanted: &str) -> Result<Vec<u8>, String> {
 fn put(path: &Path, wasm: &[u8]) -> io::Result<()> {
     let permissions = path.metadata().map_or_else(|_| Permissions::from_mode(MODE), |facts| facts.permissions());
     let folder = path.parent().unwrap_or(path);
-    let unfinished = write(path, wasm, permissions)?;
+    let unfinished = unfinished::write(path, wasm, permissions)?;
     unfinished.as_file().sync_all()?;
     unfinished.persist(path)?;
     File::open(folder)?.sync_all()
@@ -251,7 +241,7 @@ mod tests {
                 keep(&prepared.config.server.runtime_dir, &hash(native.as_bytes()), native.as_bytes()).unwrap();
             }
             prepared.versions = next(&prepared, last.as_ref(), now);
-            sweep(&prepared, last.as_ref());
+            sweep(&prepared.config.server.runtime_dir, [Some(&prepared), last.as_ref()].into_iter().flatten());
             last = Some(prepared);
         }
         (folder, last.unwrap())
@@ -397,8 +387,10 @@ mod tests {
         fs::remove_file(&file).unwrap();
         assert!(error(&now, "a", None).contains(&format!("cannot read {}", file.display())));
         assert!(!folder.path().join("a.wasm").exists());
-        // It is kept anew by who serves it again.
+        // It is kept anew by who serves it again, also where only its length is as it was.
+        fs::write(&file, "x").unwrap();
         keep(&now.config.server.runtime_dir, &hash(b"1"), b"1").unwrap();
+        assert_eq!(fs::read(&file).unwrap(), b"1");
         fs::remove_dir_all(folder.path().join("run")).unwrap();
         keep(&now.config.server.runtime_dir, &hash(b"1"), b"1").unwrap();
         bring_back(&now, "a", None).unwrap();

@@ -5,10 +5,10 @@
 //! one that does not match its checksum counts as missing. The time of the label is that of its last use. Native code is trusted by whoever maps it, so nobody
 //! else may write to the directory. Nothing here compiles or runs anything.
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::hash::{Hash, Hasher};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::AT_FDCWD;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
 use super::code::Code;
+use crate::unfinished;
 
 /// Bytes of a page of linear memory.
 const PAGE: u64 = 64 << 10;
@@ -169,14 +170,13 @@ impl Cache {
         if !is_ours_alone(native) || !is_ours_alone(&label) {
             return None;
         }
+        // First, so that it stays for as long as this takes.
+        touch(&label);
         let label = read_label(&label).ok()?;
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(File::open(native).ok()?).ok()?;
         let is_whole = hasher.finalize().to_hex().as_str() == label.blake3;
-        is_whole.then(|| {
-            touch(&native.with_extension("json"));
-            label.footprint
-        })
+        is_whole.then_some(label.footprint)
     }
 
     /// Writes an entry. Whoever looks meanwhile sees none or all of it: the label, which makes it count, comes last.
@@ -203,22 +203,15 @@ fn is_ours_alone(path: &Path) -> bool {
         .is_ok_and(|file| file.is_file() && file.mode() & 0o022 == 0 && file.uid() == nix::unistd::geteuid().as_raw())
 }
 
-/// Writes a file so that it appears whole or not at all.
+/// Writes a file so that it appears whole or not at all. Two servers may share a cache: the last one to rename wins.
 pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), CacheError> {
-    // Two servers may share a cache: each writes its own file, and the last one to rename wins.
-    let unfinished = path.with_extension(format!("{}.unfinished", std::process::id()));
-    // What a process of the same id left behind when it was killed.
-    let _ = fs::remove_file(&unfinished);
     let write = || -> io::Result<()> {
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-        file.write_all(content)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, path)
+        let unfinished = unfinished::write(path, content, Permissions::from_mode(0o600))?;
+        unfinished.as_file().sync_all()?;
+        unfinished.persist(path)?;
+        Ok(())
     };
-    write().map_err(|error| {
-        let _ = fs::remove_file(&unfinished);
-        io_error("write", path)(error)
-    })
+    write().map_err(io_error("write", path))
 }
 
 pub(super) fn io_error(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> CacheError + use<> {
@@ -244,8 +237,6 @@ impl Hasher for Blake3 {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt as _;
-
     use super::*;
 
     fn stored() -> (tempfile::TempDir, PathBuf, Footprint) {

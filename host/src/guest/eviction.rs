@@ -19,9 +19,11 @@ const RECENT: u64 = 60 * 60;
 /// What a server needs of its cache.
 #[derive(Debug)]
 pub struct Needs<'a> {
-    /// Tells servers apart, and outlives them: no two have the same.
+    /// Tells servers apart, and outlives them: no two that share a cache have the same.
     pub runtime_dir: &'a Path,
     pub natives: BTreeSet<&'a Path>,
+    /// Otherwise what it needed before it still needs.
+    pub are_all: bool,
 }
 
 /// The same as a file in the cache.
@@ -63,6 +65,10 @@ pub fn evict(cache_dir: &Path, needs: &Needs<'_>, limit: u64, now: u64) -> Resul
     let entries: Vec<Entry> = natives.into_iter().filter_map(|native| look_at(native, &needed)).collect();
     let needed: u64 = entries.iter().filter(|entry| entry.is_needed).map(|entry| entry.bytes).sum();
     for Entry { native, .. } in superfluous(entries, limit, now) {
+        // Another server may have come to need it since.
+        if used(&native.with_extension("json")).is_some_and(|used| is_recent(used, now)) {
+            continue;
+        }
         // The label first: without it an entry does not count, whoever looks meanwhile.
         remove(&native.with_extension("json"))?;
         remove(&native)?;
@@ -90,10 +96,14 @@ fn is_recent(used: u64, now: u64) -> bool {
 }
 
 fn write_down(cache_dir: &Path, needs: &Needs<'_>) -> Result<(), CacheError> {
-    let natives = needs.natives.iter().filter_map(|native| native.file_name()).map(PathBuf::from).collect();
-    let needed = Needed { runtime_dir: needs.runtime_dir.to_owned(), natives };
     let name = blake3::hash(needs.runtime_dir.as_os_str().as_encoded_bytes()).to_hex();
     let path = cache_dir.join(format!("{name}.needs"));
+    let mut natives: BTreeSet<_> =
+        needs.natives.iter().filter_map(|native| native.file_name()).map(PathBuf::from).collect();
+    if !needs.are_all {
+        natives.extend(read_needs(&path));
+    }
+    let needed = Needed { runtime_dir: needs.runtime_dir.to_owned(), natives };
     let text = serde_json::to_vec(&needed).expect("paths of the configuration are text");
     if fs::read(&path).is_ok_and(|there| there == text) {
         return Ok(());
@@ -203,10 +213,11 @@ mod tests {
         let native = |name: &str| dir.path().join(name);
         let (a, b) = (native("a.cwasm"), native("b.cwasm"));
         let evict = |natives: &[&Path]| {
-            let needs = Needs { runtime_dir: here.path(), natives: natives.iter().copied().collect() };
+            let needs = Needs { runtime_dir: here.path(), natives: natives.iter().copied().collect(), are_all: true };
             super::evict(dir.path(), &needs, 1, NOW).unwrap()
         };
-        write_down(dir.path(), &Needs { runtime_dir: there.path(), natives: [a.as_path()].into() }).unwrap();
+        let of_other = Needs { runtime_dir: there.path(), natives: [a.as_path()].into(), are_all: true };
+        write_down(dir.path(), &of_other).unwrap();
         assert_eq!(evict(&[&b]), Some(16), "both are needed");
         assert_eq!(natives(dir.path()), ["a.cwasm", "a.json", "b.cwasm", "b.json"]);
         drop(there);
@@ -217,13 +228,32 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_needed_before_stays_until_it_is_known_what_it_needs() {
+        let (dir, here) = (cache(&["a", "b", "c"]), tempfile::tempdir().unwrap());
+        write_down(
+            dir.path(),
+            &Needs { runtime_dir: here.path(), natives: [Path::new("b.cwasm")].into(), are_all: true },
+        )
+        .unwrap();
+        let evict = |name: &str, are_all| {
+            let native = dir.path().join(name);
+            let needs = Needs { runtime_dir: here.path(), natives: [native.as_path()].into(), are_all };
+            super::evict(dir.path(), &needs, 1, NOW).unwrap();
+            natives(dir.path())
+        };
+        assert_eq!(evict("a.cwasm", false), ["a.cwasm", "a.json", "b.cwasm", "b.json"]);
+        assert_eq!(evict("a.cwasm", true), ["a.cwasm", "a.json"]);
+    }
+
+    #[test]
     fn what_was_left_half_written_goes() {
         let dir = cache(&[]);
         for (name, used) in [("a.1.unfinished", LONG_AGO), ("b.2.unfinished", NOW)] {
             let file = fs::File::create(dir.path().join(name)).unwrap();
             file.set_modified(UNIX_EPOCH + Duration::from_secs(used)).unwrap();
         }
-        evict(dir.path(), &Needs { runtime_dir: dir.path(), natives: BTreeSet::new() }, 1 << 30, NOW).unwrap();
+        let needs = Needs { runtime_dir: dir.path(), natives: BTreeSet::new(), are_all: true };
+        evict(dir.path(), &needs, 1 << 30, NOW).unwrap();
         assert_eq!(natives(dir.path()), ["b.2.unfinished"]);
     }
 
