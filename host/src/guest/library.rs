@@ -177,7 +177,13 @@ impl Origin {
             native: native.to_owned(),
             max_requests_per_instance,
             max_concurrent_requests_per_instance,
-            folders: settings.dirs.iter().map(|dir| &dir.host).chain(&settings.roots).map(identity).collect(),
+            folders: settings
+                .dirs
+                .iter()
+                .map(|dir| &dir.host)
+                .chain(&settings.roots)
+                .map(|dir| identity(dir))
+                .collect(),
         }
     }
 
@@ -192,7 +198,7 @@ impl Origin {
     }
 }
 
-fn identity(folder: &PathBuf) -> Option<(u64, u64)> {
+fn identity(folder: &Path) -> Option<(u64, u64)> {
     folder.metadata().ok().map(|facts| (facts.dev(), facts.ino()))
 }
 
