@@ -667,7 +667,7 @@ for components and core modules from any toolchain, and needs none.
 
 A section that cannot be read is replaced only if --thread-safe is given, since nobody knows what it said.
 
-A server that runs is not affected; it takes the file over at the next reload.";
+A server that watches its modules' files takes it over at once; another one at the next reload.";
 
 const TAG_AFTER: &str = "\
 Exit status:

@@ -109,6 +109,8 @@ struct Loop {
     touched: HashMap<PathBuf, Instant>,
     /// What the last good build has made.
     good: Option<PathBuf>,
+    /// What builds before it have made in other places, whose copies a server may still have.
+    left: Vec<PathBuf>,
     service: Service,
     /// When what is built now was saved. `None`: it is not built for a change.
     saved: Option<Instant>,
@@ -130,6 +132,7 @@ impl Loop {
             settle: Settle::Quiet { looked: Instant::now() },
             touched: HashMap::new(),
             good: None,
+            left: Vec::new(),
             service: Service::Off,
             saved: None,
             waiting: None,
@@ -206,13 +209,9 @@ impl Loop {
         let outcome = match outcome {
             Ok(Made::New(built)) => {
                 self.waiting = saved;
-                self.tell_built(built, took, "");
-                Outcome::Good
+                self.built_well(built, took, "")
             }
-            Ok(Made::Same(built)) => {
-                self.tell_built(built, took, ": it is as it was");
-                Outcome::Good
-            }
+            Ok(Made::Same(built)) => self.built_well(built, took, ": it is as it was"),
             Err(error) => {
                 screen::tell(&error.to_string());
                 let what_now = if self.service.server().is_some() {
@@ -229,10 +228,16 @@ impl Loop {
         self.act(actions);
     }
 
-    fn tell_built(&mut self, Built { module, size }: Built, took: Duration, but: &str) {
+    fn built_well(&mut self, Built { module, size }: Built, took: Duration, but: &str) -> Outcome {
         let name = module.strip_prefix(&self.folder).unwrap_or(&module).display();
         screen::tell(&format!("built {name}, {} KB, in {}{but}", size.div_ceil(1000), screen::time(took)));
-        self.good = Some(module);
+        match self.good.replace(module) {
+            Some(before) if self.good.as_ref() != Some(&before) => {
+                self.left.push(before);
+                Outcome::GoodElsewhere
+            }
+            Some(_) | None => Outcome::Good,
+        }
     }
 
     fn act(&mut self, actions: Vec<Action>) {
@@ -240,6 +245,12 @@ impl Loop {
             match action {
                 Action::Build => self.build(),
                 Action::Start => self.start(),
+                Action::End => {
+                    screen::tell("the project builds its module in another place: the server starts anew");
+                    if let Some(server) = self.service.server() {
+                        server.signal(Signal::SIGTERM);
+                    }
+                }
                 Action::Reload => {
                     screen::tell(&format!("the server reads {CONFIGURATION} again"));
                     if let Some(server) = self.service.server() {
@@ -269,14 +280,21 @@ impl Loop {
     }
 
     fn start(&mut self) {
+        self.clear_left();
         let output = self.good.as_deref().expect("a server starts after a good build");
         match Server::start(&self.folder.join(CONFIGURATION), output, &self.sender) {
             Ok(server) => self.service = Service::starting(server),
             Err(error) => {
                 screen::tell(&format!("cannot start the server: {error}"));
-                self.plan.server_ended();
+                self.plan.not_started();
             }
         }
+    }
+
+    /// To be called when no server has what lies there. What is built there again is not left.
+    fn clear_left(&mut self) {
+        let good = self.good.as_ref();
+        self.left.drain(..).filter(|left| Some(left) != good).for_each(|left| build::clear(&left));
     }
 
     fn noticed(&mut self, notice: Notice, at: Instant) {
@@ -298,9 +316,12 @@ impl Loop {
 
     fn server_ended(&mut self) {
         let Some(server) = self.service.take() else { return };
-        self.plan.server_ended();
         let how = server.wait().map_or_else(|error| error.to_string(), |status| status.to_string());
-        screen::tell(&format!("the server has ended ({how}): the next change starts it again"));
+        let actions = self.plan.server_ended();
+        if actions.is_empty() {
+            screen::tell(&format!("the server has ended ({how}): the next change starts it again"));
+        }
+        self.act(actions);
     }
 
     fn stop(mut self, events: &Receiver<Event>) {
@@ -308,6 +329,7 @@ impl Loop {
             screen::tell("stopping");
             stop(server, events);
         }
+        self.clear_left();
         self.good.as_deref().into_iter().for_each(build::clear);
         screen::tell("stopped");
     }

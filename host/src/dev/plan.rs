@@ -17,6 +17,8 @@ pub(super) struct Change {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Good,
+    /// And it lies in another place than what was built before.
+    GoodElsewhere,
     Failed,
 }
 
@@ -26,6 +28,8 @@ pub(super) enum Action {
     Build,
     /// The server.
     Start,
+    /// The server, so that another one can start.
+    End,
     /// The server's configuration.
     Reload,
     /// Not to build what has changed during the build, and to say so.
@@ -57,15 +61,18 @@ enum Build {
 /// ```text
 ///           a good build             it has ended
 ///   Waiting ────────────► Running ─────────────────► Ended
-///                            ▲                         │
-///                            └── a good build, or ─────┘
-///                                another configuration
+///                          ▲ │ ▲                       │
+///             it has ended │ │ └── a good build, or ───┘
+///                          │ ▼     another configuration
+///                       Renewing
 /// ```
 #[derive(Debug)]
 enum Server {
     /// There is nothing to serve yet.
     Waiting,
     Running,
+    /// It was told to end, and another one is to start.
+    Renewing,
     Ended,
 }
 
@@ -105,14 +112,18 @@ impl Plan {
         self.build = Build::Idle;
         let mut actions = Vec::new();
         match (outcome, &self.server) {
-            (Outcome::Good, Server::Waiting | Server::Ended) => {
+            (Outcome::Good | Outcome::GoodElsewhere, Server::Waiting | Server::Ended) => {
                 self.server = Server::Running;
                 actions.push(Action::Start);
+            }
+            (Outcome::GoodElsewhere, Server::Running) => {
+                self.server = Server::Renewing;
+                actions.push(Action::End);
             }
             (Outcome::Good, Server::Running) | (Outcome::Failed, _) if meanwhile.configuration => {
                 actions.extend(self.reconfigure());
             }
-            (Outcome::Good, Server::Running) | (Outcome::Failed, _) => {}
+            (Outcome::Good, Server::Running) | (Outcome::Failed, _) | (_, Server::Renewing) => {}
         }
         if meanwhile.sources && following < FOLLOWING_MAX {
             self.build = Build::Running { following: following + 1 };
@@ -123,14 +134,28 @@ impl Plan {
         actions
     }
 
-    /// The server has ended, or could not be started.
-    pub(super) fn server_ended(&mut self) {
+    /// The server has ended.
+    pub(super) fn server_ended(&mut self) -> Vec<Action> {
+        match self.server {
+            Server::Renewing => {
+                self.server = Server::Running;
+                vec![Action::Start]
+            }
+            Server::Waiting | Server::Running | Server::Ended => {
+                self.server = Server::Ended;
+                Vec::new()
+            }
+        }
+    }
+
+    /// The server could not be started.
+    pub(super) fn not_started(&mut self) {
         self.server = Server::Ended;
     }
 
     fn reconfigure(&mut self) -> Option<Action> {
         match self.server {
-            Server::Waiting => None,
+            Server::Waiting | Server::Renewing => None,
             Server::Running => Some(Action::Reload),
             Server::Ended => {
                 self.server = Server::Running;
@@ -199,16 +224,29 @@ mod tests {
     fn another_configuration_is_read_again_by_a_server_that_runs_and_starts_one_that_has_ended() {
         let mut plan = serving();
         assert_eq!(plan.changed(CONFIGURATION), [Action::Reload]);
-        plan.server_ended();
+        assert_eq!(plan.server_ended(), []);
         assert_eq!(plan.changed(CONFIGURATION), [Action::Start]);
         plan.changed(SOURCES);
         assert_eq!(plan.built(Outcome::Failed, CONFIGURATION), [Action::Reload]);
     }
 
     #[test]
+    fn what_is_built_in_another_place_has_another_server() {
+        let mut plan = serving();
+        plan.changed(SOURCES);
+        assert_eq!(plan.built(Outcome::GoodElsewhere, CONFIGURATION), [Action::End]);
+        // The next one reads its configuration anyway, and serves what was built last.
+        assert_eq!(plan.changed(CONFIGURATION), []);
+        plan.changed(SOURCES);
+        assert_eq!(plan.built(Outcome::GoodElsewhere, NOTHING), []);
+        assert_eq!(plan.server_ended(), [Action::Start]);
+        assert_eq!(plan.changed(CONFIGURATION), [Action::Reload]);
+    }
+
+    #[test]
     fn a_server_that_has_ended_starts_again_with_the_next_good_build() {
         let mut plan = serving();
-        plan.server_ended();
+        assert_eq!(plan.server_ended(), []);
         assert_eq!(plan.changed(SOURCES), [Action::Build]);
         assert_eq!(plan.built(Outcome::Failed, NOTHING), []);
         assert_eq!(plan.changed(SOURCES), [Action::Build]);

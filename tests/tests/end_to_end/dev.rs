@@ -261,6 +261,25 @@ fn a_changed_configuration_is_taken_over() {
 }
 
 #[test]
+fn a_module_that_is_built_in_another_place_is_served_from_there() {
+    let (_folder, project) = project(COPY);
+    let dev = Dev::start(&project.path(""));
+    assert_eq!(Client::connect(dev.wait_until_serving()).get("/hello").text(), "hello\n");
+    let mark = dev.screen.mark();
+    let replace = |name: &str| {
+        let text = fs::read_to_string(project.path(name)).unwrap();
+        project.write(name, text.replace("shop.wasm", "till.wasm").replace("$(cat source)", "hello"));
+    };
+    replace("guesthouse.toml");
+    replace("guesthouse-project.toml");
+    dev.screen.wait_for_after(mark, "dev: the project builds its module in another place: the server starts anew");
+    let line = dev.screen.wait_for_after(mark, "dev: serving on http://");
+    let address = line.rsplit('/').nth(1).and_then(|address| address.parse().ok()).expect(&line);
+    assert_eq!(Client::connect(address).get("/").text(), "Hello, world!\n");
+    assert!(project.path(".till.serving.wasm").exists() && !project.path(".shop.serving.wasm").exists());
+}
+
+#[test]
 fn what_the_loop_writes_is_no_reason_to_build() {
     let (_folder, project) = project(COPY);
     let log = project.path("dev.log");
