@@ -19,6 +19,7 @@ use crate::guest::{self, ModuleSource, Needs};
 use crate::module::{Kind, WasmFile};
 use crate::placement::{self, Placement, Remark, Reuse};
 use crate::runtime_dir;
+use crate::tally::Row;
 
 /// What the preparation process tells the parent: a configuration that can be served as it is.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,9 +57,9 @@ pub struct PreparedModule {
     pub pool: Option<ConfinedPool>,
     /// It is from `modules_dir`.
     pub was_dropped_in: bool,
-    /// Where its requests are counted ([`ModuleTallies::row`](crate::tally::ModuleTallies::row)): the parent fills it in.
+    /// Where its requests are counted: the parent fills it in.
     #[serde(default)]
-    pub row: usize,
+    pub row: Row,
 }
 
 impl PreparedModule {
@@ -197,7 +198,7 @@ pub(crate) fn prepare_module(
         max_concurrent_requests_per_instance,
         pool: None,
         was_dropped_in: false,
-        row: 0,
+        row: Row::default(),
     };
     health::ask(module, &prepared, config, published).map_err(|refusal| {
         let refusal = refusal.map(|problem| format!("module {:?}: {problem}", module.name));

@@ -4,6 +4,7 @@
 //! ([`Prepared`]) to its standard output; the parent takes that over and its children inherit it. What the preparation
 //! does, and guests and connections, are elsewhere.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 use guesthouse_mpm::{Application, ChildContext, LoadError, Lookout, Settings, StartError};
 
 use crate::clock::{Began, epoch_secs};
-use crate::config::{self, Config, LogTarget};
+use crate::config::{self, Config, LogTarget, Module};
 use crate::confined::Cell;
 use crate::control::{self, Inherited, Since};
 use crate::deploy::published;
@@ -22,7 +23,7 @@ use crate::preparation::{Prepared, PreparedModule};
 use crate::service::Service;
 use crate::site;
 use crate::sites::{Ground, Sites};
-use crate::tally::{Counting, Rows};
+use crate::tally::{Counting, ModuleTallies, Row, Rows, TooManyModules};
 
 /// Readings that are remembered. More generations than that have requests that go on at the same time only where modules are
 /// deployed all the time.
@@ -101,21 +102,40 @@ impl Server {
         }
         Ok(access_log)
     }
+}
 
-    /// Says of each module where it is counted: one that was there before goes on where it was.
-    fn assign_rows(&mut self, prepared: &mut Prepared) -> Result<(), LoadError> {
-        let running = self.readings.last().map(|reading| &reading.prepared.config);
-        let has = |config: &Config, name: &str| config.modules.iter().any(|module| module.name == name);
-        self.rows.keep_only(|name| has(&prepared.config, name) || running.is_some_and(|config| has(config, name)));
-        for (settings, module) in prepared.config.modules.iter().zip(&mut prepared.modules) {
-            let (row, was_used) = self.rows.of(&settings.name).map_err(|error| LoadError(error.to_string()))?;
-            if was_used {
-                self.counting.modules.row(row).reset();
-            }
-            module.row = row;
+/// Says of each module where it is counted: one that was there before goes on where it was, and so does a version.
+fn assign_rows(
+    rows: &mut Rows,
+    tallies: &ModuleTallies,
+    running: Option<&Prepared>,
+    prepared: &mut Prepared,
+) -> Result<(), TooManyModules> {
+    let kept: BTreeSet<String> = running.into_iter().chain([&*prepared]).flat_map(counted).collect();
+    rows.keep_only(|name| kept.contains(name));
+    let mut row_of = |name: &str| {
+        let (row, was_used) = rows.of(name)?;
+        if was_used {
+            tallies.row(row).reset();
         }
-        Ok(())
+        Ok(row)
+    };
+    for (settings, module) in prepared.config.modules.iter().zip(&mut prepared.modules) {
+        let version = version_counted(settings, module).map(|version| row_of(&version)).transpose()?;
+        module.row = Row { module: row_of(&settings.name)?, version };
     }
+    Ok(())
+}
+
+/// Whatever is counted by itself.
+fn counted(prepared: &Prepared) -> impl Iterator<Item = String> {
+    let modules = prepared.config.modules.iter().zip(&prepared.modules);
+    modules.flat_map(|(settings, module)| [Some(settings.name.clone()), version_counted(settings, module)]).flatten()
+}
+
+/// What a version is called among what is counted, if it has to be told from its module: no module's name has a space.
+fn version_counted(settings: &Module, module: &PreparedModule) -> Option<String> {
+    settings.rollback_on_errors.map(|_| format!("{} {}", settings.name, module.hash))
 }
 
 /// Whether children that serve the one can serve the other: nothing that belongs to a child as a whole is different.
@@ -152,10 +172,13 @@ impl Application for Server {
         if let Some(running) = self.readings.last() {
             check_mpm(&running.prepared.config, &prepared.config)?;
         }
-        let access_log = self.open_logs(&prepared.config.server)?;
-        self.assign_rows(&mut prepared)?;
+        let running = self.readings.last().map(|reading| &reading.prepared);
+        assign_rows(&mut self.rows, &self.counting.modules, running, &mut prepared)
+            .map_err(|error| LoadError(error.to_string()))?;
         let text = serde_json::to_vec(&prepared)
             .map_err(|error| LoadError(format!("cannot write what the preparation wrote: {error}")))?;
+        // Last: what is refused is told in the log of what goes on.
+        let access_log = self.open_logs(&prepared.config.server)?;
         let settings = prepared.config.mpm.clone();
         self.readings.push(Reading { generation, prepared, text, access_log });
         let superseded = self.readings.len().saturating_sub(READINGS_MAX);
@@ -252,6 +275,25 @@ impl Application for Server {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::testing::prepared;
+
+    #[test]
+    fn a_version_has_a_row_of_its_own_for_as_long_as_it_may_serve() {
+        let (mut rows, tallies, mut running) = (Rows::default(), ModuleTallies::new().unwrap(), None);
+        let mut row = |native: &str, share_max| {
+            let mut prepared = prepared(&[("a", native)]);
+            prepared.config.modules[0].rollback_on_errors = share_max;
+            assign_rows(&mut rows, &tallies, running.as_ref(), &mut prepared).unwrap();
+            let row = prepared.modules[0].row;
+            running = Some(prepared);
+            row
+        };
+        let rows = [("1", None), ("1", Some(20)), ("2", Some(20)), ("2", Some(5)), ("1", Some(5)), ("3", None)];
+        let rows = rows.map(|(native, share_max)| row(native, share_max));
+        assert!(rows.iter().all(|row| row.module == 0));
+        // Nothing of version 1 was left when it came back: it is counted anew.
+        assert_eq!(rows.map(|row| row.version), [None, Some(1), Some(2), Some(2), Some(3), None]);
+    }
 
     #[test]
     fn another_mpm_is_not_taken_over_while_the_server_runs() {

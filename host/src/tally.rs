@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use guesthouse_mpm::scoreboard::Tallies;
+use serde::{Deserialize, Serialize};
 
 use self::latency::{BUCKET_COUNT, bucket_of, nanoseconds};
 
@@ -102,16 +103,37 @@ impl ModuleTallies {
     /// The counters of one module. Any number is a row.
     #[must_use]
     pub fn row(&self, row: usize) -> ModuleTally {
-        ModuleTally { tallies: self.0.clone(), first: row % MODULES_MAX * MODULE_COLUMNS, shard: 0 }
+        ModuleTally { tallies: self.0.clone(), first: first_column(row), of_version: None, shard: 0 }
+    }
+
+    /// The counters of one module, which count those of its version too.
+    fn both(&self, Row { module, version }: Row) -> ModuleTally {
+        ModuleTally { of_version: version.map(first_column), ..self.row(module) }
     }
 }
 
-/// Which row of the [`ModuleTallies`] each module counts in: the same for as long as it is there. Belongs to the parent.
+fn first_column(row: usize) -> usize {
+    row % MODULES_MAX * MODULE_COLUMNS
+}
+
+/// Where the requests of a module are counted: rows of the [`ModuleTallies`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Row {
+    pub module: usize,
+    /// Those to this version alone, if somebody wants to know: one before it may still have some under way.
+    pub version: Option<usize>,
+}
+
+/// So many rows rest before one of them is used again, so that not each new version takes memory of its own.
+const RESTING: usize = 256;
+
+/// Which row of the [`ModuleTallies`] each module counts in, or each version: the same for as long as it is there. Belongs to the
+/// parent.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
     /// By name.
     taken: BTreeMap<String, usize>,
-    /// Of modules that are gone, the longest gone first.
+    /// Of what is gone, the longest gone first.
     left: VecDeque<usize>,
     /// Rows that were never used begin here.
     unused: usize,
@@ -126,7 +148,7 @@ impl Rows {
         if let Some(row) = self.taken.get(name) {
             return Ok((*row, false));
         }
-        let fresh = (self.unused < MODULES_MAX).then_some(self.unused);
+        let fresh = (self.unused < MODULES_MAX && self.left.len() < RESTING).then_some(self.unused);
         self.unused += usize::from(fresh.is_some());
         let (row, was_used) = match fresh {
             Some(row) => (row, false),
@@ -136,7 +158,7 @@ impl Rows {
         Ok((row, was_used))
     }
 
-    /// Those of modules that are not to be kept may be used by others.
+    /// Those of what is not to be kept may be used by others.
     pub fn keep_only(&mut self, is_kept: impl Fn(&str) -> bool) {
         let left = &mut self.left;
         self.taken.retain(|name, row| {
@@ -160,6 +182,8 @@ pub struct ModuleTally {
     tallies: Tallies,
     /// Column.
     first: usize,
+    /// That of its version, where that is counted by itself.
+    of_version: Option<usize>,
     shard: usize,
 }
 
@@ -191,12 +215,15 @@ impl ModuleTally {
 
     /// Counts a request that has ended.
     pub fn request(&self, outcome: &Outcome) {
-        self.add(BUCKETS + bucket_of(outcome.took), 1);
         self.add(TOOK_NS, nanoseconds(outcome.took));
         self.add(GUEST_CPU_NS, nanoseconds(outcome.guest_cpu));
         self.add(BYTES, outcome.bytes);
-        if let Some(cause) = outcome.cause() {
-            self.add(ERRORS + cause, 1);
+        // Of a version, only how many there were and how many failed.
+        for first in [Some(self.first), self.of_version].into_iter().flatten() {
+            self.tallies.add(self.shard, first + BUCKETS + bucket_of(outcome.took), 1);
+            if let Some(cause) = outcome.cause() {
+                self.tallies.add(self.shard, first + ERRORS + cause, 1);
+            }
         }
     }
 
@@ -231,7 +258,7 @@ impl ModuleTally {
         }
     }
 
-    /// Begins to count anew.
+    /// Begins to count anew; what is counted of its version stays.
     pub fn reset(&self) {
         self.tallies.reset_columns(self.first..self.first + MODULE_COLUMNS);
     }
@@ -333,8 +360,8 @@ impl Counting {
     }
 
     /// Those of modules that count in these rows.
-    pub fn of(&self, rows: impl Iterator<Item = usize>) -> Counters {
-        Counters { own: self.own.clone(), modules: rows.map(|row| self.modules.row(row)).collect() }
+    pub fn of(&self, rows: impl Iterator<Item = Row>) -> Counters {
+        Counters { own: self.own.clone(), modules: rows.map(|row| self.modules.both(row)).collect() }
     }
 }
 
@@ -416,6 +443,34 @@ mod tests {
         }
         assert_eq!(rows.of("a"), Ok((0, true)), "where it was, but nobody knows what has counted there since");
         assert_eq!(rows.of("one too many"), Err(TooManyModules));
+    }
+
+    #[test]
+    fn a_row_that_has_rested_is_used_before_more_memory_is() {
+        let mut rows = Rows::default();
+        let taken = (0..=RESTING).map(|number| {
+            rows.keep_only(|_| false);
+            rows.of(&format!("version {number}")).unwrap()
+        });
+        let taken: Vec<_> = taken.collect();
+        assert_eq!((taken[RESTING - 1], taken[RESTING]), ((RESTING - 1, false), (0, true)));
+    }
+
+    #[test]
+    fn a_version_is_counted_beside_its_module_and_by_itself() {
+        let counting = Counting::new().unwrap();
+        let counters = |version| counting.of([Row { module: 0, version: Some(version) }].into_iter()).of_slot(3);
+        let (one, two) = (counters(1), counters(2));
+        one.modules[0].request(&outcome(500, Some("trap")));
+        two.modules[0].request(&outcome(200, None));
+        // One that began before the next version came.
+        one.modules[0].request(&outcome(504, Some("wall-limit")));
+        let read = |row: usize| counting.modules.row(row).read();
+        assert_eq!([0, 1, 2].map(|row| read(row).requests), [3, 2, 1]);
+        assert_eq!(errors(&read(1)), [("trap", 1), ("wall-limit", 1)]);
+        assert_eq!(errors(&read(2)), []);
+        two.reset(Duration::ZERO);
+        assert_eq!([0, 1, 2].map(|row| read(row).requests), [0, 2, 1]);
     }
 
     #[test]

@@ -7,10 +7,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::modules::{render, short};
+use super::modules::render;
 use super::protocol::{ANSWER_BYTES_MAX, Answer, ModuleTold, Request, line_of, read_line};
 use super::socket;
 use crate::config;
+use crate::deploy::versions::short;
 use crate::status::Snapshot;
 
 /// The server says once a second that it is there.
@@ -53,14 +54,19 @@ pub struct Control {
 
 impl Control {
     /// Connects to the server that runs with the configuration in `file`, of which only `runtime_dir` is read: a server can be
-    /// reached also while its configuration is wrong.
+    /// reached also while its configuration is wrong. If there is none, to one that has been told to stop and still finishes.
     ///
     /// # Errors
     /// There is none, or it belongs to somebody else.
     pub fn connect(file: &Path) -> Result<Self> {
-        let path = socket::path(&config::runtime_dir_of(file)?);
-        let stream = UnixStream::connect(&path).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => ControlError::NotRunning(path.clone()),
+        let runtime_dir = config::runtime_dir_of(file)?;
+        let (path, stopping) = (socket::path(&runtime_dir), socket::path_of_stopping(&runtime_dir));
+        let stream = match UnixStream::connect(&path) {
+            Err(error) if is_nobody(&error) => UnixStream::connect(stopping),
+            connected => connected,
+        };
+        let stream = stream.map_err(|error| match error.kind() {
+            _ if is_nobody(&error) => ControlError::NotRunning(path.clone()),
             io::ErrorKind::PermissionDenied => ControlError::NotAllowed { path: path.clone(), error },
             _ => ControlError::Unreachable { path: path.clone(), error },
         })?;
@@ -184,10 +190,10 @@ impl Control {
             other => return Err(unexpected(&other)),
         }
         loop {
-            match self.answer() {
-                Ok(_) => {}
-                Err(ControlError::BrokenOff) => return Ok(String::from("stopped\n")),
-                Err(error) => return Err(error),
+            match self.answer()? {
+                Answer::Waiting => {}
+                Answer::Stopped => return Ok(String::from("stopped\n")),
+                other => return Err(unexpected(&other)),
             }
         }
     }
@@ -214,6 +220,11 @@ impl Control {
         })?;
         serde_json::from_str(&line).map_err(|error| ControlError::Unreadable(error.to_string()))
     }
+}
+
+/// Whether nobody listens there.
+fn is_nobody(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
 fn unexpected(answer: &Answer) -> ControlError {

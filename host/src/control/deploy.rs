@@ -10,9 +10,15 @@ use tempfile::NamedTempFile;
 
 use super::desk::Published;
 use super::rounds::Outcome;
-use crate::config;
+use super::serve::FILE_TIME;
+use crate::config::{self, Module};
 use crate::deploy::Snapshot;
+use crate::deploy::versions::{self, BroughtBack};
 use crate::preparation::Prepared;
+
+/// How the name of a file ends that is on its way into the folder, behind so many random letters and digits.
+const INCOMING: &str = ".deploying";
+const RANDOM: usize = 6;
 
 /// A change of the files of one module, which is to be published.
 #[derive(Debug)]
@@ -21,6 +27,24 @@ pub(super) struct Change {
     wasm: PathBuf,
     /// How the file looks now.
     seen: Snapshot,
+    if_refused: IfRefused,
+}
+
+/// What becomes of a change where nothing is accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum IfRefused {
+    /// It is tried again when what is wrong has been mended.
+    Stays,
+    /// A module of the configuration: with it as it is now, none is accepted.
+    IsTakenBack,
+}
+
+/// The files of a module, taken away.
+#[derive(Debug)]
+pub(super) struct Removed {
+    pub(super) change: Change,
+    /// What could not be removed, and why.
+    pub(super) left: Option<String>,
 }
 
 /// What came of a file that was sent.
@@ -44,15 +68,20 @@ pub(super) fn place(published: &Prepared, name: &str) -> Result<PathBuf, String>
         ));
     };
     config::check_module_name(name)?;
-    let modules = published.config.modules.iter().zip(&published.modules);
-    let configured = modules.filter(|(_, prepared)| !prepared.was_dropped_in).map(|(module, _)| module);
-    if let Some(module) = configured.into_iter().find(|module| module.name == name) {
+    if let Some(module) = configured(published, name) {
         return Err(format!(
             "module {name:?} stands in the configuration: change its file, {}, or give this one another name",
             module.path.display()
         ));
     }
     Ok(dir.join(format!("{name}.wasm")))
+}
+
+/// A module that stands in the configuration, if one of this name does.
+fn configured<'a>(published: &'a Prepared, name: &str) -> Option<&'a Module> {
+    let modules = published.config.modules.iter().zip(&published.modules);
+    let mut configured = modules.filter(|(_, prepared)| !prepared.was_dropped_in).map(|(module, _)| module);
+    configured.find(|module| module.name == name)
 }
 
 /// A file that is on its way into the folder.
@@ -71,10 +100,12 @@ impl Incoming {
     pub(super) fn begin(published: &Prepared, name: &str) -> Result<Self, String> {
         let wasm = place(published, name)?;
         let dir = wasm.parent().unwrap_or(&wasm);
+        sweep(published);
         // Names that begin with a dot are no modules.
         let file = tempfile::Builder::new()
             .prefix(&format!(".{name}."))
-            .suffix(".new")
+            .suffix(INCOMING)
+            .rand_bytes(RANDOM)
             .permissions(Permissions::from_mode(0o644))
             .tempfile_in(dir)
             .map_err(|error| format!("cannot make a file in {}: {error}", dir.display()))?;
@@ -108,7 +139,7 @@ impl Incoming {
         sync_folder(&self.wasm);
         // Of what was put there, whatever stands there by now.
         let seen = Snapshot::of_file(&self.wasm, &file.metadata().map_err(cannot)?);
-        Ok(Put::There(Change { name: self.name, wasm: self.wasm, seen }))
+        Ok(Put::There(Change { name: self.name, wasm: self.wasm, seen, if_refused: IfRefused::Stays }))
     }
 
     fn is_in_place(&self) -> bool {
@@ -117,25 +148,55 @@ impl Incoming {
     }
 }
 
+/// Removes what uploads have left in the folder that were cut off with their server.
+pub(super) fn sweep(published: &Prepared) {
+    let folder = published.config.server.modules_dir.as_ref().map(fs::read_dir);
+    // Where it cannot be read, that is told by whoever looks for modules there.
+    let entries = folder.and_then(Result::ok).into_iter().flatten().filter_map(Result::ok);
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_incoming)) {
+        let age = entry.metadata().and_then(|facts| facts.modified()).map(|at| at.elapsed().unwrap_or_default());
+        // Another server may put files there too.
+        if age.is_ok_and(|age| age > FILE_TIME)
+            && let Err(error) = fs::remove_file(entry.path())
+        {
+            tracing::warn!("cannot remove {}, which was left by an upload: {error}", entry.path().display());
+        }
+    }
+}
+
+/// Whether a file of this name is one on its way into the folder.
+fn is_incoming(name: &str) -> bool {
+    let between = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(INCOMING));
+    let parts = between.and_then(|between| between.rsplit_once('.'));
+    parts.is_some_and(|(_, random)| random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+}
+
 /// Takes the files of a module away.
 ///
 /// # Errors
-/// There are none, or they cannot be removed.
-pub(super) fn remove(published: &Prepared, name: &str) -> Result<Change, String> {
+/// There are none, or none can be removed.
+pub(super) fn remove(published: &Prepared, name: &str) -> Result<Removed, String> {
     let wasm = place(published, name)?;
-    let cannot = |path: &Path, error: &io::Error| format!("cannot remove {}: {error}", path.display());
-    match fs::remove_file(&wasm) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(format!("there is no {}", wasm.display())),
-        Err(error) => return Err(cannot(&wasm, &error)),
-    }
     let settings = wasm.with_extension("toml");
-    match fs::remove_file(&settings) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(cannot(&settings, &error)),
-        Ok(()) | Err(_) => {}
+    // Without its settings it must not serve, so they go last; and those that were left before go too, since a module that came
+    // by this name would have what they grant.
+    let (removed, left) = (remove_file(&wasm)?, remove_file(&settings));
+    match left {
+        Ok(false) if !removed => return Err(format!("there is no {}", wasm.display())),
+        Err(problem) if !removed => return Err(problem),
+        Ok(_) | Err(_) => sync_folder(&wasm),
     }
-    sync_folder(&wasm);
-    Ok(Change { name: name.to_owned(), wasm, seen: Snapshot::default() })
+    let (name, seen, if_refused) = (name.to_owned(), Snapshot::default(), IfRefused::Stays);
+    Ok(Removed { change: Change { name, wasm, seen, if_refused }, left: left.err() })
+}
+
+/// Whether there was one.
+fn remove_file(path: &Path) -> Result<bool, String> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(format!("cannot remove {}: {error}", path.display())),
+    }
 }
 
 /// What is in a folder outlives the machine's fall, where the file system can do that.
@@ -159,48 +220,92 @@ pub(super) fn hash_of(path: &Path) -> io::Result<String> {
     }
 }
 
-/// Whether the file that stands there now is what is served under this name.
-pub(super) fn is_served(published: &Published, name: &str, wasm: &Path) -> bool {
-    let Published { prepared, is_written, .. } = published;
+/// Whether the file that stands there now, with its settings, is what is served under this name.
+fn is_served(Published { prepared, is_written, .. }: &Published, name: &str, wasm: &Path) -> bool {
     let is_module = prepared.config.modules.iter().any(|module| module.name == name);
-    let now = wasm.metadata().map(|facts| Snapshot::of_file(wasm, &facts)).unwrap_or_default();
-    *is_written && is_module && !prepared.refused.contains_key(name) && prepared.seen.agrees_with(&now, wasm)
+    let files = [wasm, &wasm.with_extension("toml")];
+    *is_written
+        && is_module
+        && !prepared.refused.contains_key(name)
+        && files.iter().all(|path| prepared.seen.agrees_with(&look_at(path), path))
+}
+
+/// Whether nobody has touched a file since what is published was made of it.
+pub(super) fn is_untouched(Published { prepared, is_written, .. }: &Published, path: &Path) -> bool {
+    *is_written && prepared.seen.agrees_with(&look_at(path), path)
+}
+
+fn look_at(path: &Path) -> Snapshot {
+    path.metadata().map(|facts| Snapshot::of_file(path, &facts)).unwrap_or_default()
 }
 
 impl Change {
-    /// Of a file that was put in its place just now.
+    /// Puts a version of a module that is kept in the place of its file: the one before, if none is wanted. Answers with its hash
+    /// too.
     ///
     /// # Errors
-    /// It is gone already.
-    pub(super) fn of(name: &str, wasm: PathBuf) -> Result<Self, String> {
+    /// There is none, or it cannot be put there.
+    pub(super) fn bring_back(published: &Prepared, name: &str, wanted: Option<&str>) -> Result<(String, Self), String> {
+        let BroughtBack { hash, path: wasm } = versions::bring_back(published, name, wanted)?;
         let facts = wasm.metadata().map_err(|error| format!("cannot look at {}: {error}", wasm.display()))?;
-        Ok(Self { name: name.to_owned(), seen: Snapshot::of_file(&wasm, &facts), wasm })
+        let if_refused = if configured(published, name).is_some() { IfRefused::IsTakenBack } else { IfRefused::Stays };
+        Ok((hash, Self { name: name.to_owned(), seen: Snapshot::of_file(&wasm, &facts), wasm, if_refused }))
+    }
+
+    /// To be called when a version that was brought back is refused: where it would hold up others, what is published takes its
+    /// place again, unless somebody has put something else there.
+    ///
+    /// # Errors
+    /// It cannot be put there, and what to do.
+    pub(super) fn take_back(&self, published: &Prepared) -> Result<(), String> {
+        let serves = published.versions.get(&self.name).and_then(|history| history.first());
+        match (self.if_refused, serves) {
+            (IfRefused::IsTakenBack, Some(serves)) if self.seen.agrees_with(&look_at(&self.wasm), &self.wasm) => {
+                let put = versions::bring_back(published, &self.name, Some(&serves.hash));
+                put.map(drop).map_err(|problem| {
+                    format!(
+                        "{problem}\nnothing is deployed while {} is what was refused: replace it",
+                        self.wasm.display()
+                    )
+                })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What has become of it, by what is published and by the reload that was asked for; `None` if that is not known yet.
     pub(super) fn outcome(&self, published: &Published, reload: Option<Outcome>) -> Option<Result<(), String>> {
-        if published.is_written && published.prepared.seen.agrees_with(&self.seen, &self.wasm) {
+        let is_seen = published.is_written && published.prepared.seen.agrees_with(&self.seen, &self.wasm);
+        // Where a file was taken away that had not been seen, what is published knows of none.
+        if is_seen && (self.is_there() || reload == Some(Outcome::Serving)) {
             return Some(self.verdict(&published.prepared));
         }
+        let fate = |waits_for: &str| match self.if_refused {
+            IfRefused::Stays => format!("{} waits for {waits_for}", self.wasm.display()),
+            IfRefused::IsTakenBack => format!("{} is left as it was", self.wasm.display()),
+        };
         let reason = match reload? {
             Outcome::Serving if !published.is_written => String::from(
                 "the server cannot write into its runtime_dir what serves, so it cannot tell: its error log says more",
             ),
             Outcome::Serving => format!("{} was changed by somebody else meanwhile", self.wasm.display()),
             Outcome::Failed(reason) => format!(
-                "{reason}: the error log says more, and so does `guesthouse check`; {} waits for that to be mended",
-                self.wasm.display()
+                "{reason}: the error log says more, and so does `guesthouse check`; {}",
+                fate("that to be mended")
             ),
-            Outcome::Stopping => format!("the server stops; {} waits for its next start", self.wasm.display()),
+            Outcome::Stopping => format!("the server stops; {}", fate("its next start")),
         };
         Some(Err(reason))
     }
 
+    fn is_there(&self) -> bool {
+        self.seen != Snapshot::default()
+    }
+
     fn verdict(&self, published: &Prepared) -> Result<(), String> {
-        let Self { name, seen, wasm } = self;
-        let is_there = *seen != Snapshot::default();
+        let Self { name, wasm, .. } = self;
         let serves = published.config.modules.iter().any(|module| module.name == *name);
-        match (is_there, published.refused.get(name), serves) {
+        match (self.is_there(), published.refused.get(name), serves) {
             (true, None, true) | (false, _, false) => Ok(()),
             (true, Some(refusal), true) => Err(format!("{}\nthe version before goes on", refusal.problem())),
             (true, Some(refusal), false) => Err(refusal.problem().to_owned()),
@@ -214,6 +319,8 @@ impl Change {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::super::since::Since;
     use super::*;
     use crate::deploy::testing::prepared;
@@ -253,13 +360,64 @@ mod tests {
     fn a_file_that_is_taken_away_is_gone_when_its_module_is() {
         let folder = tempfile::tempdir().unwrap();
         let before = published(folder.path(), &[("a", "1")]);
-        fs::write(folder.path().join("a.toml"), "").unwrap();
         assert!(remove(&before.prepared, "a").unwrap_err().starts_with("there is no "));
         fs::write(folder.path().join("a.wasm"), "").unwrap();
-        let change = remove(&before.prepared, "a").unwrap();
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        assert_eq!(change.outcome(&published(folder.path(), &[]), None), Some(Ok(())));
-        assert!(change.outcome(&before, None).unwrap().unwrap_err().contains("its module goes on"));
+        fs::write(folder.path().join("a.toml"), "").unwrap();
+        let Removed { change, left } = remove(&before.prepared, "a").unwrap();
+        assert_eq!((fs::read_dir(folder.path()).unwrap().count(), left), (0, None));
+        let after = published(folder.path(), &[]);
+        // What is published may know nothing yet of the file that was taken away.
+        assert_eq!((change.outcome(&before, None), change.outcome(&after, None)), (None, None));
+        assert_eq!(change.outcome(&after, Some(Outcome::Serving)), Some(Ok(())));
+        let goes_on = change.outcome(&before, Some(Outcome::Serving)).unwrap().unwrap_err();
+        assert!(goes_on.contains("its module goes on"), "{goes_on}");
+    }
+
+    #[test]
+    fn settings_do_not_outlive_their_module_and_what_stays_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = published(folder.path(), &[]).prepared;
+        let (wasm, settings) = (folder.path().join("a.wasm"), folder.path().join("a.toml"));
+        fs::write(&settings, "").unwrap();
+        assert_eq!(remove(&here, "a").unwrap().left, None);
+        assert!(!settings.exists());
+        fs::write(&wasm, "").unwrap();
+        // Nobody can remove a folder as a file.
+        fs::create_dir(&settings).unwrap();
+        let left = remove(&here, "a").unwrap().left.unwrap();
+        assert!(left.starts_with("cannot remove ") && left.contains("a.toml"), "{left}");
+        assert!(!wasm.exists());
+        assert_eq!(remove(&here, "a").unwrap_err(), left);
+    }
+
+    #[test]
+    fn what_an_upload_has_left_is_removed_when_it_is_old() {
+        let folder = tempfile::tempdir().unwrap();
+        let here = published(folder.path(), &[]).prepared;
+        let incoming = Incoming::begin(&here, "a.b").unwrap();
+        let left = incoming.file.into_temp_path().keep().unwrap();
+        let others = [".a.backup.new", ".deploying", ".a.deploying", "a.AbCd12.deploying", ".a.AbCd1-.deploying"];
+        let others = others.map(|name| folder.path().join(name));
+        let long_ago = SystemTime::now() - 2 * FILE_TIME;
+        others.iter().for_each(|path| File::create(path).unwrap().set_modified(long_ago).unwrap());
+        sweep(&here);
+        assert!(left.exists(), "it may be under way");
+        File::options().append(true).open(&left).unwrap().set_modified(long_ago).unwrap();
+        sweep(&here);
+        assert!(!left.exists() && others.iter().all(|path| path.exists()));
+    }
+
+    #[test]
+    fn a_file_with_other_settings_is_not_what_is_served() {
+        let folder = tempfile::tempdir().unwrap();
+        let before = published(folder.path(), &[]);
+        let Put::There(change) = put(&before, "a", "one") else { panic!("it is new") };
+        let mut after = published(folder.path(), &[("a", "1")]);
+        after.prepared.seen = change.seen.clone();
+        assert!(is_untouched(&after, &change.wasm));
+        fs::write(folder.path().join("a.toml"), "").unwrap();
+        assert!(matches!(put(&after, "a", "one"), Put::There(_)));
+        assert!(!is_untouched(&after, &change.wasm), "it was put there anew");
     }
 
     #[test]

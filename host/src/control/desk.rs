@@ -36,7 +36,12 @@ pub(super) struct Board {
 
 impl Board {
     pub(super) fn reading(&self, module: &PreparedModule) -> ModuleReading {
-        self.counting.modules.row(module.row).read()
+        self.counting.modules.row(module.row.module).read()
+    }
+
+    /// Of the version that serves alone; `None` where that is not counted.
+    pub(super) fn reading_of_version(&self, module: &PreparedModule) -> Option<ModuleReading> {
+        module.row.version.map(|row| self.counting.modules.row(row).read())
     }
 
     /// The whole server now.
@@ -62,11 +67,20 @@ struct State {
     rounds: Rounds,
     published: Arc<Published>,
     door: Option<Arc<Door>>,
+    /// Clients that are to be told of the server's end.
+    farewells: usize,
+    has_ended: bool,
 }
 
 impl Desk {
     pub(super) fn new(line: LookoutLine, board: Board, published: Published) -> Self {
-        let state = State { rounds: Rounds::default(), published: Arc::new(published), door: None };
+        let state = State {
+            rounds: Rounds::default(),
+            published: Arc::new(published),
+            door: None,
+            farewells: 0,
+            has_ended: false,
+        };
         Self { line, board, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -146,17 +160,44 @@ impl Desk {
         self.changed.notify_all();
     }
 
-    /// There will be no other reload, and no other connection: another server may take the place of this one.
+    /// There will be no other reload, and another server may take the place of this one.
     pub(super) fn stopping(&self) {
-        let door = {
-            let mut state = self.state();
-            state.rounds.stopping();
-            state.door.take()
-        };
+        let mut state = self.state();
+        state.rounds.stopping();
+        if let Some(door) = &state.door {
+            door.step_aside();
+        }
         self.changed.notify_all();
-        if let Some(door) = door {
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.state().rounds.is_over()
+    }
+
+    /// Does something that ends with the words that the server has ended.
+    pub(super) fn see_off(&self, work: impl FnOnce()) {
+        self.state().farewells += 1;
+        work();
+        self.state().farewells -= 1;
+        self.changed.notify_all();
+    }
+
+    /// Whether the server ends within so long.
+    pub(super) fn ends_within(&self, longest: Duration) -> bool {
+        let waited = self.changed.wait_timeout_while(self.state(), longest, |state| !state.has_ended);
+        waited.unwrap_or_else(PoisonError::into_inner).0.has_ended
+    }
+
+    /// The server has ended. Returns when all have heard it who wait for that, but waits for none who does not listen.
+    pub(super) fn end(&self, longest: Duration) {
+        let mut state = self.state();
+        state.rounds.stopping();
+        state.has_ended = true;
+        if let Some(door) = state.door.take() {
             door.close();
         }
+        self.changed.notify_all();
+        let _told = self.changed.wait_timeout_while(state, longest, |state| state.farewells > 0);
     }
 
     /// Where the socket is to be; `None` when there is to be none.
@@ -168,10 +209,17 @@ impl Desk {
     /// The socket was bound in this directory. It is closed if it is not to be there any more.
     pub(super) fn opened(&self, door: &Arc<Door>, runtime_dir: &PathBuf) {
         let mut state = self.state();
-        if !state.rounds.is_over() && state.published.prepared.config.server.runtime_dir == *runtime_dir {
-            state.door = Some(Arc::clone(door));
-        } else {
-            door.close();
+        if state.has_ended || state.published.prepared.config.server.runtime_dir != *runtime_dir {
+            return door.close();
         }
+        if state.rounds.is_over() {
+            door.step_aside();
+        }
+        state.door = Some(Arc::clone(door));
     }
+}
+
+/// What is said where the parent is asked for something and does not hear it.
+pub(super) fn parent_gone(error: &io::Error) -> String {
+    format!("the server has ended: {error}")
 }

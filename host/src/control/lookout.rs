@@ -6,9 +6,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use guesthouse_mpm::Lookout;
 use guesthouse_mpm::lookout::{News, Serving};
+use nix::sys::prctl::set_pdeathsig;
 
 use super::desk::{Board, Desk, Published};
 use super::since::Since;
@@ -19,6 +21,9 @@ use crate::deploy::watch::{Hints, RESCAN, SETTLED, Watch};
 use crate::error_log::ErrorLog;
 use crate::preparation::Prepared;
 use crate::tally::Counting;
+
+/// When the server has ended, those who wait for that have so long to hear it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the lookout has from its parent, beside what serves.
 #[derive(Debug)]
@@ -35,6 +40,10 @@ pub struct Inherited {
 
 /// Does the lookout's work, and returns when the parent has gone, or when it cannot go on and another one is to begin anew.
 pub fn look_out(lookout: Lookout, inherited: Inherited) {
+    // It is told of the parent's end over its line, and has something to say then.
+    if let Err(error) = set_pdeathsig(None) {
+        tracing::warn!("the lookout ends with its parent, and cannot tell anybody ({error})");
+    }
     let Lookout { line, scoreboard, serving: Serving { generation, note } } = lookout;
     let Inherited { prepared, since, error_log, began, counting } = inherited;
     let published = Published { prepared, generation, since, is_written: !note.is_empty() };
@@ -53,7 +62,7 @@ pub fn look_out(lookout: Lookout, inherited: Inherited) {
             News::Serving(serving) => desk.serves(read(&desk.published(), serving, &error_log)),
             News::Failed(reason) => desk.failed(reason),
             News::Stopping => desk.stopping(),
-            News::ParentGone => return,
+            News::ParentGone => return desk.end(LAST_WORDS),
         }
         if let Err(TrySendError::Disconnected(())) = wake.try_send(()) {
             return tracing::error!("the lookout's thread that watches for changes has ended, and the lookout with it");

@@ -18,6 +18,7 @@ pub mod logs;
 mod lookout;
 mod modules;
 mod protocol;
+mod rollback;
 mod rounds;
 mod serve;
 mod since;

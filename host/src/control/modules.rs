@@ -2,15 +2,13 @@
 
 use super::desk::Published;
 use super::protocol::{KeptVersion, ModuleTold, State};
-use crate::deploy::versions::Version;
+use crate::deploy::versions::{Version, short};
 use crate::preparation::{Prepared, PreparedModule};
 use crate::status::snapshot::Runs;
 use crate::status::terminal::{Heading, table};
 use crate::status::units;
 use crate::tally::ModuleReading;
 
-/// Characters of a hash that are shown.
-pub(super) const HASH_SHOWN: usize = 12;
 /// In place of what there is not.
 const NONE: &str = "-";
 
@@ -108,11 +106,6 @@ pub(super) fn render(modules: &[ModuleTold]) -> String {
         rendered += &format!("\n{}: {}\n", module.name, plain.replace('\n', "\n  "));
     }
     rendered
-}
-
-/// As it is shown.
-pub(super) fn short(hash: &str) -> &str {
-    hash.get(..HASH_SHOWN).unwrap_or(hash)
 }
 
 fn word(state: State) -> &'static str {

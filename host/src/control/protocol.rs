@@ -70,8 +70,10 @@ pub enum Answer {
     Reloaded {
         generation: u32,
     },
-    /// The server stops. It has when the connection is closed.
+    /// The server stops.
     Stopping,
+    /// It has, and nothing of it is left but who says so.
+    Stopped,
     /// It was not done.
     Refused {
         reason: String,

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use guesthouse_mpm::lookout;
 
-use super::deploy::{self, Change, Incoming, Put};
-use super::desk::{Desk, Published};
-use super::modules;
+use super::deploy::{self, Change, Incoming, Put, Removed};
+use super::desk::{Desk, Published, parent_gone};
 use super::protocol::{Answer, REQUEST_BYTES_MAX, Request, line_of, read_line};
 use super::rounds::Outcome;
 use super::socket::{self, Door};
-use crate::deploy::versions::{self, BroughtBack};
+use super::{modules, rollback};
 use crate::module::FILE_SIZE_MAX;
 use crate::preparation::Prepared;
 
@@ -24,7 +23,7 @@ const CONNECTIONS_MAX: usize = 32;
 /// For a request's line.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
 /// For a file, which comes from this machine.
-const FILE_TIME: Duration = Duration::from_secs(120);
+pub(super) const FILE_TIME: Duration = Duration::from_secs(120);
 /// Nothing may be read or written for so long.
 const STALL_TIME: Duration = Duration::from_secs(10);
 /// A client that waits hears so often that it is not waited for in vain; one that is gone is noticed.
@@ -40,6 +39,7 @@ pub(super) fn attend(desk: &Arc<Desk>) {
         match Door::open(&runtime_dir) {
             Ok(door) => {
                 told = None;
+                deploy::sweep(&desk.published().prepared);
                 let door = Arc::new(door);
                 desk.opened(&door, &runtime_dir);
                 loop {
@@ -125,6 +125,9 @@ impl Client {
             Err(error) => return self.refuse(format!("this is no request: {error}; docs/control.md has them")),
         };
         tracing::debug!("user {user} asks for {request:?}");
+        if desk.is_stopping() && !matches!(request, Request::Stop { .. } | Request::Status | Request::Modules) {
+            return self.refuse(String::from("the server stops"));
+        }
         let answer = match request {
             Request::Deploy { name, bytes } => {
                 tracing::info!("user {user} deploys module {name:?}");
@@ -136,7 +139,11 @@ impl Client {
             }
             Request::Rollback { name, version } => {
                 tracing::info!("user {user} rolls module {name:?} back");
-                self.roll_back(desk, &name, version.as_deref())
+                // It goes on also if the client does not: nothing is left half-way.
+                let rolled_back = rollback::roll_back(desk, &name, version.as_deref(), || {
+                    let _ = self.say(&Answer::Waiting);
+                });
+                Ok(rolled_back.map(|hash| Answer::RolledBack { name, hash }))
             }
             Request::Modules => Ok(Ok(modules(desk))),
             Request::Status => Ok(Ok(Answer::Status { status: Box::new(desk.board.snapshot(&desk.published())) })),
@@ -146,7 +153,7 @@ impl Client {
             }
             Request::Stop { graceful } => {
                 tracing::info!("user {user} stops the server");
-                Err(self.stop(desk, graceful))
+                return self.stop(desk, graceful);
             }
         };
         match answer {
@@ -178,23 +185,11 @@ impl Client {
         Ok(outcome.map(|()| Answer::Deployed { name: name.to_owned(), hash: hash(), unchanged }))
     }
 
-    fn roll_back(&self, desk: &Desk, name: &str, version: Option<&str>) -> Result<Result<Answer, String>, Gone> {
-        let brought_back = versions::bring_back(&desk.published().prepared, name, version);
-        let change = brought_back.and_then(|BroughtBack { hash, path }| Ok((hash, Change::of(name, path)?)));
-        match change {
-            Ok((hash, change)) => {
-                let outcome = self.publish(desk, &change)?;
-                Ok(outcome.map(|()| Answer::RolledBack { name: change.name, hash }))
-            }
-            Err(reason) => Ok(Err(reason)),
-        }
-    }
-
     fn undeploy(&self, desk: &Desk, name: &str) -> Result<Result<Answer, String>, Gone> {
         match deploy::remove(&desk.published().prepared, name) {
-            Ok(change) => {
+            Ok(Removed { change, left }) => {
                 let outcome = self.publish(desk, &change)?;
-                Ok(outcome.map(|()| Answer::Undeployed { name: change.name }))
+                Ok(left.map_or(outcome, Err).map(|()| Answer::Undeployed { name: change.name }))
             }
             Err(reason) => Ok(Err(reason)),
         }
@@ -225,17 +220,21 @@ impl Client {
         })
     }
 
-    /// The client hears of the end by the end of the connection, which is that of this process.
-    fn stop(&self, desk: &Desk, graceful: bool) -> Gone {
+    fn stop(&self, desk: &Desk, graceful: bool) {
         let request = if graceful { lookout::Request::StopGracefully } else { lookout::Request::Stop };
-        // Said first: there may be no time for it later.
-        if self.say(&Answer::Stopping).is_err() || desk.line.send(request).is_err() {
-            return Gone;
-        }
-        while self.say(&Answer::Waiting).is_ok() {
-            thread::sleep(HEARTBEAT);
-        }
-        Gone
+        desk.see_off(|| {
+            if self.say(&Answer::Stopping).is_err() {
+                return;
+            }
+            // If the parent is gone already, that is told in a moment.
+            let _heard = desk.line.send(request);
+            while !desk.ends_within(HEARTBEAT) {
+                if self.say(&Answer::Waiting).is_err() {
+                    return;
+                }
+            }
+            self.last_word(&Answer::Stopped);
+        });
     }
 
     /// Waits until `look` finds something, and tells the client meanwhile that it is waited for.
@@ -297,10 +296,6 @@ fn hash_of(desk: &Desk, name: &str) -> Option<String> {
     let Prepared { config, modules, .. } = &desk.published().prepared;
     let index = config.modules.iter().position(|module| module.name == name)?;
     Some(modules[index].hash.clone())
-}
-
-fn parent_gone(error: &io::Error) -> String {
-    format!("the server has ended: {error}")
 }
 
 /// Reads until a time, and no longer than [`STALL_TIME`] for a piece.

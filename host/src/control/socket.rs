@@ -13,9 +13,17 @@ use nix::unistd::geteuid;
 
 const FILE: &str = "control.sock";
 
+/// While the server finishes what is open: another one may have taken its place by then.
+const FILE_OF_STOPPING: &str = "stopping.sock";
+
 /// Where it is.
 pub(super) fn path(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join(FILE)
+}
+
+/// Where that of a server is that has been told to stop.
+pub(super) fn path_of_stopping(runtime_dir: &Path) -> PathBuf {
+    runtime_dir.join(FILE_OF_STOPPING)
 }
 
 /// The socket of a server that serves.
@@ -65,10 +73,26 @@ impl Door {
         self.listener.accept().map(|(stream, _)| stream)
     }
 
+    /// Leaves its place to another server's, and can be reached beside it.
+    pub(super) fn step_aside(&self) {
+        let aside = self.path.with_file_name(FILE_OF_STOPPING);
+        if self.is_at(&self.path)
+            && let Err(error) = fs::rename(&self.path, aside)
+        {
+            tracing::warn!("cannot rename {}: {error}", self.path.display());
+        }
+    }
+
+    fn is_at(&self, path: &Path) -> bool {
+        self.identity.is_some() && identity(path) == self.identity
+    }
+
     /// Takes it away. Connections that are open stay open.
     pub(super) fn close(&self) {
-        if self.identity.is_some() && identity(&self.path) == self.identity {
-            let _ = fs::remove_file(&self.path);
+        for path in [&self.path, &self.path.with_file_name(FILE_OF_STOPPING)] {
+            if self.is_at(path) {
+                let _ = fs::remove_file(path);
+            }
         }
         // Whoever waits for a connection hears of it.
         let _ = shutdown(self.listener.as_raw_fd(), Shutdown::Both);
@@ -112,6 +136,23 @@ mod tests {
         door.close();
         assert!(!path(folder.path()).exists());
         assert!(door.accept().is_err(), "nobody waits there for ever");
+    }
+
+    #[test]
+    fn a_server_that_stops_can_be_reached_beside_the_one_that_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let (place, aside) = (path(folder.path()), path_of_stopping(folder.path()));
+        let first = Door::open(folder.path()).unwrap();
+        first.step_aside();
+        assert!(!place.exists() && UnixStream::connect(&aside).is_ok());
+        let second = Door::open(folder.path()).unwrap();
+        // It says so twice, and has no place there any more.
+        first.step_aside();
+        assert!(place.exists());
+        first.close();
+        assert!(place.exists() && !aside.exists());
+        second.close();
+        assert!(!place.exists());
     }
 
     #[test]

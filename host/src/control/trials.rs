@@ -1,108 +1,202 @@
-//! `rollback_on_errors` while a server runs: which new versions are on trial, and what is done with one that fails. What is too
-//! much is decided by [`Probation`]; the counters are read by whoever calls.
+//! `rollback_on_errors` while a server runs: which versions are on trial, and what is done with one that fails. What is too much
+//! is decided by [`probation`]; the counters are read by whoever calls.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
-use guesthouse_mpm::lookout::Request;
-
-use super::desk::Desk;
-use super::modules::short;
-use crate::deploy::probation::{Probation, Verdict};
-use crate::deploy::versions::{self, BroughtBack};
+use super::deploy::is_untouched;
+use super::desk::{Desk, Published};
+use super::rollback;
+use crate::config::Module;
+use crate::deploy::probation::{self, Verdict};
+use crate::deploy::versions::{self, Version, short};
 use crate::preparation::{Prepared, PreparedModule};
 use crate::tally::ModuleReading;
 
-/// Between two looks at the counters of versions that are on trial.
-const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
+/// Between two looks at the counters of versions that are on trial; ever longer where nobody asks anything of them.
+const PAUSE: Duration = Duration::from_millis(100);
+const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// It is looked for a new version so often, if nobody tells of one.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-/// New versions that may be rolled back, by the module's name.
+/// The versions that have not passed. All others have, or were never on trial.
 #[derive(Debug, Default)]
-struct Trials(BTreeMap<String, Probation>);
+struct Trials {
+    /// By the module's name and the version's hash.
+    standings: BTreeMap<(String, String), Standing>,
+    /// Of all that are on trial, at the last look.
+    requests: u64,
+}
 
-/// One that has failed too often.
-#[derive(Debug, PartialEq, Eq)]
+/// ```text
+///             more errors than are allowed
+///   Unjudged ──────────────────────────────► Failed
+///      │ ▲ serves again
+///      ▼ │ another version serves
+///   Unjudged, not on trial
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Standing {
+    /// On trial whenever it serves.
+    Unjudged {
+        /// It was told that it fails, and that it is not rolled back, as its file has been changed.
+        is_put_off: bool,
+    },
+    Failed,
+}
+
+/// What the counters tell.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Look {
+    failures: Vec<Failure>,
+    /// Some version has had a request.
+    has_news: bool,
+}
+
+/// A version that has failed too often.
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Failure {
     module: String,
+    hash: String,
     failed: u64,
     requests: u64,
 }
 
 impl Trials {
+    /// Those of a lookout that begins, in place of another one perhaps: a version that came since the server did, and has not had
+    /// all the requests that it is judged by, is on trial.
+    fn resume(now: &Prepared, server_began: u64, reading: impl Fn(&PreparedModule) -> Option<ModuleReading>) -> Self {
+        let mut trials = Self::default();
+        for (settings, module) in wanted(now) {
+            let Some([first, older @ ..]) = now.versions.get(&settings.name).map(Vec::as_slice) else { continue };
+            // One that was brought back came before others.
+            let is_newest = older.iter().all(|version| version.published < first.published);
+            let is_new = first.published >= server_began && is_newest && !older.is_empty();
+            if is_new && reading(module).is_some_and(|reading| !probation::is_over(&reading)) {
+                trials.begin(settings, first);
+            }
+        }
+        trials
+    }
+
     /// What is published now takes the place of what was before: new versions are on trial from now on, if there is one to go
-    /// back to, and those that serve no more are not.
-    fn advance(&mut self, before: &Prepared, now: &Prepared, reading: impl Fn(&PreparedModule) -> ModuleReading) {
-        let first = |of: &Prepared, name: &str| of.versions.get(name)?.first().map(|version| version.hash.clone());
-        self.0.retain(|name, _| first(before, name) == first(now, name));
-        for (settings, module) in now.config.modules.iter().zip(&now.modules) {
-            let name = &settings.name;
-            let has_older = now.versions.get(name).is_some_and(|history| history.len() > 1);
-            if let Some(share_max) = settings.rollback_on_errors
-                && has_older
-                && versions::is_new(name, now, before)
-            {
-                self.0.insert(name.clone(), Probation::begin(share_max, &reading(module)));
+    /// back to.
+    fn advance(&mut self, before: &Prepared, now: &Prepared) {
+        let is_kept = |name: &str, hash: &str| {
+            now.versions.get(name).is_some_and(|history| history.iter().any(|version| version.hash == hash))
+        };
+        self.standings.retain(|(name, hash), _| is_kept(name, hash));
+        for settings in &now.config.modules {
+            let Some([first, older @ ..]) = now.versions.get(&settings.name).map(Vec::as_slice) else { continue };
+            if settings.rollback_on_errors.is_none() {
+                // Nobody wants to know any more.
+                self.standings.remove(&(settings.name.clone(), first.hash.clone()));
+            } else if !older.is_empty() && versions::is_new(&settings.name, now, before) {
+                self.begin(settings, first);
             }
         }
     }
 
-    /// Those that have failed, which are on trial no more; nor are those that have passed.
-    fn judge(&mut self, now: &Prepared, reading: impl Fn(&PreparedModule) -> ModuleReading) -> Vec<Failure> {
-        let mut failures = Vec::new();
-        self.0.retain(|name, probation| {
-            let index = now.config.modules.iter().position(|module| module.name == *name);
-            let Some(module) = index.and_then(|index| now.modules.get(index)) else { return false };
-            match probation.judge(&reading(module)) {
-                Verdict::Undecided => true,
-                Verdict::Passed => false,
-                Verdict::RollBack { failed, requests } => {
-                    failures.push(Failure { module: name.clone(), failed, requests });
-                    false
-                }
-            }
-        });
-        failures
+    fn begin(&mut self, settings: &Module, version: &Version) {
+        let standing = Standing::Unjudged { is_put_off: false };
+        self.standings.insert((settings.name.clone(), version.hash.clone()), standing);
     }
+
+    fn standing(&self, name: &str, hash: &str) -> Option<Standing> {
+        self.standings.get(&(name.to_owned(), hash.to_owned())).copied()
+    }
+
+    /// What is on trial now, with the share that may fail.
+    fn on_trial<'a>(&self, now: &'a Prepared) -> impl Iterator<Item = (u8, &'a Module, &'a PreparedModule)> {
+        let on_trial = wanted(now).filter(|(settings, module)| {
+            matches!(self.standing(&settings.name, &module.hash), Some(Standing::Unjudged { .. }))
+        });
+        on_trial.filter_map(|(settings, module)| Some((settings.rollback_on_errors?, settings, module)))
+    }
+
+    /// Looks at the counters. What has passed is on trial no more; what becomes of those that fail is decided by the caller.
+    fn judge(&mut self, now: &Prepared, reading: impl Fn(&PreparedModule) -> Option<ModuleReading>) -> Look {
+        let (mut failures, mut passed, mut requests) = (Vec::new(), Vec::new(), 0);
+        for (share_max, settings, module) in self.on_trial(now) {
+            let Some(reading) = reading(module) else { continue };
+            requests += reading.requests;
+            let (module, hash) = (settings.name.clone(), module.hash.clone());
+            match probation::judge(share_max, &reading) {
+                Verdict::Undecided => {}
+                Verdict::Passed => passed.push((module, hash)),
+                Verdict::RollBack { failed, requests } => failures.push(Failure { module, hash, failed, requests }),
+            }
+        }
+        self.standings.retain(|version, _| !passed.contains(version));
+        let before = std::mem::replace(&mut self.requests, requests);
+        Look { failures, has_news: before != requests }
+    }
+
+    /// A version is to be rolled back. Answers with the hash of the one to go back to: the newest that has passed, or else the
+    /// newest that was not judged, which is on trial again; `None` if all have failed.
+    fn failed<'a>(&mut self, now: &'a Prepared, Failure { module, hash, .. }: &Failure) -> Option<&'a str> {
+        self.standings.insert((module.clone(), hash.clone()), Standing::Failed);
+        let older = || now.versions.get(module).into_iter().flatten().map(|version| version.hash.as_str()).skip(1);
+        let passed = older().find(|hash| self.standing(module, hash).is_none());
+        passed.or_else(|| older().find(|hash| self.standing(module, hash) != Some(Standing::Failed)))
+    }
+
+    /// Whether it is news that a version fails and is not rolled back.
+    fn put_off(&mut self, Failure { module, hash, .. }: &Failure) -> bool {
+        let put_off = Standing::Unjudged { is_put_off: true };
+        self.standings.insert((module.clone(), hash.clone()), put_off) != Some(put_off)
+    }
+}
+
+/// The modules whose versions are to be judged.
+fn wanted(now: &Prepared) -> impl Iterator<Item = (&Module, &PreparedModule)> {
+    now.config.modules.iter().zip(&now.modules).filter(|(settings, _)| settings.rollback_on_errors.is_some())
 }
 
 /// Looks at the counters of new versions, and brings back what served before one that fails. Never returns.
 pub(super) fn hold(desk: &Desk) {
-    let mut trials = Trials::default();
     let mut known = desk.published();
+    let reading = |module: &PreparedModule| desk.board.reading_of_version(module);
+    let mut trials = Trials::resume(&known.prepared, desk.board.began.epoch_secs, reading);
+    let mut pause = PAUSE;
     loop {
-        if trials.0.is_empty() {
-            let _changed = desk.wait_for(WAIT_MAX, |_, now| (!std::ptr::eq(now, Arc::as_ptr(&known))).then_some(()));
-        } else {
-            thread::sleep(BETWEEN_LOOKS);
-        }
+        let is_idle = trials.on_trial(&known.prepared).next().is_none();
+        let longest = if is_idle { WAIT_MAX } else { pause };
+        let _changed = desk.wait_for(longest, |_, now| (!std::ptr::eq(now, Arc::as_ptr(&known))).then_some(()));
         let now = desk.published();
         if !Arc::ptr_eq(&now, &known) {
-            trials.advance(&known.prepared, &now.prepared, |module| desk.board.reading(module));
+            trials.advance(&known.prepared, &now.prepared);
             known = now;
         }
-        for failure in trials.judge(&known.prepared, |module| desk.board.reading(module)) {
-            roll_back(desk, &known.prepared, &failure);
+        let Look { failures, has_news } = trials.judge(&known.prepared, reading);
+        pause = if has_news { PAUSE } else { (pause * 2).min(PAUSE_MAX) };
+        for failure in failures {
+            roll_back(desk, &known, &mut trials, &failure);
         }
     }
 }
 
-fn roll_back(desk: &Desk, published: &Prepared, Failure { module, failed, requests }: &Failure) {
+fn roll_back(desk: &Desk, published: &Published, trials: &mut Trials, failure: &Failure) {
+    let Failure { module, failed, requests, .. } = failure;
     let told = format!(
         "module {module:?}: {failed} of the first {requests} requests to its new version failed, more than \
          rollback_on_errors allows"
     );
-    match versions::bring_back(published, module, None) {
-        Ok(BroughtBack { hash, .. }) => {
-            tracing::error!("{told}: the version before is brought back, {}", short(&hash));
-            if let Err(error) = desk.ask(Request::Publish) {
-                tracing::error!("cannot ask for that to be published: {error}");
-            }
+    let settings = published.prepared.config.modules.iter().find(|settings| settings.name == *module);
+    // What somebody has just put there is not to be lost, and may be better.
+    if settings.is_none_or(|settings| !is_untouched(published, &settings.path)) {
+        if trials.put_off(failure) {
+            tracing::error!("{told}, but its file has been changed meanwhile: what is there is to be deployed first");
         }
+        return;
+    }
+    let Some(version) = trials.failed(&published.prepared, failure) else {
+        return tracing::error!("{told}, but so did those of all others that are kept: deploy one that is good");
+    };
+    match rollback::roll_back(desk, module, Some(version), || {}) {
+        Ok(hash) => tracing::error!("{told}: the version before is brought back, {}", short(&hash)),
         Err(problem) => tracing::error!("{told}, but the version before cannot be brought back: {problem}"),
     }
 }
@@ -115,17 +209,18 @@ mod tests {
     use crate::deploy::testing::prepared;
     use crate::tally::{ModuleTallies, ModuleTally, Outcome};
 
-    /// A module `a`, of which the versions with these hashes are kept, the newest first.
-    fn with_versions(hashes: &[&str], share_max: Option<u8>) -> Prepared {
-        let mut prepared = prepared(&[("a", hashes[0])]);
+    /// A module `a`, of which the versions with these names are kept, the newest first. Each was first published in the second that
+    /// its name says.
+    fn with_versions(names: &[&str], share_max: Option<u8>) -> Prepared {
+        let mut prepared = prepared(&[("a", names[0])]);
         prepared.config.modules[0].rollback_on_errors = share_max;
-        let version = |hash: &&str| versions::Version {
-            hash: (*hash).to_owned(),
-            published: 0,
+        let version = |name: &&str| Version {
+            hash: versions::hash(name.as_bytes()),
+            published: name.parse().unwrap(),
             version: None,
-            native: (*hash).into(),
+            native: (*name).into(),
         };
-        prepared.versions.insert(String::from("a"), hashes.iter().map(version).collect());
+        prepared.versions.insert(String::from("a"), names.iter().map(version).collect());
         prepared
     }
 
@@ -135,26 +230,34 @@ mod tests {
         (0..requests).for_each(|_| tally.request(&outcome));
     }
 
+    /// Trials of what serves now, which has failed so often.
+    fn judged(trials: &mut Trials, now: &Prepared, failed: u64) -> Vec<Failure> {
+        let tally = ModuleTallies::new().unwrap().row(0);
+        fail(&tally, failed);
+        trials.judge(now, |_| Some(tally.read())).failures
+    }
+
+    fn is_on_trial(trials: &Trials, now: &Prepared) -> bool {
+        trials.on_trial(now).next().is_some()
+    }
+
     #[test]
     fn a_new_version_that_fails_is_rolled_back_once() {
-        let tally = ModuleTallies::new().unwrap().row(0);
-        let reading = |_: &PreparedModule| tally.read();
         let (before, now) = (with_versions(&["1"], Some(20)), with_versions(&["2", "1"], Some(20)));
-        fail(&tally, 50);
         let mut trials = Trials::default();
-        trials.advance(&before, &now, reading);
-        assert_eq!(trials.judge(&now, reading), [], "what the version before has done is not its own");
-        fail(&tally, 10);
-        let failure = Failure { module: String::from("a"), failed: 10, requests: 10 };
-        assert_eq!(trials.judge(&now, reading), [failure]);
-        fail(&tally, 10);
-        assert_eq!(trials.judge(&now, reading), []);
+        trials.advance(&before, &now);
+        assert_eq!(judged(&mut trials, &now, 9), []);
+        let hash = versions::hash(b"2");
+        let failure = Failure { module: String::from("a"), hash, failed: 10, requests: 10 };
+        assert_eq!(judged(&mut trials, &now, 10), std::slice::from_ref(&failure));
+        assert!(trials.put_off(&failure) && !trials.put_off(&failure), "it is told once");
+        assert_eq!(judged(&mut trials, &now, 10), std::slice::from_ref(&failure), "it waits for its file");
+        assert_eq!(trials.failed(&now, &failure), Some(versions::hash(b"1").as_str()));
+        assert_eq!(judged(&mut trials, &now, 20), []);
     }
 
     #[test]
     fn nothing_else_is_on_trial() {
-        let tally = ModuleTallies::new().unwrap().row(0);
-        let reading = |_: &PreparedModule| tally.read();
         for (why, before, now) in [
             ("it is the first", prepared(&[]), with_versions(&["1"], Some(0))),
             ("nobody wants it", with_versions(&["1"], None), with_versions(&["2", "1"], None)),
@@ -162,15 +265,72 @@ mod tests {
             ("nothing is new", with_versions(&["2", "1"], Some(0)), with_versions(&["2", "1"], Some(0))),
         ] {
             let mut trials = Trials::default();
-            trials.advance(&before, &now, reading);
-            assert!(trials.0.is_empty(), "{why}");
+            trials.advance(&before, &now);
+            assert!(!is_on_trial(&trials, &now), "{why}");
         }
         let mut trials = Trials::default();
-        let (one, two) = (with_versions(&["1"], Some(0)), with_versions(&["2", "1"], Some(0)));
-        trials.advance(&one, &two, reading);
-        trials.advance(&two, &two, reading);
-        assert_eq!(trials.0.len(), 1, "another deployment does not end it");
-        trials.advance(&two, &with_versions(&["1", "2"], Some(0)), reading);
-        assert!(trials.0.is_empty(), "it serves no more");
+        let (one, two, back) =
+            (with_versions(&["1"], Some(0)), with_versions(&["2", "1"], Some(0)), with_versions(&["1", "2"], Some(0)));
+        trials.advance(&one, &two);
+        trials.advance(&two, &two);
+        assert!(is_on_trial(&trials, &two), "another deployment does not end it");
+        trials.advance(&two, &back);
+        assert!(!is_on_trial(&trials, &back), "it serves no more");
+    }
+
+    #[test]
+    fn what_the_settings_say_now_is_what_counts() {
+        let (one, strict) = (with_versions(&["1"], Some(0)), with_versions(&["2", "1"], Some(0)));
+        let (lenient, off) = (with_versions(&["2", "1"], Some(99)), with_versions(&["2", "1"], None));
+        let tally = ModuleTallies::new().unwrap().row(0);
+        let took = Duration::from_millis(1);
+        (0..10).for_each(|_| tally.request(&Outcome { status: 200, fault: None, took, guest_cpu: took, bytes: 0 }));
+        fail(&tally, 10);
+        let mut trials = Trials::default();
+        trials.advance(&one, &strict);
+        trials.advance(&strict, &lenient);
+        assert_eq!(trials.judge(&lenient, |_| Some(tally.read())), Look { failures: vec![], has_news: true });
+        trials.advance(&lenient, &strict);
+        let look = trials.judge(&strict, |_| Some(tally.read()));
+        assert_eq!((look.failures.len(), look.has_news), (1, false));
+        trials.advance(&strict, &off);
+        trials.advance(&off, &strict);
+        assert!(!is_on_trial(&trials, &strict), "it was taken as it is");
+    }
+
+    #[test]
+    fn what_comes_back_has_passed_or_is_judged_itself() {
+        let mut trials = Trials::default();
+        let turns = [&["1"][..], &["2", "1"], &["3", "2", "1"]].map(|names| with_versions(names, Some(0)));
+        turns.windows(2).for_each(|two| trials.advance(&two[0], &two[1]));
+        let failure = |name: &str| Failure {
+            module: String::from("a"),
+            hash: versions::hash(name.as_bytes()),
+            failed: 10,
+            requests: 10,
+        };
+        // Version 2 had not been judged when version 3 came.
+        assert_eq!(trials.failed(&turns[2], &failure("3")), Some(versions::hash(b"1").as_str()));
+        // If no other is kept, it is judged now.
+        let [three, two] = [&["3", "2"], &["2", "3"]].map(|names| with_versions(names, Some(0)));
+        assert_eq!(trials.failed(&three, &failure("3")), Some(versions::hash(b"2").as_str()));
+        trials.advance(&three, &two);
+        assert!(is_on_trial(&trials, &two));
+        assert_eq!(trials.failed(&two, &failure("2")), None);
+    }
+
+    #[test]
+    fn a_lookout_that_begins_goes_on_with_the_trials_of_the_one_before() {
+        let is_resumed = |names: &[&str], server_began, requests| {
+            let now = with_versions(names, Some(20));
+            let tally = ModuleTallies::new().unwrap().row(0);
+            fail(&tally, requests);
+            is_on_trial(&Trials::resume(&now, server_began, |_| Some(tally.read())), &now)
+        };
+        assert!(is_resumed(&["7", "3"], 5, 99));
+        assert!(!is_resumed(&["7"], 5, 0), "there is none to go back to");
+        assert!(!is_resumed(&["7", "3"], 8, 0), "it was there when the server came");
+        assert!(!is_resumed(&["7", "9"], 5, 0), "it was brought back");
+        assert!(!is_resumed(&["7", "3"], 5, 100), "it has had its requests");
     }
 }

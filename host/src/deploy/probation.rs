@@ -1,5 +1,5 @@
 //! `rollback_on_errors`: whether a version that was just deployed fails so often that the one before is to come back. Decides
-//! by two readings of its module's counters, and does nothing.
+//! by what was counted of its requests alone, and does nothing.
 
 use crate::tally::{CAUSES, ModuleReading, NO_PLACE};
 
@@ -12,15 +12,6 @@ const REQUESTS_MAX: u64 = 100;
 /// Causes that say nothing of a version: the server is overloaded, or has failed itself.
 const NOT_ITS_OWN: [&str; 7] = ["no-room", "host", "pool-full", "queue-timeout", "no-pool", "bad-hop", NO_PLACE];
 
-/// The first requests of a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Probation {
-    /// Per cent of the requests that may fail.
-    share_max: u8,
-    /// What the counters had when it began to serve: they go on over versions.
-    before: Count,
-}
-
 /// What is to become of a version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -30,54 +21,33 @@ pub enum Verdict {
     Passed,
     /// More than may have failed.
     RollBack {
-        /// Of the requests since it began.
+        /// Of so many requests.
         failed: u64,
         requests: u64,
     },
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Count {
-    requests: u64,
-    failed: u64,
-}
-
-impl Count {
-    fn of(reading: &ModuleReading) -> Count {
-        let causes = CAUSES.iter().zip(reading.errors).filter(|(cause, _)| !NOT_ITS_OWN.contains(cause));
-        Count { requests: reading.requests, failed: causes.map(|(_, count)| count).sum() }
-    }
-
-    fn since(self, before: Count) -> Count {
-        if self.requests < before.requests {
-            // All counters have begun anew meanwhile.
-            return self;
-        }
-        Count { requests: self.requests - before.requests, failed: self.failed.saturating_sub(before.failed) }
+/// To be asked again and again, until it is decided. `share_max`: per cent of the requests that may fail. `reading`: what was
+/// counted of the version, and of no other.
+#[must_use]
+pub fn judge(share_max: u8, reading: &ModuleReading) -> Verdict {
+    let causes = CAUSES.iter().zip(reading.errors).filter(|(cause, _)| !NOT_ITS_OWN.contains(cause));
+    let (requests, failed) = (reading.requests, causes.map(|(_, count)| count).sum());
+    if requests < REQUESTS_MIN {
+        Verdict::Undecided
+    } else if u128::from(failed) * 100 > u128::from(share_max) * u128::from(requests) {
+        Verdict::RollBack { failed, requests }
+    } else if is_over(reading) {
+        Verdict::Passed
+    } else {
+        Verdict::Undecided
     }
 }
 
-impl Probation {
-    /// Of a version that begins to serve now, whose module may fail in so many per cent of its requests.
-    #[must_use]
-    pub fn begin(share_max: u8, reading: &ModuleReading) -> Probation {
-        Probation { share_max, before: Count::of(reading) }
-    }
-
-    /// To be asked again and again, until it is decided.
-    #[must_use]
-    pub fn judge(&self, reading: &ModuleReading) -> Verdict {
-        let Count { requests, failed } = Count::of(reading).since(self.before);
-        if requests < REQUESTS_MIN {
-            Verdict::Undecided
-        } else if u128::from(failed) * 100 > u128::from(self.share_max) * u128::from(requests) {
-            Verdict::RollBack { failed, requests }
-        } else if requests < REQUESTS_MAX {
-            Verdict::Undecided
-        } else {
-            Verdict::Passed
-        }
-    }
+/// Whether a version has had so many requests that what comes now says nothing of whether it was good when it came.
+#[must_use]
+pub fn is_over(reading: &ModuleReading) -> bool {
+    reading.requests >= REQUESTS_MAX
 }
 
 #[cfg(test)]
@@ -96,13 +66,10 @@ mod tests {
         }
     }
 
-    /// After so many requests more, on a module that has had some before.
     fn verdict(share_max: u8, requests: u64, failed: u64) -> Verdict {
         let tally = ModuleTallies::new().unwrap().row(0);
-        count(&tally, 50, 50, "trap");
-        let probation = Probation::begin(share_max, &tally.read());
         count(&tally, requests, failed, "trap");
-        probation.judge(&tally.read())
+        judge(share_max, &tally.read())
     }
 
     #[test]
@@ -126,19 +93,8 @@ mod tests {
         for fault in NOT_ITS_OWN {
             assert!(CAUSES.contains(&fault), "{fault}");
             let tally = ModuleTallies::new().unwrap().row(0);
-            let probation = Probation::begin(0, &tally.read());
             count(&tally, 100, 100, fault);
-            assert_eq!(probation.judge(&tally.read()), Verdict::Passed, "{fault}");
+            assert_eq!(judge(0, &tally.read()), Verdict::Passed, "{fault}");
         }
-    }
-
-    #[test]
-    fn counters_that_begin_anew_are_counted_from_there() {
-        let tally = ModuleTallies::new().unwrap().row(0);
-        count(&tally, 50, 0, "trap");
-        let probation = Probation::begin(20, &tally.read());
-        tally.reset();
-        count(&tally, 10, 5, "trap");
-        assert_eq!(probation.judge(&tally.read()), Verdict::RollBack { failed: 5, requests: 10 });
     }
 }

@@ -7,6 +7,7 @@ use super::{Snapshot, Sources, published};
 use crate::config;
 use crate::module::Kind;
 use crate::preparation::{Prepared, PreparedModule};
+use crate::tally::Row;
 
 /// With modules of these names, each from native code of that name, and from Wasm that is that name.
 pub(crate) fn prepared(modules: &[(&str, &str)]) -> Prepared {
@@ -28,7 +29,7 @@ pub(crate) fn prepared(modules: &[(&str, &str)]) -> Prepared {
         max_concurrent_requests_per_instance: 1,
         pool: None,
         was_dropped_in: true,
-        row: 0,
+        row: Row::default(),
     };
     let modules = modules.iter().map(module).collect();
     let (sources, seen) = (Sources::default(), Snapshot::default());

@@ -19,7 +19,7 @@ const FOLDER: &str = "versions";
 /// Hexadecimal digits of a hash that name a version at least.
 const DIGITS_MIN: usize = 4;
 
-/// Hexadecimal digits of a hash as people read it.
+/// Hexadecimal digits of a hash that people are shown.
 const DIGITS_SHOWN: usize = 12;
 
 /// Of a file that is made where none was.
@@ -54,6 +54,12 @@ pub struct BroughtBack {
 #[must_use]
 pub fn hash(wasm: &[u8]) -> String {
     blake3::hash(wasm).to_hex().to_string()
+}
+
+/// A hash as people read it.
+#[must_use]
+pub fn short(hash: &str) -> &str {
+    hash.get(..DIGITS_SHOWN).unwrap_or(hash)
 }
 
 /// What is kept once this serves. A module whose file is gone keeps its versions until the next change after that, since some
@@ -197,7 +203,7 @@ fn find<'a>(history: &'a [Version], wanted: Option<&str>) -> Result<&'a Version,
 /// For people to choose from.
 fn list<'a>(versions: impl Iterator<Item = &'a Version>) -> String {
     let described = versions.map(|Version { hash, version, .. }| {
-        let digits = &hash[..DIGITS_SHOWN.min(hash.len())];
+        let digits = short(hash);
         version.as_ref().map_or_else(|| digits.to_owned(), |version| format!("{digits} ({version})"))
     });
     described.collect::<Vec<_>>().join(", ")
@@ -354,7 +360,7 @@ mod tests {
     #[test]
     fn what_cannot_be_brought_back_is_told_with_what_could() {
         let (_folder, mut now) = published_in_turn(&[&[("a", "1"), ("b", "1")], &[("a", "2"), ("b", "1")]]);
-        let [one, two] = ["1", "2"].map(|wasm| hash(wasm.as_bytes())[..DIGITS_SHOWN].to_owned());
+        let [one, two] = ["1", "2"].map(|wasm| short(&hash(wasm.as_bytes())).to_owned());
         assert_eq!(error(&now, "c", None), "no module \"c\" serves: there are a, b");
         assert_eq!(
             error(&now, "b", None),

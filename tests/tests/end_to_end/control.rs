@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use guesthouse_tests::patience::{PATIENCE, until};
-use guesthouse_tests::setup::program;
+use guesthouse_tests::setup::{guest, program};
 use guesthouse_tests::{Mpm, Server, Setup, Signal, under_every_mpm};
 use nix::sys::signal::kill;
 use serde_json::{Value, json};
@@ -22,12 +22,17 @@ under_every_mpm! {
     a_file_that_is_no_good_is_refused_with_the_reason,
     a_version_is_brought_back,
     a_version_that_fails_too_often_is_rolled_back,
+    a_version_that_cannot_be_brought_back_holds_up_nobody,
     modules_are_told_with_what_became_of_them,
     a_reload_is_waited_for,
     a_server_is_stopped,
+    a_server_that_finishes_what_is_open_can_be_stopped_at_once,
     the_status_needs_no_route,
     a_lookout_that_is_killed_comes_back_with_its_socket,
 }
+
+/// A program that fails whenever it is asked anything.
+const TRAPPING: &str = "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))";
 
 /// The command at the server, as it is written beside its configuration.
 fn command(server: &Server, words: &[&str]) -> Command {
@@ -157,11 +162,30 @@ fn a_version_that_fails_too_often_is_rolled_back(mpm: Mpm) {
     fs::write(modules(&server).join("a.toml"), "rollback_on_errors = \"20%\"").unwrap();
     write(&server, "a.wasm", saying("good"));
     done(&server, &["deploy", "a.wasm"]);
-    write(&server, "a.wasm", "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))");
+    write(&server, "a.wasm", TRAPPING);
     done(&server, &["deploy", "a.wasm"]);
     // Whoever asks makes it fail.
     says(&server, "/a", "good");
     server.log.wait_for("module \"a\": …of the first…requests to its new version failed…is brought back");
+}
+
+fn a_version_that_cannot_be_brought_back_holds_up_nobody(mpm: Mpm) {
+    let setup = setup(mpm);
+    let large = String::from_utf8(saying("large")).unwrap().replace("\"memory\") 1)", "\"memory\") 100)");
+    fs::write(setup.folder().join("a.wasm"), large).unwrap();
+    let tables = "[[module]]\nname = \"a\"\npath = \"a.wasm\"\n[[route]]\npath = \"/a\"\nmodule = \"a\"";
+    let server = started(setup.tables(tables));
+    says(&server, "/a", "large");
+    write(&server, "a.wasm", saying("small"));
+    says(&server, "/a", "small");
+    server.edit("path = \"a.wasm\"", "path = \"a.wasm\"\nlimits.memory = \"1MiB\"");
+    done(&server, &["reload"]);
+    let why = failed(&server, &["rollback", "a"]);
+    assert!(why.contains("a.wasm is left as it was"), "{why}");
+    // Otherwise nothing would be accepted now.
+    write(&server, "b.wasm", saying("b"));
+    done(&server, &["deploy", "b.wasm"]);
+    assert_eq!((server.get("/a").text(), server.get("/b").text()), ("small", "b"));
 }
 
 fn modules_are_told_with_what_became_of_them(mpm: Mpm) {
@@ -215,6 +239,23 @@ fn a_server_is_stopped(mpm: Mpm) {
     }
 }
 
+fn a_server_that_finishes_what_is_open_can_be_stopped_at_once(mpm: Mpm) {
+    let mut server = started(Setup::new(mpm));
+    let mut client = server.connect();
+    client.send_get("/drip?n=1000&ms=200");
+    client.wait_for_bytes();
+    let mut graceful = command(&server, &["stop", "--graceful"]);
+    let graceful = graceful.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    server.log.wait_for("stopping gracefully");
+    until("its place is free", || (!socket(&server).exists()).then_some(()));
+    assert!(done(&server, &["status"]).contains("probe"));
+    assert_eq!(failed(&server, &["reload"]), "the server stops\n");
+    assert_eq!(done(&server, &["stop"]), "stopped\n");
+    assert!(server.wait_for_exit().success());
+    assert_eq!(graceful.wait_with_output().unwrap().stdout, b"stopped\n");
+    assert!(failed(&server, &["stop"]).starts_with("no server runs with this configuration: "));
+}
+
 fn the_status_needs_no_route(mpm: Mpm) {
     let server = started(Setup::new(mpm));
     assert_eq!(server.get("/hello").status, 200);
@@ -235,6 +276,99 @@ fn a_lookout_that_is_killed_comes_back_with_its_socket(mpm: Mpm) {
     drop(connect(&server));
     done(&server, &["deploy", "a.wasm"]);
     says(&server, "/a", "a");
+}
+
+#[test]
+fn a_stop_is_not_told_before_it_is_over() {
+    let server = started(Setup::new(Mpm::Event));
+    let mut client = server.connect();
+    client.send_get("/drip?n=1000&ms=200");
+    client.wait_for_bytes();
+    let mut graceful = command(&server, &["stop", "--graceful"]);
+    let graceful = graceful.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    server.log.wait_for("stopping gracefully");
+    kill(server.lookout(), Signal::SIGKILL).unwrap();
+    let why = why(&graceful.wait_with_output().unwrap());
+    assert!(why.contains("the connection ended before the server had told the outcome"), "{why}");
+    client.wait_for_bytes();
+}
+
+#[test]
+fn a_trial_goes_on_when_the_lookout_is_killed() {
+    let server = started(setup(Mpm::Event));
+    fs::write(modules(&server).join("a.toml"), "rollback_on_errors = \"20%\"").unwrap();
+    write(&server, "a.wasm", saying("good"));
+    done(&server, &["deploy", "a.wasm"]);
+    // Which of two is newer is known to the second.
+    let second = || SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let deployed = second();
+    until("it is another second", || (second() > deployed).then_some(()));
+    write(&server, "a.wasm", TRAPPING);
+    done(&server, &["deploy", "a.wasm"]);
+    let killed = server.lookout();
+    kill(killed, Signal::SIGKILL).unwrap();
+    until("there is another", || (server.lookout() != killed).then_some(()));
+    says(&server, "/a", "good");
+    server.log.wait_for("requests to its new version failed…is brought back");
+}
+
+#[test]
+fn a_version_is_not_blamed_for_the_one_before() {
+    const HANGING: usize = 12;
+    let server = started(setup(Mpm::Event));
+    let settings = "routes = [\"/a\", \"/sleep\"]\nrollback_on_errors = \"20%\"\nlimits.wall = \"3s\"";
+    fs::write(modules(&server).join("a.toml"), settings).unwrap();
+    fs::copy(guest("probe"), server.folder().join("a.wasm")).unwrap();
+    done(&server, &["deploy", "a.wasm"]);
+    let mut hanging: Vec<_> = (0..HANGING).map(|_| server.connect()).collect();
+    hanging.iter_mut().for_each(|client| client.send_get("/sleep?ms=60000"));
+    until("all are under way", || {
+        let status: Value = serde_json::from_str(&done(&server, &["status", "--json"])).unwrap();
+        (status["server"]["connections"]["waiting"] == HANGING).then_some(())
+    });
+    write(&server, "a.wasm", saying("next"));
+    done(&server, &["deploy", "a.wasm"]);
+    let next = module(&server, "a")["hash"].clone();
+    hanging.iter_mut().for_each(|client| assert_eq!(client.receive().status, 504));
+    until("they are counted", || (module(&server, "a")["errors"] == HANGING).then_some(()));
+    // When it is seen that another one fails, this one has been looked at too.
+    fs::write(modules(&server).join("b.toml"), "rollback_on_errors = \"20%\"").unwrap();
+    for version in [saying("good"), TRAPPING.into()] {
+        write(&server, "b.wasm", version);
+        done(&server, &["deploy", "b.wasm"]);
+    }
+    says(&server, "/b", "good");
+    server.log.wait_for("module \"b\": …is brought back");
+    assert_eq!((module(&server, "a")["hash"].clone(), server.log.count("module \"a\": …is brought back")), (next, 0));
+    assert_eq!(server.get("/a").text(), "next");
+}
+
+#[test]
+fn other_settings_are_deployed_with_the_same_file() {
+    // Nobody else looks at the folder.
+    let server = started(setup(Mpm::Event).server("watch = false"));
+    write(&server, "a.wasm", saying("a"));
+    done(&server, &["deploy", "a.wasm"]);
+    fs::write(modules(&server).join("a.toml"), "routes = [\"/there\"]").unwrap();
+    let told = done(&server, &["deploy", "a.wasm"]);
+    assert!(told.starts_with("a is deployed: "), "{told}");
+    assert_eq!(server.get("/there").text(), "a");
+}
+
+#[test]
+fn a_module_is_withdrawn_before_that_is_told() {
+    // Nobody else looks at the folder.
+    let server = started(setup(Mpm::Event).server("watch = false"));
+    write(&server, "a.wasm", saying("a"));
+    done(&server, &["deploy", "a.wasm"]);
+    // What is looked at next is a link that leads nowhere: the version before goes on.
+    let file = modules(&server).join("a.wasm");
+    fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("nowhere", &file).unwrap();
+    done(&server, &["reload"]);
+    assert_eq!(server.get("/a").text(), "a");
+    assert_eq!(done(&server, &["undeploy", "a"]), "a is withdrawn\n");
+    assert_eq!(server.get("/a").status, 404);
 }
 
 #[test]
