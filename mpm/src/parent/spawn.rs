@@ -60,8 +60,8 @@ pub(crate) enum ForkedLookout {
     Lookout(LookoutLine),
 }
 
-/// Forks a lookout, as a child is forked. It has a name of its own among the processes, and ends with its parent even if it is
-/// stuck.
+/// Forks a lookout, as a child is forked. It has a name of its own among the processes, and the kernel ends it with its parent,
+/// unless the application sees to that itself.
 ///
 /// # Errors
 /// As [`fork_child`].
