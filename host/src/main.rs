@@ -11,6 +11,7 @@ use guesthouse::cli::{
     Prepare, Reload, Rollback, Serve, Status, Stop, Tag, Undeploy, Vet,
 };
 use guesthouse::control::{Control, ControlError, logs};
+use guesthouse::deploy::Refusal;
 use guesthouse::error_log::ErrorLog;
 use guesthouse::module::{self, Change, WasmFile};
 use guesthouse::preparation;
@@ -114,19 +115,19 @@ fn vet(file: &Path, cache_dir: &Path) -> anyhow::Result<ExitCode> {
     let _standard_error = ErrorLog::install();
     match deploy::vet::vet(file, cache_dir) {
         Ok(hash) => print(&hash),
-        Err(refusal) => {
-            println!("{}", refusal.problem());
-            Ok(if refusal.is_lasting() { ExitCode::FAILURE } else { ExitCode::from(deploy::vet::PASSING) })
-        }
+        Err(refusal) => Ok(refuse(&refusal)),
     }
 }
 
-/// What is wrong is told to the preparation.
 fn health() -> ExitCode {
     let _standard_error = ErrorLog::install();
-    let Err(problem) = deploy::health::answer(std::io::stdin().lock()) else { return ExitCode::SUCCESS };
-    println!("{problem}");
-    ExitCode::FAILURE
+    deploy::health::answer(std::io::stdin().lock()).map_or_else(|refusal| refuse(&refusal), |()| ExitCode::SUCCESS)
+}
+
+/// What is wrong is told to the preparation, which has started this.
+fn refuse(refusal: &Refusal) -> ExitCode {
+    println!("{}", refusal.problem());
+    if refusal.is_lasting() { ExitCode::FAILURE } else { ExitCode::from(deploy::vet::PASSING) }
 }
 
 fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {

@@ -173,7 +173,9 @@ impl Rows {
 
 /// There are more modules than can be counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("there are more than {MODULES_MAX} modules: remove some")]
+#[error(
+    "there are more modules than can be counted, {MODULES_MAX}, of which those with rollback_on_errors are three each: remove some"
+)]
 pub struct TooManyModules;
 
 /// The counters of one module. A handle: all copies count in the same memory, also after `fork`.

@@ -15,6 +15,7 @@ use crate::config::{self, Module};
 use crate::deploy::Snapshot;
 use crate::deploy::versions::{self, BroughtBack};
 use crate::preparation::Prepared;
+use crate::unfinished;
 
 /// How the name of a file ends that is on its way into the folder, behind so many random letters and digits.
 const INCOMING: &str = ".deploying";
@@ -164,11 +165,12 @@ pub(super) fn sweep(published: &Prepared) {
     }
 }
 
-/// Whether a file of this name is one on its way into the folder.
+/// Whether a file of this name is one on its way into the folder: an upload, or a version that is brought back.
 fn is_incoming(name: &str) -> bool {
-    let between = name.strip_prefix('.').and_then(|rest| rest.strip_suffix(INCOMING));
-    let parts = between.and_then(|between| between.rsplit_once('.'));
-    parts.is_some_and(|(_, random)| random.len() == RANDOM && random.bytes().all(|byte| byte.is_ascii_alphanumeric()))
+    let is_random = |part: &str| part.len() == RANDOM && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    let Some(rest) = name.strip_prefix('.') else { return false };
+    let upload = rest.strip_suffix(INCOMING).and_then(|between| between.rsplit_once('.'));
+    upload.is_some_and(|(_, random)| is_random(random)) || rest.strip_suffix(unfinished::SUFFIX).is_some_and(is_random)
 }
 
 /// Takes the files of a module away.

@@ -186,7 +186,8 @@ fn roll_back(desk: &Desk, published: &Published, trials: &mut Trials, failure: &
     );
     let settings = published.prepared.config.modules.iter().find(|settings| settings.name == *module);
     // What somebody has just put there is not to be lost, and may be better.
-    if settings.is_none_or(|settings| !is_untouched(published, &settings.path)) {
+    let was_refused = published.prepared.refused.contains_key(module);
+    if was_refused || settings.is_none_or(|settings| !is_untouched(published, &settings.path)) {
         if trials.put_off(failure) {
             tracing::error!("{told}, but its file has been changed meanwhile: what is there is to be deployed first");
         }

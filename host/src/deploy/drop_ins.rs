@@ -148,7 +148,8 @@ impl Stock<'_> {
         let look = || vet::in_its_own_process(&candidate.wasm, &config.server.cache_dir);
         let place = || {
             let placed = placement::place(module, config);
-            let (placement, warning) = placed.map_err(|(line, text)| complaint(line, Refusal::lasting(text)))?;
+            // The file was found good: what is wrong now are settings, or what they name, and is cheap to look at again.
+            let (placement, warning) = placed.map_err(|(line, text)| complaint(line, Refusal::for_now(text)))?;
             let hash = hash(placement.file.binary());
             Ok(((placement, warning), hash))
         };

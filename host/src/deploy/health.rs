@@ -114,37 +114,39 @@ fn answer_time_max(module: &Module) -> Duration {
 ///
 /// # Errors
 /// The module is not well, and how; or it cannot be asked.
-pub fn answer(question: impl Read) -> Result<(), String> {
+pub fn answer(question: impl Read) -> Result<(), Refusal> {
     errand::end_with_parent();
-    limit_memory_of_this_process().map_err(|error| format!("cannot limit its memory: {error}"))?;
-    let question: Question =
-        serde_json::from_reader(question).map_err(|error| format!("cannot read what to ask: {error}"))?;
+    limit_memory_of_this_process().map_err(|error| Refusal::for_now(format!("cannot limit its memory: {error}")))?;
+    let question: Question = serde_json::from_reader(question)
+        .map_err(|error| Refusal::for_now(format!("cannot read what to ask: {error}")))?;
     question.put()
 }
 
 impl Question {
-    fn put(&self) -> Result<(), String> {
+    fn put(&self) -> Result<(), Refusal> {
         let source = self.prepared.source(&self.module);
         let capacity = Capacity { calls_max: 1, threads: 1, spare: 0, time_slice: self.time_slice };
-        let guests = Guests::start(&[source], capacity).map_err(|error| error.to_string())?;
+        // Memory, threads, folders: what the machine lacks is not the module's fault.
+        let guests = Guests::start(&[source], capacity).map_err(|error| Refusal::for_now(error.to_string()))?;
         let waker = Waker::from(Arc::new(Unpark(thread::current())));
         let mut shelf = guests.shelf(waker.clone());
         let facts = CallFacts {
             scheme: Scheme::Http,
-            authority: HeaderValue::try_from(self.authority()).map_err(|error| error.to_string())?,
+            authority: HeaderValue::try_from(self.authority()).map_err(|error| Refusal::lasting(error.to_string()))?,
             request_id: RequestIds::new(0).issue(),
             cgi: self.cgi_facts()?,
         };
         let request = Request::get(self.asked()).header(header::USER_AGENT, USER_AGENT).body(RequestBody::empty());
-        let request = request.map_err(|error| error.to_string())?;
+        let request = request.map_err(|error| Refusal::lasting(error.to_string()))?;
         let call = guests.call(&mut shelf, 0, request, facts);
-        let said = follow(call, &mut shelf, &waker, answer_time_max(&self.module))?;
+        let said = follow(call, &mut shelf, &waker, answer_time_max(&self.module)).map_err(Refusal::lasting)?;
         if said.status.is_success() {
             return Ok(());
         }
         let status = said.status.as_u16();
         let text = String::from_utf8_lossy(&said.beginning);
-        Err(if text.is_empty() { format!("it answered {status}") } else { format!("it answered {status}, {text:?}") })
+        let answered = format!("it answered {status}");
+        Err(Refusal::lasting(if text.is_empty() { answered } else { format!("{answered}, {text:?}") }))
     }
 
     fn asked(&self) -> &str {
@@ -161,21 +163,22 @@ impl Question {
     }
 
     /// As for a request of a client over a Unix socket: there is no other end that has an address.
-    fn cgi_facts(&self) -> Result<Option<Box<CgiFacts>>, String> {
+    fn cgi_facts(&self) -> Result<Option<Box<CgiFacts>>, Refusal> {
         if !self.prepared.kind.speaks_cgi() {
             return Ok(None);
         }
         let router = Router::new(&[Route { host: None, ..self.route.clone() }]);
-        let found = router.find("", path_of(self.asked())).map_err(|bad| bad.to_string())?;
-        let found = found.ok_or("its path leads to no route")?;
+        let found = router.find("", path_of(self.asked())).map_err(|bad| Refusal::lasting(bad.to_string()))?;
+        let found = found.ok_or_else(|| Refusal::lasting("its path leads to no route"))?;
         let scripts = self.route.scripts.as_ref().map(Scripts::open).transpose();
-        let scripts = scripts.map_err(|error| format!("cannot look for scripts: {error}"))?;
+        let scripts = scripts.map_err(|error| Refusal::for_now(format!("cannot look for scripts: {error}")))?;
         let query = self.asked().parse::<PathAndQuery>().ok();
         let query = query.as_ref().and_then(PathAndQuery::query);
         let facts = script::facts(&found, scripts.as_ref(), None, query);
-        facts
-            .map(Some)
-            .map_err(|fixed| format!("no script is there: it would be answered with {}", fixed.status.as_u16()))
+        facts.map(Some).map_err(|fixed| {
+            let status = fixed.status.as_u16();
+            Refusal::lasting(format!("no script is there: it would be answered with {status}"))
+        })
     }
 }
 

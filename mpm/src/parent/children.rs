@@ -51,6 +51,8 @@ pub(crate) struct Child {
     pub(super) origin: Rc<Origin>,
     pub(super) phase: Phase,
     pub(super) link: Link,
+    /// The generation that it began with.
+    pub(super) born: u32,
     /// The generations that it still serves something of, and the latest that it can serve, as it says.
     pub(super) held: Vec<u32>,
     pub(super) latest: u32,
@@ -237,6 +239,7 @@ mod tests {
             origin: Rc::new(origin),
             phase,
             link: Link::Open(parent),
+            born: generation,
             held: vec![generation],
             latest: generation,
         }

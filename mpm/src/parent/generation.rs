@@ -138,6 +138,19 @@ impl Generation {
         let leaving = leaving.iter().filter(|leaving| !named(&leaving.pool.origin)).map(|leaving| leaving.pool.slots);
         own.chain(leaving).fold(left, usize::saturating_add)
     }
+
+    /// Makes room in each pool for those of its name that leave and are there meanwhile. They share it.
+    pub(super) fn widen_for(&mut self, leaving: &mut [Leaving]) {
+        for pool in &mut self.pools {
+            let of_its_name = || leaving.iter().filter(|other| other.pool.origin.name == pool.origin.name);
+            let limits = of_its_name().map(|other| other.pool.mpm.server_limit());
+            let both = limits.fold(pool.mpm.server_limit(), usize::saturating_add);
+            pool.slots = pool.slots.max(both);
+            let slots = pool.slots;
+            let of_its_name = leaving.iter_mut().filter(|other| other.pool.origin.name == pool.origin.name);
+            of_its_name.for_each(|other| other.pool.slots = other.pool.slots.max(slots));
+        }
+    }
 }
 
 impl Pool {
@@ -184,9 +197,9 @@ mod tests {
             let (parent, _child) = control::pair().unwrap();
             let phase = Phase::Serving { since: Instant::now() };
             let (pid, generation) = (nix::unistd::Pid::from_raw(i32::MAX), origin.generation);
-            let (held, latest) = (vec![generation], generation);
+            let (born, held, latest) = (generation, vec![generation], generation);
             let (origin, link) = (Rc::clone(origin), Link::Open(parent));
-            children.insert(slot, Child { pid, origin, phase, link, held, latest });
+            children.insert(slot, Child { pid, origin, phase, link, born, held, latest });
         }
     }
 
@@ -241,7 +254,11 @@ mod tests {
             [false, true, true, true, false]
         );
         assert_eq!(first.slots_needed(&none, &leaving), 2 * 4 + 2 * 3);
-        assert_eq!(with.slots_needed(&none, &leaving), 2 * 4 + 2 * 3, "it shares those of the pool that has its name");
+        let mut leaving: Vec<_> = (2..6).map(|since| Leaving { pool: with.pools[1].clone(), since }).collect();
+        let mut next = Generation::taking_over(6, &with.settings(), &with, &none, now);
+        next.widen_for(&mut leaving);
+        assert_eq!(next.slots_needed(&none, &leaving), 2 * 4 + 5 * 3, "those of its name share them");
+        assert_eq!(leaving[0].pool.slots, 5 * 3);
     }
 
     #[test]

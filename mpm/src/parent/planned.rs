@@ -63,9 +63,11 @@ impl<A: Application> Parent<'_, A> {
         match &self.reload {
             Reload::Idle | Reload::Preparing { .. } => true,
             // They accept as soon as they are ready, and should not have to be ended because a pool that they need is not.
-            Reload::Replacing { own: OwnChildren::New, .. } => self.current.others_are_proven(),
-            // Those that there are go on; only somebody has to.
-            Reload::Replacing { own: OwnChildren::Adopting { .. }, .. } => self.own_children().next().is_none(),
+            Reload::Replacing { own: OwnChildren::New { .. }, .. } => self.current.others_are_proven(),
+            // Those that there are go on; only somebody has to accept.
+            Reload::Replacing { own: OwnChildren::Adopting { .. }, .. } => {
+                !self.own_children().any(|child| child.phase.is_active())
+            }
         }
     }
 

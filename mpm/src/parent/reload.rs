@@ -45,8 +45,8 @@ pub(crate) enum Reload {
         how: How,
         preparation: Preparation,
     },
-    /// The children of the current generation start or take it over, the previous one serves. A child of that which dies is
-    /// not replaced: the application holds the new load already, and children that serve it are on their way.
+    /// The children of the current generation start or take it over, the previous one serves. One of the server's own of that
+    /// which dies is not replaced: those that serve the new one are on their way.
     Replacing {
         how: How,
         previous: Generation,
@@ -57,10 +57,18 @@ pub(crate) enum Reload {
 /// How the server's own pool comes to serve the current generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OwnChildren {
-    /// By new children.
-    New,
-    /// By those that there are. They have time until then.
+    /// By new children. All pools have time until then.
+    New { until: Instant },
+    /// By those that there are. They have time until then, and so have other pools.
     Adopting { until: Instant },
+}
+
+impl OwnChildren {
+    fn until(self) -> Instant {
+        match self {
+            OwnChildren::New { until } | OwnChildren::Adopting { until } => until,
+        }
+    }
 }
 
 impl<A: Application> Parent<'_, A> {
@@ -122,18 +130,21 @@ impl<A: Application> Parent<'_, A> {
     fn begin_generation(&mut self, how: How, number: u32, settings: Settings, now: Instant) -> Result<(), ServeError> {
         let settings = fit(settings, Some(&self.current.settings()))?;
         let handover = if how == How::InPlace { self.handover(&settings)? } else { None };
-        let next = match handover {
+        let mut next = match handover {
             Some(_) => Generation::going_on(number, &settings, &self.current, &self.children, now),
             None => Generation::taking_over(number, &settings, &self.current, &self.children, now),
         };
-        self.make_room(&next)?;
-        self.listeners.open_missing(&settings)?;
+        let gone = self.current.pools[1..].iter().filter(|pool| !next.has(&pool.origin));
+        self.leaving.extend(gone.map(|pool| Leaving { pool: pool.clone(), since: number }));
+        next.widen_for(&mut self.leaving);
+        if let Err(error) = self.make_room(&next).and_then(|()| self.listeners.open_missing(&settings)) {
+            self.keep_what_stays();
+            return Err(error);
+        }
         self.last_number = number;
         let previous = std::mem::replace(&mut self.current, next);
-        let gone = previous.pools[1..].iter().filter(|pool| !self.current.has(&pool.origin));
-        self.leaving.extend(gone.map(|pool| Leaving { pool: pool.clone(), since: number }));
         let Some(handover) = handover else {
-            self.reload = Reload::Replacing { how, previous, own: OwnChildren::New };
+            self.reload = Reload::Replacing { how, previous, own: OwnChildren::New { until: now + 2 * START_LIMIT } };
             return Ok(());
         };
         self.reload = Reload::Replacing { how, previous, own: OwnChildren::Adopting { until: now + START_LIMIT } };
@@ -183,8 +194,8 @@ impl<A: Application> Parent<'_, A> {
     /// When the reload that is under way has taken too long.
     pub(super) fn reload_due_at(&self) -> Option<Instant> {
         match self.reload {
-            Reload::Replacing { own: OwnChildren::Adopting { until }, .. } => Some(until),
-            Reload::Replacing { own: OwnChildren::New, .. } | Reload::Idle | Reload::Preparing { .. } => None,
+            Reload::Replacing { own, .. } => Some(own.until()),
+            Reload::Idle | Reload::Preparing { .. } => None,
         }
     }
 
@@ -192,16 +203,17 @@ impl<A: Application> Parent<'_, A> {
     pub(super) fn complete_reload(&mut self, now: Instant) {
         let Reload::Replacing { how, own, .. } = self.reload else { return };
         let current = self.current.number;
-        match own {
-            OwnChildren::Adopting { until } if now >= until && !self.is_adopted() => {
-                return self.replace_instead(&format!("children have not taken it over after {START_LIMIT:?}"), now);
+        let is_in_place = matches!(own, OwnChildren::Adopting { .. });
+        let is_late = now >= own.until();
+        match (is_in_place && !self.is_adopted(), self.current.is_proven()) {
+            (false, true) => {}
+            (true, _) if is_late => {
+                return self.replace_instead("its children have not taken it over in time", now);
             }
-            OwnChildren::Adopting { until } if now >= until && !self.current.is_proven() => {
-                return self.abandon_generation(&format!("a pool has no children after {START_LIMIT:?}"), now);
+            (false, false) if is_late => {
+                return self.abandon_generation("a pool has not got children in time", now);
             }
-            OwnChildren::Adopting { .. } if !self.is_adopted() => return,
-            OwnChildren::Adopting { .. } | OwnChildren::New if !self.current.is_proven() => return,
-            OwnChildren::Adopting { .. } | OwnChildren::New => {}
+            (true, _) | (false, false) => return,
         }
         self.publish();
         if how == How::AtOnce {
@@ -213,7 +225,7 @@ impl<A: Application> Parent<'_, A> {
             self.scoreboard.reset_counters();
             self.application.reset_counters();
         }
-        if own != OwnChildren::New {
+        if is_in_place {
             self.tell_own(&Command::Published(current));
         }
         self.reload = Reload::Idle;
@@ -231,22 +243,35 @@ impl<A: Application> Parent<'_, A> {
     /// Drains what older generations have left: the server's own children at once, and those of other pools when
     /// nobody speaks to them any more, or children of the current generation answer at the same addresses.
     pub(super) fn let_go_of_older(&mut self) {
-        let Self { children, current, leaving, listeners, .. } = self;
-        leaving.retain(|leaving| {
-            let own = children.iter().map(|(_, child)| child).filter(|child| child.origin.is_own());
-            let is_needed = own.flat_map(|child| &child.held).any(|held| leaving.is_needed_by(*held));
-            is_needed && !leaving.pool.origin.listen.iter().all(|address| current.listens_on(address))
-        });
-        let leaves = |child: &Child| leaving.iter().any(|leaving| *leaving.pool.origin == *child.origin);
-        let is_over = |child: &Child| child.phase.is_active() && !current.has(&child.origin) && !leaves(child);
-        for (_, child) in children.iter_mut().filter(|(_, child)| is_over(child)) {
+        let Self { children, current, leaving, .. } = self;
+        leaving.retain(|leaving| !leaving.pool.origin.listen.iter().all(|address| current.listens_on(address)));
+        let is_older = |child: &Child| child.phase.is_active() && child.origin.is_own() && !current.has(&child.origin);
+        for (_, child) in children.iter_mut().filter(|(_, child)| is_older(child)) {
             child.drain(&Command::Drain);
         }
+        self.let_go_of_unneeded();
+        let Self { children, current, leaving, listeners, .. } = self;
         listeners.close_unless(|address| {
             let is_held = |child: &Child| child.phase.is_active() && child.origin.listen.contains(address);
             let is_leaving = leaving.iter().any(|leaving| leaving.pool.origin.listen.contains(address));
             is_leaving || current.listens_on(address) || children.iter().any(|(_, child)| is_held(child))
         });
+    }
+
+    /// Drains the pools that nobody speaks to any more.
+    pub(super) fn let_go_of_unneeded(&mut self) {
+        let Self { children, current, leaving, .. } = self;
+        leaving.retain(|leaving| {
+            let own = children.iter().map(|(_, child)| child).filter(|child| child.origin.is_own());
+            own.flat_map(|child| &child.held).any(|held| leaving.is_needed_by(*held))
+        });
+        let leaves = |child: &Child| leaving.iter().any(|leaving| *leaving.pool.origin == *child.origin);
+        let is_over = |child: &Child| {
+            child.phase.is_active() && !child.origin.is_own() && !current.has(&child.origin) && !leaves(child)
+        };
+        for (_, child) in children.iter_mut().filter(|(_, child)| is_over(child)) {
+            child.drain(&Command::Drain);
+        }
     }
 
     /// The current generation cannot start: goes back to the previous one, if that still serves.
@@ -276,13 +301,16 @@ impl<A: Application> Parent<'_, A> {
             }
         };
         let abandoned = std::mem::replace(&mut self.current, previous);
-        let Self { children, current, leaving, .. } = self;
-        leaving.retain(|leaving| !current.has(&leaving.pool.origin));
-        let is_needless = |child: &Child| abandoned.has(&child.origin) && !current.has(&child.origin);
+        self.keep_what_stays();
+        let Self { children, current, .. } = self;
+        // One that was forked meanwhile, in a pool that stays, began with what is abandoned.
+        let is_needless = |child: &Child| {
+            child.born == abandoned.number || (abandoned.has(&child.origin) && !current.has(&child.origin))
+        };
         for (_, child) in children.iter_mut().filter(|(_, child)| is_needless(child)) {
             child.terminate(now);
         }
-        if own != OwnChildren::New {
+        if let OwnChildren::Adopting { .. } = own {
             self.tell_own(&Command::Drop(abandoned.number));
         }
         self.application.abandon();
@@ -290,6 +318,12 @@ impl<A: Application> Parent<'_, A> {
         let serving = self.current.number;
         tracing::error!("reload failed, generation {serving} goes on serving: {reason}");
         true
+    }
+
+    /// What the current generation has does not leave.
+    fn keep_what_stays(&mut self) {
+        let Self { current, leaving, .. } = self;
+        leaving.retain(|leaving| !current.has(&leaving.pool.origin));
     }
 
     /// Gives up what is under way, because the server stops.

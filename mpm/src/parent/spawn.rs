@@ -42,6 +42,7 @@ pub(super) fn fork_child(origin: &Rc<Origin>, generation: u32, now: Instant) -> 
                 origin: Rc::clone(origin),
                 phase: Phase::Starting { since: now },
                 link: Link::Open(parent_end),
+                born: generation,
                 held: vec![generation],
                 latest: generation,
             }))

@@ -57,7 +57,7 @@ impl<A: Application> Parent<'_, A> {
         tracing::info!("stopping gracefully");
         if self.is_adopting() {
             // What is open, and what waits in the backlog, is served by the generation that is published.
-            self.go_back("the server stops", now);
+            self.go_back("the server is to stop", now);
         }
         let timeout = self.current.own().mpm.common().graceful_shutdown_timeout;
         self.stage = Stage::Finishing { until: (!timeout.is_zero()).then(|| now + timeout) };
@@ -83,13 +83,14 @@ impl<A: Application> Parent<'_, A> {
     pub(super) fn let_go(&mut self) {
         match (&self.stage, &self.reload) {
             (Stage::Serving, Reload::Idle | Reload::Preparing { .. }) => self.let_go_of_older(),
+            (Stage::Serving, Reload::Replacing { .. }) => self.let_go_of_unneeded(),
             (Stage::Finishing { .. }, _) if !self.children.iter().any(|(_, child)| child.origin.is_own()) => {
                 for (_, child) in self.children.iter_mut().filter(|(_, child)| child.phase.is_active()) {
                     child.drain(&Command::Stop);
                 }
                 self.listeners.close();
             }
-            (Stage::Opening | Stage::Serving | Stage::Finishing { .. } | Stage::Ending { .. }, _) => {}
+            (Stage::Opening | Stage::Finishing { .. } | Stage::Ending { .. }, _) => {}
         }
     }
 
