@@ -84,7 +84,7 @@ pub(crate) fn run<A: Application>(application: &A, role: Role) -> ChildExit {
     let line = scoreboard.child(slot);
     line.begin(generation, if pool == 0 { Pool::OWN_KEY } else { settings.key() });
     let Pool { name, mpm, .. } = settings;
-    let watch = Watch::new(control);
+    let watch = Watch::new(control, generation);
     let no_bell = |error| StartError(format!("cannot make an eventfd: {error}"));
     let news = match Bell::new().map(Arc::new).map_err(no_bell) {
         Ok(news) => news,

@@ -632,7 +632,7 @@ fn a_child_that_accepts_no_more_by_its_own_decision_tells_the_parent_at_once() {
         let news = Arc::new(Bell::new().unwrap());
         let crew = Crew::new(Talker, board.child(0), &common(), news).unwrap();
         let (parent, control) = control::pair().unwrap();
-        let mut watch = Watch::new(control);
+        let mut watch = Watch::new(control, 0);
         crew.order(orders);
         assert!(watch.heed(&crew));
         assert_eq!(parent.receive(), Report::Retiring);

@@ -33,8 +33,9 @@ enum Line {
 }
 
 impl Watch {
-    pub(super) fn new(control: ControlChild) -> Self {
-        Self { line: Line::Open(Arc::new(control)), known: Orders::Serve, held: Vec::new() }
+    /// Of a child that begins with this generation.
+    pub(super) fn new(control: ControlChild, generation: u32) -> Self {
+        Self { line: Line::Open(Arc::new(control)), known: Orders::Serve, held: vec![generation] }
     }
 
     /// Tells the parent that the child serves.
@@ -72,6 +73,7 @@ impl Watch {
     fn tell_held<P: Protocol>(&mut self, crew: &Crew<P>) {
         let held = crew.protocol.held();
         if let Line::Open(control) = &self.line
+            && !held.is_empty()
             && held != self.held
         {
             control.held(&held);
