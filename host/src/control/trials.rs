@@ -89,12 +89,13 @@ impl Trials {
         };
         self.standings.retain(|(name, hash), _| is_kept(name, hash));
         for settings in &now.config.modules {
-            let Some([first, older @ ..]) = now.versions.get(&settings.name).map(Vec::as_slice) else { continue };
+            let Some(first) = now.versions.get(&settings.name).and_then(|history| history.first()) else { continue };
             if settings.rollback_on_errors.is_none() {
                 // Nobody wants to know any more.
                 self.standings.remove(&(settings.name.clone(), first.hash.clone()));
-            } else if !older.is_empty() && versions::is_new(&settings.name, now, before) {
-                self.begin(settings, first);
+            } else {
+                versions::newly_published(&settings.name, now, before)
+                    .for_each(|version| self.begin(settings, version));
             }
         }
     }

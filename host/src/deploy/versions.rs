@@ -100,13 +100,13 @@ fn with_first(mut history: Vec<Version>, served: &PreparedModule, now: u64, kept
     history
 }
 
-/// Whether what serves now of a module is a version that was not known `before`: not one that was brought back, nor one whose
-/// settings alone are new.
-#[must_use]
-pub fn is_new(name: &str, now: &Prepared, before: &Prepared) -> bool {
-    let first = now.versions.get(name).and_then(|history| history.first());
-    let known = before.versions.get(name).map_or(&[][..], Vec::as_slice);
-    first.is_some_and(|first| known.iter().all(|version| version.hash != first.hash))
+/// The versions of a module that were not known `before` and have one to go back to: none that was brought back, or whose settings
+/// alone are new. Several, if more than one was published meanwhile.
+pub fn newly_published<'a>(name: &str, now: &'a Prepared, before: &Prepared) -> impl Iterator<Item = &'a Version> {
+    let history = |of: &'a Prepared| of.versions.get(name).map_or(&[][..], Vec::as_slice);
+    let known: Vec<_> = before.versions.get(name).into_iter().flatten().map(|version| version.hash.clone()).collect();
+    let oldest = history(now).len().saturating_sub(1);
+    history(now)[..oldest].iter().filter(move |version| !known.contains(&version.hash))
 }
 
 /// Keeps a version's Wasm, if it is not kept already.
@@ -285,9 +285,11 @@ mod tests {
     fn only_what_was_not_there_before_is_new() {
         let turns: [&[_]; 4] = [&[("a", "1")], &[("a", "1")], &[("a", "2")], &[("a", "1")]];
         let after: Vec<Prepared> = (1..=4).map(|turn| published_in_turn(&turns[..turn]).1).collect();
-        let is_new: Vec<bool> = after.windows(2).map(|two| is_new("a", &two[1], &two[0])).collect();
-        assert_eq!(is_new, [false, true, false]);
-        assert!(!super::is_new("b", &after[1], &after[0]));
+        let new = |name, now: usize, before: usize| newly_published(name, &after[now], &after[before]).count();
+        assert_eq!([new("a", 1, 0), new("a", 2, 1), new("a", 3, 2), new("b", 1, 0)], [0, 1, 0, 0]);
+        let twice: [&[_]; 3] = [&[("a", "1")], &[("a", "2")], &[("a", "3")]];
+        let last = published_in_turn(&twice).1;
+        assert_eq!(newly_published("a", &last, &after[0]).count(), 2, "both that came meanwhile");
     }
 
     #[test]
