@@ -181,6 +181,10 @@ impl Application for Server {
         let access_log = self.open_logs(&prepared.config.server)?;
         let settings = prepared.config.mpm.clone();
         self.readings.push(Reading { generation, prepared, text, access_log });
+        // What is older than the one to go back to is remembered for confined children alone, who log no access: a descriptor for
+        // each would be inherited by all.
+        let older = self.readings.len().saturating_sub(2);
+        self.readings[..older].iter_mut().for_each(|reading| reading.access_log = None);
         let superseded = self.readings.len().saturating_sub(READINGS_MAX);
         self.readings.drain(..superseded);
         Ok(settings)

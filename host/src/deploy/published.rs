@@ -42,8 +42,8 @@ pub fn write(runtime_dir: &Path, prepared: &[u8]) -> io::Result<()> {
     let _ = fs::remove_file(&unfinished);
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
     file.write_all(prepared)?;
-    // Without it the name may be there after a power failure, and the content not.
-    file.sync_all()?;
+    // Not flushed: the parent does this, which waits for no disk. After a power failure it may be gone, or say nothing, which costs
+    // those modules their last good version whose files are bad then.
     fs::rename(unfinished, path)
 }
 

@@ -136,7 +136,7 @@ fn version(number: usize) -> Vec<u8> {
 fn many_deployments_under_load_lose_nothing_and_leave_nothing(mpm: Mpm) {
     // Two hundred under each would show no more, and take their time.
     let deployments = if mpm == Mpm::Event { 100 } else { 20 };
-    let server = setup(mpm).start();
+    let server = setup(mpm).server("access_log = \"access.log\"").start();
     put(&server, "confined.toml", "thread_safe = false");
     for name in ["shared", "confined"] {
         deploy(&server, name, version(0));
