@@ -55,41 +55,27 @@ impl Generation {
         })
     }
 
-    /// Goes on with the pools of the generation `before` that are the same now. Each other pool takes over from the one that
-    /// had its name.
-    pub(super) fn going_on(
-        number: u32,
-        settings: &Settings,
-        before: &Generation,
-        children: &Children,
-        now: Instant,
-    ) -> Self {
-        let mut next = Self::taking_over(number, settings, before, children, now);
-        for (pool, settings) in next.pools.iter_mut().zip(&settings.pools) {
-            let is_same =
-                |former: &&Pool| former.settings() == *settings && former.origin.is_own() == pool.origin.is_own();
-            if let Some(former) = before.pools.iter().find(is_same) {
-                *pool = Pool { generation: pool.generation, index: pool.index, ..former.clone() };
-            }
-        }
-        next
-    }
-
-    /// Each pool begins anew, and takes over from the one that has its name in the generation `before`.
-    pub(super) fn taking_over(
-        number: u32,
-        settings: &Settings,
-        before: &Generation,
-        children: &Children,
-        now: Instant,
-    ) -> Self {
+    /// The one after this. Each pool begins anew, and takes over from the one that has its name here.
+    pub(super) fn followed_by(&self, number: u32, settings: &Settings, children: &Children, now: Instant) -> Self {
         Self::of(number, settings, |origin, mpm| {
-            let former = before.pools.iter().find(|former| former.origin.name == origin.name);
+            let former = self.pools.iter().find(|former| former.origin.name == origin.name);
             let active = former.map_or(0, |former| children.active(&former.origin));
             let server_limit_before = former.map_or(0, |former| former.mpm.server_limit());
             let slots = mpm.server_limit().saturating_add(mpm.server_limit().max(server_limit_before));
             Pool::new(origin, mpm, Planner::taking_over(mpm, active, now), slots)
         })
+    }
+
+    /// The same with the pools of the one `before` that are the same there: their children and plans go on.
+    pub(super) fn keeping_pools_of(mut self, before: &Generation) -> Self {
+        for pool in &mut self.pools {
+            let is_same =
+                |former: &&Pool| former.settings() == pool.settings() && former.origin.is_own() == pool.origin.is_own();
+            if let Some(former) = before.pools.iter().find(is_same) {
+                *pool = Pool { generation: pool.generation, index: pool.index, ..former.clone() };
+            }
+        }
+        self
     }
 
     fn of(number: u32, settings: &Settings, pool: impl Fn(Origin, &Mpm) -> Pool) -> Self {
@@ -223,7 +209,7 @@ mod tests {
         let mut children = Children::new(100);
         add(&mut children, &old.pools[1].origin, 3);
         add(&mut children, &old.pools[2].origin, 5);
-        let mut new = Generation::taking_over(1, &settings(&[("server", 4), ("b", 8), ("c", 8)]), &old, &children, now);
+        let mut new = old.followed_by(1, &settings(&[("server", 4), ("b", 8), ("c", 8)]), &children, now);
         let expected = [2, 5, 1].map(|count| vec![Action::Spawn(count)]);
         assert_eq!(spawned(&mut new, &children, now), expected);
         assert_eq!(new.slots_needed(&children, &[]), 8 + 16 + 16 + 3, "the three of a still have theirs");
@@ -234,8 +220,9 @@ mod tests {
         let now = Instant::now();
         let old = Generation::first(&settings(&[("server", 4), ("a", 8), ("b", 8), ("c", 8)]), now);
         let children = Children::new(100);
-        let new =
-            Generation::going_on(1, &settings(&[("server", 4), ("c", 8), ("b", 9), ("d", 8)]), &old, &children, now);
+        let new = old
+            .followed_by(1, &settings(&[("server", 4), ("c", 8), ("b", 9), ("d", 8)]), &children, now)
+            .keeping_pools_of(&old);
         let is_kept = |new: &Pool| old.pools.iter().position(|old| Rc::ptr_eq(&old.origin, &new.origin));
         assert_eq!(new.pools.iter().map(is_kept).collect::<Vec<_>>(), [Some(0), Some(3), None, None]);
         assert!(new.has(&old.pools[3].origin) && !new.has(&old.pools[1].origin));
@@ -247,7 +234,7 @@ mod tests {
         let now = Instant::now();
         let first = Generation::first(&settings(&[("server", 4)]), now);
         let none = Children::new(0);
-        let with = Generation::going_on(1, &settings(&[("server", 4), ("a", 3)]), &first, &none, now);
+        let with = first.followed_by(1, &settings(&[("server", 4), ("a", 3)]), &none, now).keeping_pools_of(&first);
         let leaving = [Leaving { pool: with.pools[1].clone(), since: 4 }];
         assert_eq!(
             [0, 1, 2, 3, 4].map(|generation| leaving[0].is_needed_by(generation)),
@@ -255,7 +242,7 @@ mod tests {
         );
         assert_eq!(first.slots_needed(&none, &leaving), 2 * 4 + 2 * 3);
         let mut leaving: Vec<_> = (2..6).map(|since| Leaving { pool: with.pools[1].clone(), since }).collect();
-        let mut next = Generation::taking_over(6, &with.settings(), &with, &none, now);
+        let mut next = with.followed_by(6, &with.settings(), &none, now);
         next.widen_for(&mut leaving);
         assert_eq!(next.slots_needed(&none, &leaving), 2 * 4 + 5 * 3, "those of its name share them");
         assert_eq!(leaving[0].pool.slots, 5 * 3);
@@ -267,7 +254,7 @@ mod tests {
         let old = Generation::first(&settings(&[("server", 4), ("a", 10)]), now);
         let mut children = Children::new(100);
         add(&mut children, &old.pools[1].origin, 10);
-        let mut new = Generation::taking_over(1, &settings(&[("server", 4), ("a", 2)]), &old, &children, now);
+        let mut new = old.followed_by(1, &settings(&[("server", 4), ("a", 2)]), &children, now);
         assert_eq!(new.slots_needed(&children, &[]), 8 + 12);
         // All that its own max_request_workers would allow is not to be had in two slots.
         let expected = [vec![Action::Spawn(2)], vec![Action::Spawn(2), Action::Remark(Remark::ScoreboardFull)]];
@@ -284,9 +271,9 @@ mod tests {
         assert!(!generation.is_proven());
         generation.pools[1].planner.ready();
         assert!(generation.is_proven());
-        let next = Generation::taking_over(1, &generation.settings(), &generation, &Children::new(0), now);
+        let next = generation.followed_by(1, &generation.settings(), &Children::new(0), now);
         assert!(!next.has(&server) && !next.has(&a), "they are of another generation");
-        let next = Generation::going_on(1, &generation.settings(), &generation, &Children::new(0), now);
+        let next = next.keeping_pools_of(&generation);
         assert!(next.has(&server) && next.has(&a) && next.is_proven(), "nothing has changed");
     }
 }

@@ -4,6 +4,7 @@
 mod children;
 mod descriptors;
 mod generation;
+mod leaving;
 mod listeners;
 mod lookout;
 mod pace;

@@ -130,10 +130,10 @@ impl<A: Application> Parent<'_, A> {
     fn begin_generation(&mut self, how: How, number: u32, settings: Settings, now: Instant) -> Result<(), ServeError> {
         let settings = fit(settings, Some(&self.current.settings()))?;
         let handover = if how == How::InPlace { self.handover(&settings)? } else { None };
-        let mut next = match handover {
-            Some(_) => Generation::going_on(number, &settings, &self.current, &self.children, now),
-            None => Generation::taking_over(number, &settings, &self.current, &self.children, now),
-        };
+        let mut next = self.current.followed_by(number, &settings, &self.children, now);
+        if handover.is_some() {
+            next = next.keeping_pools_of(&self.current);
+        }
         let gone = self.current.pools[1..].iter().filter(|pool| !next.has(&pool.origin));
         self.leaving.extend(gone.map(|pool| Leaving { pool: pool.clone(), since: number }));
         next.widen_for(&mut self.leaving);
@@ -205,15 +205,17 @@ impl<A: Application> Parent<'_, A> {
         let current = self.current.number;
         let is_in_place = matches!(own, OwnChildren::Adopting { .. });
         let is_late = now >= own.until();
-        match (is_in_place && !self.is_adopted(), self.current.is_proven()) {
-            (false, true) => {}
-            (true, _) if is_late => {
-                return self.replace_instead("its children have not taken it over in time", now);
+        if is_in_place && !self.is_adopted() {
+            if is_late {
+                self.replace_instead("its children have not taken it over in time", now);
             }
-            (false, false) if is_late => {
-                return self.abandon_generation("a pool has not got children in time", now);
+            return;
+        }
+        if !self.current.is_proven() {
+            if is_late {
+                self.abandon_generation("a pool has not got children in time", now);
             }
-            (true, _) | (false, false) => return,
+            return;
         }
         self.publish();
         if how == How::AtOnce {
@@ -238,40 +240,6 @@ impl<A: Application> Parent<'_, A> {
     /// Whether all of the server's own children can serve the current generation.
     fn is_adopted(&self) -> bool {
         self.own_children().all(|child| child.latest == self.current.number)
-    }
-
-    /// Drains what older generations have left: the server's own children at once, and those of other pools when
-    /// nobody speaks to them any more, or children of the current generation answer at the same addresses.
-    pub(super) fn let_go_of_older(&mut self) {
-        let Self { children, current, leaving, .. } = self;
-        leaving.retain(|leaving| !leaving.pool.origin.listen.iter().all(|address| current.listens_on(address)));
-        let is_older = |child: &Child| child.phase.is_active() && child.origin.is_own() && !current.has(&child.origin);
-        for (_, child) in children.iter_mut().filter(|(_, child)| is_older(child)) {
-            child.drain(&Command::Drain);
-        }
-        self.let_go_of_unneeded();
-        let Self { children, current, leaving, listeners, .. } = self;
-        listeners.close_unless(|address| {
-            let is_held = |child: &Child| child.phase.is_active() && child.origin.listen.contains(address);
-            let is_leaving = leaving.iter().any(|leaving| leaving.pool.origin.listen.contains(address));
-            is_leaving || current.listens_on(address) || children.iter().any(|(_, child)| is_held(child))
-        });
-    }
-
-    /// Drains the pools that nobody speaks to any more.
-    pub(super) fn let_go_of_unneeded(&mut self) {
-        let Self { children, current, leaving, .. } = self;
-        leaving.retain(|leaving| {
-            let own = children.iter().map(|(_, child)| child).filter(|child| child.origin.is_own());
-            own.flat_map(|child| &child.held).any(|held| leaving.is_needed_by(*held))
-        });
-        let leaves = |child: &Child| leaving.iter().any(|leaving| *leaving.pool.origin == *child.origin);
-        let is_over = |child: &Child| {
-            child.phase.is_active() && !child.origin.is_own() && !current.has(&child.origin) && !leaves(child)
-        };
-        for (_, child) in children.iter_mut().filter(|(_, child)| is_over(child)) {
-            child.drain(&Command::Drain);
-        }
     }
 
     /// The current generation cannot start: goes back to the previous one, if that still serves.
@@ -318,12 +286,6 @@ impl<A: Application> Parent<'_, A> {
         let serving = self.current.number;
         tracing::error!("reload failed, generation {serving} goes on serving: {reason}");
         true
-    }
-
-    /// What the current generation has does not leave.
-    fn keep_what_stays(&mut self) {
-        let Self { current, leaving, .. } = self;
-        leaving.retain(|leaving| !current.has(&leaving.pool.origin));
     }
 
     /// Gives up what is under way, because the server stops.

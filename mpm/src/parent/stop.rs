@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use super::Parent;
-use super::reload::Reload;
 use crate::control::Command;
 use crate::error::ServeError;
 use crate::lookout::News;
@@ -76,22 +75,6 @@ impl<A: Application> Parent<'_, A> {
             others.into_iter().any(|origin| origin.listen.contains(address))
         });
         self.remove_pid_file();
-    }
-
-    /// Tells children to drain whose time has come now that others have ended: those of pools that only the server's
-    /// own children speak to.
-    pub(super) fn let_go(&mut self) {
-        match (&self.stage, &self.reload) {
-            (Stage::Serving, Reload::Idle | Reload::Preparing { .. }) => self.let_go_of_older(),
-            (Stage::Serving, Reload::Replacing { .. }) => self.let_go_of_unneeded(),
-            (Stage::Finishing { .. }, _) if !self.children.iter().any(|(_, child)| child.origin.is_own()) => {
-                for (_, child) in self.children.iter_mut().filter(|(_, child)| child.phase.is_active()) {
-                    child.drain(&Command::Stop);
-                }
-                self.listeners.close();
-            }
-            (Stage::Opening | Stage::Finishing { .. } | Stage::Ending { .. }, _) => {}
-        }
     }
 
     /// Ends the server at once. `failure` is what [`serve`](crate::serve) will answer with.
