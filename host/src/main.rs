@@ -73,7 +73,7 @@ fn serve(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
 fn check(file: &Path) -> anyhow::Result<ExitCode> {
     let (mut config, mut warnings) = config::read(file)?;
     warnings.extend(placement::check_all(&config, file)?);
-    let (of_drop_ins, mistakes) = deploy::check(&mut config);
+    let (of_drop_ins, mistakes) = preparation::check(&mut config);
     warnings.extend(of_drop_ins);
     for warning in &warnings {
         eprintln!("{warning}");

@@ -7,8 +7,8 @@ use std::path::Path;
 use guesthouse_mpm::settings::Mpm;
 
 use crate::config::{self, Config, Errors, Finding, Module, Target, Warning};
-use crate::deploy::health;
 use crate::module::{Facts, Kind, WasmFile};
+use crate::route;
 use crate::runtime_dir;
 use crate::script::Scripts;
 
@@ -116,7 +116,7 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
         Reuse::of(module, kind, thread_safe).map_err(|why| mistake(lines.concurrent.unwrap_or(lines.path), why))?;
     check_kind(module, kind, config).map_err(|(line, what)| mistake(line, what))?;
     if let Some(asked) = &module.health {
-        health::route_of(module, asked, config).map_err(|what| mistake(lines.health.unwrap_or(lines.path), what))?;
+        route::of_module(module, asked, config).map_err(|what| mistake(lines.health.unwrap_or(lines.path), what))?;
     }
     let confined = needs_pool(thread_safe, config);
     if confined {

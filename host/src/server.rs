@@ -18,11 +18,11 @@ use crate::config::{self, Config, LogTarget, Module};
 use crate::confined::Cell;
 use crate::control::{self, Inherited, Since};
 use crate::deploy::published;
+use crate::deploy::{Prepared, PreparedModule};
 use crate::error_log::{self, ErrorLog};
-use crate::preparation::{Prepared, PreparedModule};
 use crate::service::Service;
-use crate::site;
-use crate::sites::{Ground, Sites};
+use crate::site::{self, Ground};
+use crate::sites::Sites;
 use crate::tally::{Counting, ModuleTallies, Row, Rows, TooManyModules};
 
 /// Readings that are remembered. More generations than that have requests that go on at the same time only where modules are

@@ -6,21 +6,20 @@ use std::sync::Arc;
 use std::task::Waker;
 use std::time::{Duration, Instant};
 
-use guesthouse_mpm::{StartError, ThreadContext, Upkeep};
+use guesthouse_mpm::{ChildContext, StartError, ThreadContext, Upkeep};
 
 use crate::access_log::AccessLog;
-use crate::clock::Clock;
+use crate::clock::{Began, Clock};
 use crate::config::{self, Config, RequestLimits};
+use crate::deploy::{ConfinedPool, Prepared};
 use crate::guest::{Capacity, CgiFacts, Ends, Guests, GuestsError, ModuleSource, Shelf};
 use crate::http;
-use crate::preparation::{ConfinedPool, Prepared};
 use crate::request_id::RequestIds;
 use crate::respond::Fixed;
 use crate::route::{Found, Router};
 use crate::script::{self, Scripts};
-use crate::sites::Ground;
 use crate::status::{Observer, Snapshot};
-use crate::tally::Counters;
+use crate::tally::{Counters, Counting};
 
 /// One child's view of one reading of the configuration. Shared by its threads and by the requests that began with it; never
 /// changes.
@@ -42,6 +41,15 @@ pub struct Site {
     pub(crate) counters: Counters,
     access_log: Option<Arc<File>>,
     observer: Observer,
+}
+
+/// What all generations of a child have in common.
+pub struct Ground {
+    pub(crate) child: ChildContext,
+    /// When the server did.
+    pub(crate) began: Began,
+    pub(crate) counting: Counting,
+    pub(crate) access_log: Option<Arc<File>>,
 }
 
 impl Drop for Site {

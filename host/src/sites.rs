@@ -1,16 +1,13 @@
 //! The generations that a child serves its clients with: the one that is published, one that may be published next, and older
 //! ones for as long as a request that began with them goes on. What one of them is made of is in [`site`](crate::site).
 
-use std::fs::File;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use arc_swap::ArcSwap;
-use guesthouse_mpm::{ChildContext, StartError};
+use guesthouse_mpm::StartError;
 
-use crate::clock::Began;
-use crate::preparation::Prepared;
-use crate::site::Site;
-use crate::tally::Counting;
+use crate::deploy::Prepared;
+use crate::site::{Ground, Site};
 
 /// See the file's head.
 ///
@@ -34,15 +31,6 @@ struct Next {
     site: Option<Arc<Site>>,
     /// This generation, and all before it, will not be.
     forgotten: u32,
-}
-
-/// What all generations of a child have in common.
-pub struct Ground {
-    pub(crate) child: ChildContext,
-    /// When the server did.
-    pub(crate) began: Began,
-    pub(crate) counting: Counting,
-    pub(crate) access_log: Option<Arc<File>>,
 }
 
 impl Sites {

@@ -9,12 +9,12 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use super::desk::Published;
+use super::protocol::FILE_TIME;
 use super::rounds::Outcome;
-use super::serve::FILE_TIME;
 use crate::config::{self, Module};
+use crate::deploy::Prepared;
 use crate::deploy::Snapshot;
 use crate::deploy::versions::{self, BroughtBack};
-use crate::preparation::Prepared;
 use crate::unfinished;
 
 /// How the name of a file ends that is on its way into the folder, behind so many random letters and digits.

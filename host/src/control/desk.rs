@@ -12,7 +12,7 @@ use super::rounds::{Outcome, Rounds};
 use super::since::Since;
 use super::socket::Door;
 use crate::clock::Began;
-use crate::preparation::{Prepared, PreparedModule};
+use crate::deploy::{Prepared, PreparedModule};
 use crate::status::{Observer, Snapshot};
 use crate::tally::{Counting, ModuleReading};
 

@@ -16,10 +16,10 @@ use super::desk::{Board, Desk, Published};
 use super::since::Since;
 use super::{serve, trials};
 use crate::clock::{Began, epoch_secs};
+use crate::deploy::Prepared;
 use crate::deploy::published;
 use crate::deploy::watch::{Hints, RESCAN, SETTLED, Watch};
 use crate::error_log::ErrorLog;
-use crate::preparation::Prepared;
 use crate::tally::Counting;
 
 /// When the server has ended, those who wait for that have so long to hear it.

@@ -2,8 +2,9 @@
 
 use super::desk::Published;
 use super::protocol::{KeptVersion, ModuleTold, State};
-use crate::deploy::versions::{Version, short};
-use crate::preparation::{Prepared, PreparedModule};
+use crate::deploy::Version;
+use crate::deploy::versions::short;
+use crate::deploy::{Prepared, PreparedModule};
 use crate::status::snapshot::Runs;
 use crate::status::terminal::{Heading, table};
 use crate::status::units;

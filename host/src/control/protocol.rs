@@ -2,6 +2,7 @@
 //! are those of docs/control.md. Nothing here reads or writes a socket.
 
 use std::io::{self, BufRead, Read as _};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,11 @@ use crate::status::snapshot::Runs;
 pub(super) const REQUEST_BYTES_MAX: u64 = 4096;
 /// Bytes of an answer's line; a child or a module takes about a thousand.
 pub(super) const ANSWER_BYTES_MAX: u64 = 64 << 20;
+
+/// For a file, which comes from this machine.
+pub(super) const FILE_TIME: Duration = Duration::from_secs(120);
+/// A client that waits hears so often that it is not waited for in vain; one that is gone is noticed.
+pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// What may be asked for, once on each connection.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -5,7 +5,7 @@ use guesthouse_mpm::lookout::Request;
 
 use super::deploy::Change;
 use super::desk::{Desk, parent_gone};
-use super::serve::HEARTBEAT;
+use super::protocol::HEARTBEAT;
 
 /// Brings a version back, the one before if none is wanted, and waits for what becomes of it. `meanwhile` is done once a second.
 /// Answers with the version's hash.

@@ -11,23 +11,19 @@ use guesthouse_mpm::lookout;
 
 use super::deploy::{self, Change, Incoming, Put, Removed};
 use super::desk::{Desk, Published, parent_gone};
-use super::protocol::{Answer, REQUEST_BYTES_MAX, Request, line_of, read_line};
+use super::protocol::{Answer, FILE_TIME, HEARTBEAT, REQUEST_BYTES_MAX, Request, line_of, read_line};
 use super::rounds::Outcome;
 use super::socket::{self, Door};
 use super::{modules, rollback};
+use crate::deploy::Prepared;
 use crate::module::FILE_SIZE_MAX;
-use crate::preparation::Prepared;
 
 /// Connections at once. More are told to come again.
 const CONNECTIONS_MAX: usize = 32;
 /// For a request's line.
 const REQUEST_TIME: Duration = Duration::from_secs(10);
-/// For a file, which comes from this machine.
-pub(super) const FILE_TIME: Duration = Duration::from_secs(120);
 /// Nothing may be read or written for so long.
 const STALL_TIME: Duration = Duration::from_secs(10);
-/// A client that waits hears so often that it is not waited for in vain; one that is gone is noticed.
-pub(super) const HEARTBEAT: Duration = Duration::from_secs(1);
 /// The socket is tried again so often where it cannot be bound.
 const RETRY: Duration = Duration::from_secs(1);
 

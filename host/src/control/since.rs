@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::deploy::Prepared;
 use crate::deploy::published::serves;
-use crate::preparation::Prepared;
 
 /// Seconds since the Unix epoch, by the module's name. It begins anew with the server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -10,8 +10,8 @@ use super::desk::{Desk, Published};
 use super::rollback;
 use crate::config::Module;
 use crate::deploy::probation::{self, Verdict};
-use crate::deploy::versions::{self, Version, short};
-use crate::preparation::{Prepared, PreparedModule};
+use crate::deploy::versions::{self, short};
+use crate::deploy::{Prepared, PreparedModule, Version};
 use crate::tally::ModuleReading;
 
 /// Between two looks at the counters of versions that are on trial; ever longer where nobody asks anything of them.

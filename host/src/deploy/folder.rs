@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 /// A Wasm file that somebody has put there.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Candidate {
+pub(crate) struct Candidate {
     /// Of the module that it is to be.
-    pub(super) name: String,
-    pub(super) wasm: PathBuf,
+    pub(crate) name: String,
+    pub(crate) wasm: PathBuf,
     /// Where its settings are, if there are any.
-    pub(super) settings: PathBuf,
+    pub(crate) settings: PathBuf,
 }
 
 impl Candidate {
@@ -30,7 +30,7 @@ impl Candidate {
 ///
 /// # Errors
 /// The folder is not there or cannot be read.
-pub(super) fn candidates(folder: &Path) -> io::Result<Vec<Candidate>> {
+pub(crate) fn candidates(folder: &Path) -> io::Result<Vec<Candidate>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();

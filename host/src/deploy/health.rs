@@ -13,13 +13,12 @@ use http::{HeaderValue, Request, StatusCode, header};
 use serde::{Deserialize, Serialize};
 
 use super::errand::{self, Failure};
-use super::{Refusal, published};
-use crate::config::{Config, HostPattern, Module, Route, Target};
+use super::{Prepared, PreparedModule, Refusal, published};
+use crate::config::{Config, HostPattern, Module, Route};
 use crate::guest::compile::limit_memory_of_this_process;
 use crate::guest::{Call, CallFacts, Capacity, CgiFacts, Guests, Progress, RequestBody, Scheme, Shelf};
-use crate::preparation::{Prepared, PreparedModule};
 use crate::request_id::RequestIds;
-use crate::route::Router;
+use crate::route::{self, Router};
 use crate::script::{self, Scripts};
 
 /// How long the answer may take, unless `limits.wall` is shorter: everybody who deploys waits for it.
@@ -44,34 +43,6 @@ struct Question {
     time_slice: Duration,
 }
 
-/// By which of its module's routes a health request comes, whatever its host: the one that fits best. The answer's own host is
-/// that of the configuration.
-///
-/// # Errors
-/// None of them fits.
-pub fn route_of<'a>(module: &Module, asked: &str, config: &'a Config) -> Result<&'a Route, String> {
-    let is_its =
-        |target: &Target| matches!(target, Target::Module(index) if config.modules[*index].name == module.name);
-    let routes: Vec<&Route> = config.routes.iter().filter(|route| is_its(&route.target)).collect();
-    let of_any_host: Vec<Route> = routes.iter().map(|route| Route { host: None, ..(*route).clone() }).collect();
-    match Router::new(&of_any_host).find("", path_of(asked)) {
-        Ok(Some(found)) => Ok(routes[found.route]),
-        Ok(None) => {
-            let paths: Vec<&str> = routes.iter().map(|route| route.path.as_str()).collect();
-            let paths = if paths.is_empty() { String::from("none") } else { paths.join(", ") };
-            Err(format!(
-                "health is {asked:?}, which leads to none of its routes ({paths}): write a path below one of them"
-            ))
-        }
-        Err(bad) => Err(format!("health is {asked:?}: {bad}")),
-    }
-}
-
-/// Without the query.
-fn path_of(asked: &str) -> &str {
-    asked.split('?').next().unwrap_or(asked)
-}
-
 /// Asks a module, if it is to be asked and is not what serves already.
 ///
 /// # Errors
@@ -89,7 +60,7 @@ pub(crate) fn ask(
     let question = Question {
         module: module.clone(),
         prepared: prepared.clone(),
-        route: route_of(module, asked, config).map_err(Refusal::lasting)?.clone(),
+        route: route::of_module(module, asked, config).map_err(Refusal::lasting)?.clone(),
         time_slice: config.time_slice,
     };
     let question = serde_json::to_vec(&question).expect("settings are plain data");
@@ -168,7 +139,7 @@ impl Question {
             return Ok(None);
         }
         let router = Router::new(&[Route { host: None, ..self.route.clone() }]);
-        let found = router.find("", path_of(self.asked())).map_err(|bad| Refusal::lasting(bad.to_string()))?;
+        let found = router.find("", route::path_of(self.asked())).map_err(|bad| Refusal::lasting(bad.to_string()))?;
         let found = found.ok_or_else(|| Refusal::lasting("its path leads to no route"))?;
         let scripts = self.route.scripts.as_ref().map(Scripts::open).transpose();
         let scripts = scripts.map_err(|error| Refusal::for_now(format!("cannot look for scripts: {error}")))?;
@@ -251,7 +222,7 @@ mod tests {
         }
         text += "[[route]]\npath = \"/b\"\nmodule = \"b\"\n";
         let (config, _) = config::read_text(&text, &folder.path().join("guesthouse.toml")).unwrap();
-        let route = route_of(&config.modules[0], asked, &config)?.clone();
+        let route = route::of_module(&config.modules[0], asked, &config)?.clone();
         let (module, prepared) =
             (config.modules[0].clone(), super::super::testing::prepared(&[("a", "1")]).modules.remove(0));
         let authority = Question { module, prepared, route: route.clone(), time_slice: config.time_slice }.authority();

@@ -13,10 +13,10 @@
 //! which is told so. A deployment is a reload like any other; what is special about it is that a file which is no good costs
 //! nobody else anything.
 
-mod drop_ins;
 mod errand;
-mod folder;
+pub(crate) mod folder;
 pub mod health;
+mod prepared;
 pub mod probation;
 pub mod published;
 mod refusal;
@@ -27,7 +27,6 @@ pub mod versions;
 pub mod vet;
 pub mod watch;
 
-pub use drop_ins::{Stock, check, prepare};
+pub use prepared::{ConfinedPool, Histories, Prepared, PreparedModule, Version};
 pub use refusal::Refusal;
 pub use snapshot::{Snapshot, Sources};
-pub use versions::Histories;

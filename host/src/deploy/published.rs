@@ -6,8 +6,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::{Prepared, PreparedModule};
 use crate::config::{Module, ModuleLines};
-use crate::preparation::{Prepared, PreparedModule};
 
 const FILE: &str = "published.json";
 

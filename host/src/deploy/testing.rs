@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use super::versions::hash;
+use super::{Prepared, PreparedModule};
 use super::{Snapshot, Sources, published};
 use crate::config;
 use crate::module::Kind;
-use crate::preparation::{Prepared, PreparedModule};
 use crate::tally::Row;
 
 /// With modules of these names, each from native code of that name, and from Wasm that is that name.

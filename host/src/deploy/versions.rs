@@ -2,15 +2,13 @@
 //! are no part of it. Decides what is kept, keeps the files in `versions` in `runtime_dir`, and puts one back where its
 //! module's file lies. Compiles nothing, and serves nothing: what is put back is deployed like any other file.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use crate::preparation::{Prepared, PreparedModule};
+use super::prepared::{Histories, Prepared, PreparedModule, Version};
 use crate::unfinished;
 
 /// The folder in `runtime_dir`. Nobody else writes to that, and no other server has it.
@@ -24,22 +22,6 @@ const DIGITS_SHOWN: usize = 12;
 
 /// Of a file that is made where none was.
 const MODE: u32 = 0o644;
-
-/// What is kept of each module, by name; the version that serves is the first, and the newest of the others the next.
-pub type Histories = BTreeMap<String, Vec<Version>>;
-
-/// One version of a module.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Version {
-    /// BLAKE3 of its Wasm in the binary format, in hexadecimal digits.
-    pub hash: String,
-    /// When it first served: seconds since the Unix epoch.
-    pub published: u64,
-    /// What the module calls this version.
-    pub version: Option<String>,
-    /// Its native code, which is there for as long as it is kept.
-    pub native: PathBuf,
-}
 
 /// What was put back.
 #[derive(Debug, Clone, PartialEq, Eq)]

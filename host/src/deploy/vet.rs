@@ -27,10 +27,10 @@ const LOOKS_MAX: usize = 3;
 pub const PASSING: u8 = errand::PASSING;
 
 /// What came of one file: the hash of its Wasm, which is compiled, or why it cannot be served.
-pub(super) type Verdict = Result<String, Refusal>;
+pub(crate) type Verdict = Result<String, Refusal>;
 
 /// What came of several, by their paths.
-pub(super) type Vetted = BTreeMap<PathBuf, Verdict>;
+pub(crate) type Vetted = BTreeMap<PathBuf, Verdict>;
 
 /// Does the process's work: reads the file, checks it as far as it can be checked alone, and compiles it into the cache. Answers
 /// with the hash of its Wasm.
@@ -64,7 +64,7 @@ fn look(wasm: &Path, cache_dir: &Path) -> Verdict {
 ///
 /// # Errors
 /// It was refused, cannot be read, or is another one whenever it is read.
-pub(super) fn read_as_vetted<T>(
+pub(crate) fn read_as_vetted<T>(
     mut verdict: Verdict,
     mut look: impl FnMut() -> Verdict,
     mut read: impl FnMut() -> Result<(T, String), Refusal>,
@@ -81,7 +81,7 @@ pub(super) fn read_as_vetted<T>(
 }
 
 /// Has it done for each of these files.
-pub(super) fn all<'a>(files: impl IntoIterator<Item = &'a Path>, cache_dir: &Path) -> Vetted {
+pub(crate) fn all<'a>(files: impl IntoIterator<Item = &'a Path>, cache_dir: &Path) -> Vetted {
     each(files, |wasm| in_its_own_process(wasm, cache_dir))
 }
 
@@ -101,7 +101,7 @@ fn each<'a>(files: impl IntoIterator<Item = &'a Path>, vet: impl Fn(&Path) -> Ve
 ///
 /// # Errors
 /// As [`vet`]; or the process has died, and how, or has not ended in time.
-pub(super) fn in_its_own_process(wasm: &Path, cache_dir: &Path) -> Verdict {
+pub(crate) fn in_its_own_process(wasm: &Path, cache_dir: &Path) -> Verdict {
     let arguments: [&OsStr; 3] = ["vet".as_ref(), wasm.as_ref(), cache_dir.as_ref()];
     let path = wasm.display();
     errand::run(arguments, &[], COMPILE_TIME_MAX + LOOK_TIME_MAX).map_err(|failure| {

@@ -36,10 +36,9 @@ use super::clockwork::Clockwork;
 use super::fault::{Fault, judge};
 use super::http03::{Driven, Seat};
 use super::instance::{Instance, Running};
-use super::library::ModuleId;
 use super::link::{Answer, Link};
 use super::sandbox::Grants;
-use super::shelf::Shelf;
+use super::shelf::{ModuleId, Shelf};
 use crate::request_id::RequestId;
 
 /// How the client reached the server.

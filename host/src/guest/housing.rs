@@ -7,7 +7,7 @@ use wasmtime::Engine;
 
 use super::cache::{Footprint, footprint_of};
 use super::engine::{self, Linkers, Tasks};
-use super::library::{Capacity, GuestsError, ModuleSource};
+use super::source::{Capacity, GuestsError, ModuleSource};
 use crate::config;
 
 /// Bytes of the smallest memory that a slot is made for: one Wasm page.

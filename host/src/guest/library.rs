@@ -3,21 +3,19 @@
 //!
 //! Nothing here compiles, and nothing here belongs to one call.
 
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::{Request, header};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::body::RequestBody;
-use super::cache::CacheError;
 use super::call::{Call, CallFacts, Guest, Ordinal};
-use super::capabilities::{DirError, open_dirs};
+use super::capabilities::open_dirs;
 use super::cgi;
 use super::clockwork::Clockwork;
 use super::code::Code;
@@ -32,118 +30,16 @@ use super::link::Link;
 use super::outbound;
 use super::resolver::LookUps;
 use super::sandbox::{self, CallName, Grants};
-use super::shelf::{Shelf, UNSEATED_MAX};
+use super::shelf::{ModuleId, Shelf};
+use super::source::{Capacity, GuestsError, ModuleSource};
 use crate::config;
 use crate::module::Kind;
-
-/// One module of a child.
-#[derive(Debug, Clone, Copy)]
-pub struct ModuleSource<'a> {
-    /// As configured.
-    pub settings: &'a config::Module,
-    /// What its file was recognised as.
-    pub kind: Kind,
-    /// What [`super::compile::compile`] made of it.
-    pub native: &'a Path,
-    /// Requests that one instance serves before it is retired. 1: every request gets a fresh one. 0: it is never retired
-    /// while it is well.
-    pub max_requests_per_instance: u64,
-    /// Requests that one instance serves at once, if its kind can.
-    pub max_concurrent_requests_per_instance: usize,
-}
-
-impl ModuleSource<'_> {
-    /// Instances of it that a thread may keep between requests.
-    pub(super) fn kept_max(&self) -> usize {
-        match Tasks::of(self.kind) {
-            Tasks::One => usize::from(self.max_requests_per_instance != 1),
-            Tasks::Many => UNSEATED_MAX,
-        }
-    }
-}
-
-/// How much a child does at once.
-#[derive(Debug, Clone, Copy)]
-pub struct Capacity {
-    /// Calls at once in this child. With more there may be no room: [`super::Fault::NoRoom`].
-    pub calls_max: usize,
-    /// Threads that call, each with a [`Shelf`] of its own. What rests there takes nothing from `calls_max`.
-    pub threads: usize,
-    /// Instances for which each of them has room beyond those of the modules that there are: of such as come later, and of
-    /// such as are on their way out. 0: there will be no other modules.
-    pub spare: usize,
-    /// How long a guest runs before others have their turn; 1 ms is a good value.
-    pub time_slice: Duration,
-}
-
-/// Why a child cannot run its modules. For the operator; nothing is served yet.
-#[derive(Debug, thiserror::Error)]
-pub enum GuestsError {
-    /// Address space, mostly.
-    #[error(
-        "cannot set up the Wasm engine for {calls_max} calls at once and {kept_max} instances between calls: {cause}"
-    )]
-    Engine {
-        /// As asked for.
-        calls_max: usize,
-        /// Threads times modules that are reused.
-        kept_max: usize,
-        /// Wasmtime's reason.
-        cause: String,
-    },
-    /// No thread for the clock or the background runtime.
-    #[error("cannot start the background threads of the guests: {0}")]
-    Threads(#[source] io::Error),
-    /// The TLS library refuses its own defaults.
-    #[error("cannot set up TLS for outbound requests: {0}")]
-    Tls(String),
-    /// The cache changed after the module was compiled.
-    #[error("cannot load module {module} from {}: {cause}", native.display())]
-    Load {
-        /// The module's name.
-        module: String,
-        /// Where its native code was expected.
-        native: PathBuf,
-        /// Wasmtime's reason.
-        cause: String,
-    },
-    /// The cache changed after the module was compiled.
-    #[error("cannot load module {module}: {cause}")]
-    Footprint {
-        /// The module's name.
-        module: String,
-        /// What is wrong with the cache.
-        cause: CacheError,
-    },
-    /// The module needs more than it is given before it has done anything.
-    #[error("module {module} starts with {needs} bytes of memory, but limits.memory is {limit}")]
-    Memory {
-        /// The module's name.
-        module: String,
-        /// Bytes.
-        needs: u64,
-        /// Bytes.
-        limit: u64,
-    },
-    /// A directory that the module is granted.
-    #[error("module {module}: {cause}")]
-    Dir {
-        /// The module's name.
-        module: String,
-        /// Which directory, and why.
-        cause: DirError,
-    },
-}
 
 /// The modules of a child, ready to be called. Shared by all its threads.
 pub struct Guests {
     modules: Vec<Arc<Module>>,
     common: Arc<Common>,
 }
-
-/// Tells the modules of a child apart, in all of its generations: one that has changed is another.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) struct ModuleId(u64);
 
 struct Module {
     id: ModuleId,
@@ -227,7 +123,7 @@ impl Common {
             resolver: self.look_ups.of_a_module(),
         };
         Ok(Arc::new(Module {
-            id: ModuleId(self.modules_so_far.fetch_add(1, Relaxed)),
+            id: ModuleId::new(self.modules_so_far.fetch_add(1, Relaxed)),
             origin: Origin::of(source),
             housing: Arc::clone(housing),
             entry: enter(housing, source)?,

@@ -14,11 +14,17 @@ use guesthouse_mpm::Upkeep;
 
 use super::http03::{Shared, Tended};
 use super::instance::Instance;
-use super::library::ModuleId;
+use super::source::UNSEATED_MAX;
 
-/// Instances of one module that a thread keeps although no call waits for them: one that has nothing to do, and some
-/// that are used up and go on for a while after their answers.
-pub(super) const UNSEATED_MAX: usize = 4;
+/// Tells the modules of a child apart, in all of its generations: one that has changed is another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct ModuleId(u64);
+
+impl ModuleId {
+    pub(super) fn new(number: u64) -> Self {
+        Self(number)
+    }
+}
 
 /// The instances of one thread. Made by [`super::Guests::shelf`].
 pub struct Shelf {

@@ -17,7 +17,7 @@ use super::snapshot::{
 };
 use crate::clock::{self, Began};
 use crate::config::Config;
-use crate::preparation::PreparedModule;
+use crate::deploy::PreparedModule;
 use crate::tally::{CAUSES, Counters, ModuleReading, STATUS_CLASSES, latency};
 
 /// How a child sees the whole server.

@@ -7,32 +7,32 @@ use std::path::Path;
 
 use guesthouse_mpm::settings::Pool;
 
-use super::folder::{self, Candidate};
-use super::versions::hash;
-use super::vet::{self, Verdict, Vetted};
-use super::{Refusal, Snapshot};
+use super::module::{confine, prepare_module};
 use crate::config::{self, Config, DropIn, Module, Target, Warning};
+use crate::deploy::folder::{self, Candidate};
+use crate::deploy::versions::hash;
+use crate::deploy::vet::{self, Verdict, Vetted};
+use crate::deploy::{Prepared, PreparedModule, Refusal, Snapshot};
 use crate::guest::compile::is_compiled;
 use crate::placement::{self, Remark};
-use crate::preparation::{Prepared, PreparedModule, confine, prepare_module};
 
 /// What is prepared so far.
-pub struct Stock<'a> {
-    pub config: &'a mut Config,
+pub(super) struct Stock<'a> {
+    pub(super) config: &'a mut Config,
     /// In the order of `config.modules`.
-    pub modules: &'a mut Vec<PreparedModule>,
+    pub(super) modules: &'a mut Vec<PreparedModule>,
     /// Beside those of `config`.
-    pub pools: &'a mut Vec<Pool>,
+    pub(super) pools: &'a mut Vec<Pool>,
     /// As the files looked before they were read.
-    pub seen: &'a Snapshot,
+    pub(super) seen: &'a Snapshot,
     /// By name.
-    pub refused: &'a mut BTreeMap<String, Refusal>,
+    pub(super) refused: &'a mut BTreeMap<String, Refusal>,
     /// What serves, or did.
-    pub published: Option<&'a Prepared>,
+    pub(super) published: Option<&'a Prepared>,
 }
 
 /// Adds the modules of `modules_dir`, if there is one. What is wrong with one of them is logged, and costs no other anything.
-pub fn prepare(stock: &mut Stock<'_>) {
+pub(super) fn prepare(stock: &mut Stock<'_>) {
     let Some(folder) = stock.config.server.modules_dir.clone() else { return };
     let candidates = match folder::candidates(&folder) {
         Ok(candidates) => candidates,
