@@ -8,8 +8,8 @@ use std::sync::Arc;
 use wasmtime_wasi::filesystem::WasiFilesystemCtx;
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxBuilder};
 
+use super::grants::{CallName, Grants};
 use super::limits::RANDOM_BYTES;
-use super::sandbox::{CallName, Grants};
 use super::stdio::{Console, Lines, Stream};
 use crate::config::Dir;
 

@@ -15,8 +15,9 @@ use wasmtime::Engine;
 
 use super::cache::{Cache, CacheError, Footprint};
 use super::code::Code;
-use super::engine::{self, Tasks};
+use super::engine;
 use super::entry::Entry;
+use super::source::Concurrency;
 use crate::module::{Kind, WasmFile};
 
 /// How long one file may take to compile. Ordinary ones take seconds.
@@ -81,7 +82,7 @@ pub enum CompileError {
 ///
 /// If the file cannot be served, or the cache cannot be used; every variant's text says what to do.
 pub fn compile(file: &WasmFile, kind: Kind, path: &Path, cache_dir: &Path) -> Result<Compiled, CompileError> {
-    let tasks = Tasks::of(kind);
+    let tasks = Concurrency::of(kind);
     let engine = engine::for_compiler(tasks).map_err(|error| CompileError::Engine(format!("{error:#}")))?;
     let cache = Cache::open(cache_dir)?;
     let native = cache.path(file.binary(), &engine);
@@ -120,7 +121,7 @@ pub fn compatibility() -> String {
         engine.precompile_compatibility_hash().hash(&mut hasher);
         hasher.finish()
     };
-    format!("{} {:016x} {:016x}", env!("CARGO_PKG_VERSION"), of(Tasks::One), of(Tasks::Many))
+    format!("{} {:016x} {:016x}", env!("CARGO_PKG_VERSION"), of(Concurrency::One), of(Concurrency::Many))
 }
 
 /// Keeps a Wasm file that is made to be costly from taking all memory of the machine: an allocation beyond the limit
@@ -166,7 +167,7 @@ fn verify(engine: &Engine, kind: Kind, code: &[u8], path: &Path) -> Result<Footp
     let link_error = |error: wasmtime::Error| CompileError::Link { path: path.to_owned(), cause: format!("{error:#}") };
     // SAFETY: these are the bytes that this engine's compiler has just returned.
     let code = unsafe { Code::load(engine, kind, code) }.map_err(link_error)?;
-    let linkers = engine::linkers(engine, Tasks::of(kind)).map_err(link_error)?;
+    let linkers = engine::linkers(engine, Concurrency::of(kind)).map_err(link_error)?;
     Entry::of(kind, &linkers, &code).map_err(link_error)?;
     let imports_code = || CompileError::Link { path: path.to_owned(), cause: "it imports core modules".into() };
     Footprint::of(&code).ok_or_else(imports_code)
@@ -228,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_compiler_that_does_not_end_in_time_is_given_up() {
-        let engine = engine::for_compiler(Tasks::One).unwrap();
+        let engine = engine::for_compiler(Concurrency::One).unwrap();
         let wasm = guest("nop").into_bytes();
         let error =
             translate(&engine, Kind::HttpIncomingHandler, wasm, Path::new("a.wasm"), Duration::ZERO).unwrap_err();

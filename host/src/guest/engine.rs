@@ -13,7 +13,7 @@ use super::cache::Footprint;
 use super::cgi;
 use super::rationed;
 use super::sandbox::Sandbox;
-use crate::module::Kind;
+use super::source::Concurrency;
 
 /// Bytes of a slot's memory that stay mapped from one instance to the next: resetting them by copying is cheaper than
 /// giving the pages back and faulting them in again. Measured: 64 KiB with `PAGEMAP_SCAN` costs half of the default.
@@ -25,36 +25,13 @@ pub(super) const TABLE_ELEMENTS_MIN: usize = 20_000;
 /// Stacks for each instance of a guest that has many tasks, on the average of all that are there.
 const STACKS_OF_MANY_TASKS: u32 = 4;
 
-/// How many tasks a guest has at once. Native code made for one of these does not run in an engine of the other.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Tasks {
-    /// One at a time.
-    One,
-    /// Any number, as WASI 0.3 has it: every store carries the book-keeping for that.
-    Many,
-}
-
-impl Tasks {
-    /// What guests of this kind have.
-    pub(super) fn of(kind: Kind) -> Tasks {
-        match kind {
-            Kind::HttpHandler => Tasks::Many,
-            Kind::HttpIncomingHandler
-            | Kind::CliComponent
-            | Kind::OtherComponent
-            | Kind::Command
-            | Kind::OtherCoreModule => Tasks::One,
-        }
-    }
-}
-
 /// What decides whether native code fits an engine.
-fn common(tasks: Tasks) -> Config {
+fn common(tasks: Concurrency) -> Config {
     let mut config = Config::new();
     config.epoch_interruption(true);
     config.memory_init_cow(true);
-    config.concurrency_support(tasks == Tasks::Many);
-    config.wasm_component_model_async(tasks == Tasks::Many);
+    config.concurrency_support(tasks == Concurrency::Many);
+    config.wasm_component_model_async(tasks == Concurrency::Many);
     // Not used by what we serve, and where most of Wasmtime's recent advisories are.
     config.wasm_memory64(false);
     // Exceptions stay on: interpreters that were written for setjmp need them. They have a heap of the collector's in
@@ -67,7 +44,7 @@ fn common(tasks: Tasks) -> Config {
 }
 
 /// The engine of the compiler process. It can also load what it compiled, to check it.
-pub(super) fn for_compiler(tasks: Tasks) -> wasmtime::Result<Engine> {
+pub(super) fn for_compiler(tasks: Concurrency) -> wasmtime::Result<Engine> {
     Engine::new(&common(tasks))
 }
 
@@ -76,7 +53,7 @@ pub(super) fn for_compiler(tasks: Tasks) -> wasmtime::Result<Engine> {
 ///
 /// `memory_max` is in bytes.
 pub(super) fn for_child(
-    tasks: Tasks,
+    tasks: Concurrency,
     instances_max: usize,
     needs: &Footprint,
     memory_max: u64,
@@ -98,8 +75,8 @@ pub(super) fn for_child(
         .table_elements(table_elements(needs));
     // A guest with many tasks may have one for each that waits inside of a call to the host.
     pool.total_stacks(match tasks {
-        Tasks::One => instances,
-        Tasks::Many => instances.saturating_mul(STACKS_OF_MANY_TASKS),
+        Concurrency::One => instances,
+        Concurrency::Many => instances.saturating_mul(STACKS_OF_MANY_TASKS),
     });
     pool.total_gc_heaps(instances.saturating_mul(needs.heaps));
     pool.linear_memory_keep_resident(KEEP_RESIDENT)
@@ -127,11 +104,11 @@ pub(super) struct Linkers {
 ///
 /// Today's toolchains import `wasi:cli` and `wasi:filesystem` whether the handler uses them or not, so all of it is
 /// linked, and the sandbox decides what a guest may really do: nothing, unless the configuration grants it.
-pub(super) fn linkers(engine: &Engine, tasks: Tasks) -> wasmtime::Result<Linkers> {
+pub(super) fn linkers(engine: &Engine, tasks: Concurrency) -> wasmtime::Result<Linkers> {
     let mut components = ComponentLinker::new(engine);
     wasmtime_wasi::p2::add_to_linker_async(&mut components)?;
     wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut components)?;
-    if tasks == Tasks::Many {
+    if tasks == Concurrency::Many {
         wasmtime_wasi::p3::add_to_linker(&mut components)?;
         wasmtime_wasi_http::p3::add_to_linker(&mut components)?;
     }

@@ -2,6 +2,7 @@
 //!
 //! The texts here are for the log. A client is told a status and nothing of the inside.
 
+use std::any::Any;
 use std::fmt::{self, Write as _};
 use std::time::Duration;
 
@@ -12,9 +13,8 @@ use wasmtime_wasi::I32Exit;
 use wasmtime_wasi_http::p2::bindings::http::types::ErrorCode;
 use wasmtime_wasi_http::p3::bindings::http::types::ErrorCode as ErrorCode03;
 
-use super::cgi::BadHead;
+use super::cgi::head::BadHead;
 use super::limits::{CallLimits, Refused};
-use super::link::CpuSpent;
 
 /// Bytes of each text of a fault that is the guest's own: an error code may bring as much as one call into the host may,
 /// and the name of a function as much as its file has.
@@ -83,6 +83,11 @@ pub enum Blame {
     /// The server's authors, or the operator if the server is overloaded.
     Host,
 }
+
+/// The guest's CPU time is used up. Raised inside the guest, so that it unwinds like a trap.
+#[derive(Debug, thiserror::Error)]
+#[error("cpu time used up")]
+pub(super) struct CpuSpent;
 
 /// What a fault has of words that are not the server's own.
 struct Texts<'a> {
@@ -212,6 +217,12 @@ impl Fault {
     }
 
     /// What the guest handed over in place of a response.
+    /// A fault of ours, which was caught.
+    pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Fault {
+        let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        Fault::Host(format!("panicked: {}", text.unwrap_or("without a message")))
+    }
+
     pub(super) fn from_error_code(code: &ErrorCode) -> Fault {
         Fault::ErrorCode(match code {
             ErrorCode::InternalError(Some(text)) => format!("internal-error: {}", printable(beginning(text))),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use wasmtime::Engine;
 
 use super::cache::{Footprint, footprint_of};
-use super::engine::{self, Linkers, Tasks};
-use super::source::{Capacity, GuestsError, ModuleSource};
+use super::engine::{self, Linkers};
+use super::source::{Capacity, Concurrency, GuestsError, ModuleSource};
 use crate::config;
 
 /// Bytes of the smallest memory that a slot is made for: one Wasm page.
@@ -17,7 +17,7 @@ const MEMORY_MIN: u64 = 64 << 10;
 pub(super) struct Housing {
     pub(super) engine: Engine,
     pub(super) linkers: Linkers,
-    tasks: Tasks,
+    tasks: Concurrency,
     /// The largest that it has room for.
     room: Demand,
 }
@@ -65,7 +65,7 @@ impl Housing {
     ///
     /// # Errors
     /// [`GuestsError::Engine`]
-    pub(super) fn build(tasks: Tasks, demand: Demand, capacity: Capacity) -> Result<Arc<Housing>, GuestsError> {
+    pub(super) fn build(tasks: Concurrency, demand: Demand, capacity: Capacity) -> Result<Arc<Housing>, GuestsError> {
         let Capacity { calls_max, threads, spare, .. } = capacity;
         // Room for the successors of all that move in, and for some more that come later.
         let spare = if spare == 0 { 0 } else { spare.saturating_mul(threads).max(demand.kept) };
@@ -80,7 +80,7 @@ impl Housing {
     }
 
     /// Whether such modules can move in beside others whose threads keep so many instances here.
-    pub(super) fn has_room(&self, tasks: Tasks, demand: Demand, taken: usize) -> bool {
+    pub(super) fn has_room(&self, tasks: Concurrency, demand: Demand, taken: usize) -> bool {
         self.tasks == tasks && Demand { kept: demand.kept.saturating_add(taken), ..demand }.fits(&self.room)
     }
 
@@ -101,12 +101,15 @@ mod tests {
     #[test]
     fn what_is_larger_in_any_way_does_not_move_in() {
         let capacity = Capacity { calls_max: 1, threads: 2, spare: 3, time_slice: std::time::Duration::from_millis(1) };
-        let housing = Housing::build(Tasks::One, demand(1, 1 << 20, 2), capacity).unwrap();
-        assert!(housing.has_room(Tasks::One, demand(1, 1 << 20, 6), 2), "twice as many as the spare for each thread");
-        assert!(!housing.has_room(Tasks::One, demand(1, 1 << 20, 7), 2));
-        assert!(!housing.has_room(Tasks::Many, demand(1, 1 << 20, 0), 0));
-        assert!(!housing.has_room(Tasks::One, demand(2, 1 << 20, 0), 0));
-        assert!(!housing.has_room(Tasks::One, demand(1, 2 << 20, 0), 0));
-        assert!(housing.has_room(Tasks::One, demand(1, 1, 0), 8));
+        let housing = Housing::build(Concurrency::One, demand(1, 1 << 20, 2), capacity).unwrap();
+        assert!(
+            housing.has_room(Concurrency::One, demand(1, 1 << 20, 6), 2),
+            "twice as many as the spare for each thread"
+        );
+        assert!(!housing.has_room(Concurrency::One, demand(1, 1 << 20, 7), 2));
+        assert!(!housing.has_room(Concurrency::Many, demand(1, 1 << 20, 0), 0));
+        assert!(!housing.has_room(Concurrency::One, demand(2, 1 << 20, 0), 0));
+        assert!(!housing.has_room(Concurrency::One, demand(1, 2 << 20, 0), 0));
+        assert!(housing.has_room(Concurrency::One, demand(1, 1, 0), 8));
     }
 }

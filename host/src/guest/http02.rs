@@ -13,7 +13,7 @@ use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::Scheme as WasiScheme;
 
 use super::body::RequestBody;
-use super::call::Scheme;
+use super::facts::Scheme;
 use super::fault::Fault;
 use super::instance::{Instance, Running};
 use super::link::Link;

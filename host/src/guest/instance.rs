@@ -7,7 +7,8 @@ use std::sync::Arc;
 use wasmtime::{Engine, Store};
 use wasmtime_wasi_http::p2::bindings::Proxy;
 
-use super::sandbox::{Grants, Request, Sandbox};
+use super::grants::Grants;
+use super::sandbox::{Request, Sandbox};
 
 /// An instance with everything that it holds of the host.
 pub(super) struct Instance {

@@ -14,13 +14,14 @@ use http::{Request, header};
 use tokio_rustls::rustls::ClientConfig;
 
 use super::body::RequestBody;
-use super::call::{Call, CallFacts, Guest, Ordinal};
+use super::call::{Call, Guest, Ordinal};
 use super::capabilities::open_dirs;
 use super::cgi;
 use super::clockwork::Clockwork;
 use super::code::Code;
-use super::engine::Tasks;
 use super::entry::Entry;
+use super::facts::CallFacts;
+use super::grants::{CallName, Grants};
 use super::housing::{Demand, Housing};
 use super::http02;
 use super::http03::{self, Reuse, Shared};
@@ -29,9 +30,9 @@ use super::limits::CallLimits;
 use super::link::Link;
 use super::outbound;
 use super::resolver::LookUps;
-use super::sandbox::{self, CallName, Grants};
+use super::sandbox;
 use super::shelf::{ModuleId, Shelf};
-use super::source::{Capacity, GuestsError, ModuleSource};
+use super::source::{Capacity, Concurrency, GuestsError, ModuleSource};
 use crate::config;
 use crate::module::Kind;
 
@@ -177,9 +178,9 @@ impl Guests {
             self.modules.iter().find(|module| module.origin == origin)
         };
         let mut modules: Vec<_> = sources.iter().map(|source| is_same(source).cloned()).collect();
-        for tasks in [Tasks::One, Tasks::Many] {
+        for tasks in [Concurrency::One, Concurrency::Many] {
             let is_new = |(source, module): &(&ModuleSource<'_>, &mut Option<_>)| {
-                module.is_none() && Tasks::of(source.kind) == tasks
+                module.is_none() && Concurrency::of(source.kind) == tasks
             };
             let new: Vec<_> = sources.iter().zip(&mut modules).filter(is_new).collect();
             // An engine has a pool of address space and a clock to follow: there is none that nobody needs.
@@ -199,7 +200,7 @@ impl Guests {
     }
 
     /// One that these guests live in and that has room for more. Those that leave it are still there meanwhile.
-    fn housing_for(&self, tasks: Tasks, demand: Demand, threads: usize) -> Option<Arc<Housing>> {
+    fn housing_for(&self, tasks: Concurrency, demand: Demand, threads: usize) -> Option<Arc<Housing>> {
         let taken = |housing: &Arc<Housing>| {
             let here = self.modules.iter().filter(|module| Arc::ptr_eq(&module.housing, housing));
             here.map(|module| module.origin.source().kept_max()).sum::<usize>().saturating_mul(threads)
@@ -208,7 +209,7 @@ impl Guests {
         housings.find(|housing| housing.has_room(tasks, demand, taken(housing))).cloned()
     }
 
-    fn build(&self, tasks: Tasks, demand: Demand, capacity: Capacity) -> Result<Arc<Housing>, GuestsError> {
+    fn build(&self, tasks: Concurrency, demand: Demand, capacity: Capacity) -> Result<Arc<Housing>, GuestsError> {
         let housing = Housing::build(tasks, demand, capacity)?;
         self.common.clockwork.drive(housing.engine.weak());
         Ok(housing)

@@ -9,16 +9,11 @@ use wasmtime::UpdateDeadline;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::alarm::Alarm;
-use super::fault::Fault;
+use super::fault::{CpuSpent, Fault};
 use super::stopwatch::{Stopwatch, nanoseconds};
 
 /// What the guest has answered, or why that is none.
 pub(super) type Answer = Result<http::Response<HyperOutgoingBody>, Fault>;
-
-/// The guest's CPU time is used up. Raised inside the guest, so that it unwinds like a trap.
-#[derive(Debug, thiserror::Error)]
-#[error("cpu time used up")]
-pub(super) struct CpuSpent;
 
 /// See the file's head.
 pub(super) struct Link {

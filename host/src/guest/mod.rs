@@ -6,7 +6,8 @@
 //! ```text
 //! compile ── cache        in a short-lived process of its own: .wasm in, native code out
 //!            eviction     what of that may go
-//! library ── housing      in a child, once: modules from the cache, ready to be instantiated
+//! library ── source       in a child: modules from the cache, ready to be instantiated; those of the next generation beside them
+//!    │       housing      where they live: an engine with a pool of slots
 //!    │       engine       how Wasmtime is set up, for the compiler and for a child
 //!    │       code         what was compiled: a component or a core module
 //!    │       entry        how a module's guests are entered, by its kind
@@ -15,13 +16,16 @@
 //!   call ─── http02, cgi  one request through one instance, polled by the thread that owns the connection
 //!    │       instance     one that serves one request at a time
 //!    │       http03       the same through an instance that serves many at once (tasks: which of them is whose)
+//!    │       facts        what a guest is told of its request beyond what HTTP says
 //!    │       link         what the call and its running guest share: who wakes whom (alarm), who has run how long
 //!    │                    (stopwatch), and the answer
 //!    │       body         the request's body on its way into the guest
 //!    │       answer       what the guest says, held against what it announced and may say
+//!    │       fault        why there is no answer, and whose fault that is
 //!    │       shelf        where a thread keeps instances that serve several requests
 //!    ▼
-//! sandbox ── capabilities, limits, rationed, stdio, outbound (outbound_policy, resolver)
+//! sandbox ── grants       what the operator allows a module
+//!            capabilities, limits, rationed, stdio, outbound (outbound_policy, resolver)
 //!                         all that a guest can reach of the host
 //! ```
 
@@ -38,7 +42,9 @@ pub mod compile;
 mod engine;
 mod entry;
 mod eviction;
+mod facts;
 mod fault;
+mod grants;
 mod housing;
 mod http02;
 mod http03;
@@ -62,9 +68,9 @@ mod ticker;
 mod testing;
 
 pub use body::{BodySender, RequestBody, body_channel};
-pub use call::{Call, CallFacts, Progress, Scheme};
-pub use cgi::{CgiFacts, Ends, Script};
+pub use call::{Call, Progress};
 pub use eviction::{Needs, evict};
+pub use facts::{CallFacts, CgiFacts, Ends, Scheme, Script};
 pub use fault::{Blame, Fault};
 pub use library::Guests;
 pub use shelf::Shelf;

@@ -29,9 +29,9 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::io::TokioIo;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, Error, RequestOptions, WasiBody, WasiHttpHooks};
 
+use super::grants::{CallName, Grants};
 use super::limits::{CHUNK_BYTES, OUTBOUND_LINES, OUTBOUND_REQUESTS};
 use super::outbound_policy::{Permission, is_public, permission};
-use super::sandbox::{CallName, Grants};
 
 /// Bytes that the head of an answer may have.
 const ANSWER_HEAD_BYTES: usize = 64 << 10;

@@ -15,9 +15,9 @@ use wasmtime_wasi_http::p3::bindings::http::types as http_03;
 use self::files::HostDescriptor as _;
 use self::files_03::HostDescriptorWithStore as _;
 use self::streams::{Host as _, HostOutputStream as _};
-use super::engine::Tasks;
 use super::limits::{CHUNK_BYTES, REQUEST_TEXT_BYTES};
 use super::sandbox::Sandbox;
+use super::source::Concurrency;
 
 const STREAMS: &str = "wasi:io/streams@0.2.12";
 const FILES: &str = "wasi:filesystem/types@0.2.12";
@@ -26,12 +26,12 @@ const HTTP: &str = "wasi:http/types@0.2.12";
 const HTTP_03: &str = "wasi:http/types@0.3.0";
 
 /// Replaces them in a linker that has all of WASI for guests with so many tasks.
-pub(super) fn replace_in(linker: &mut Linker<Sandbox>, tasks: Tasks) -> wasmtime::Result<()> {
+pub(super) fn replace_in(linker: &mut Linker<Sandbox>, tasks: Concurrency) -> wasmtime::Result<()> {
     linker.allow_shadowing(true);
     write_at_once(linker)?;
     open_files(linker)?;
     keep_texts(linker)?;
-    if tasks == Tasks::Many {
+    if tasks == Concurrency::Many {
         open_files_03(linker)?;
         keep_texts_03(linker)?;
     }
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn what_is_replaced_is_there() {
-        let mut linker = Linker::<Sandbox>::new(&for_compiler(Tasks::Many).unwrap());
+        let mut linker = Linker::<Sandbox>::new(&for_compiler(Concurrency::Many).unwrap());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker).unwrap();
         wasmtime_wasi_http::p2::add_only_http_to_linker_async(&mut linker).unwrap();
         wasmtime_wasi::p3::add_to_linker(&mut linker).unwrap();

@@ -6,13 +6,35 @@ use std::time::Duration;
 
 use super::cache::CacheError;
 use super::capabilities::DirError;
-use super::engine::Tasks;
 use crate::config;
 use crate::module::Kind;
 
 /// Instances of one module that a thread keeps although no call waits for them, where many share one: one that has nothing to do,
 /// and some that are used up and go on for a while after their answers.
 pub(super) const UNSEATED_MAX: usize = 4;
+
+/// How many tasks a guest has at once. Native code made for one of these does not run in an engine of the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Concurrency {
+    /// One at a time.
+    One,
+    /// Any number, as WASI 0.3 has it: every store carries the book-keeping for that.
+    Many,
+}
+
+impl Concurrency {
+    /// What guests of this kind have.
+    pub(super) fn of(kind: Kind) -> Concurrency {
+        match kind {
+            Kind::HttpHandler => Concurrency::Many,
+            Kind::HttpIncomingHandler
+            | Kind::CliComponent
+            | Kind::OtherComponent
+            | Kind::Command
+            | Kind::OtherCoreModule => Concurrency::One,
+        }
+    }
+}
 
 /// One module of a child.
 #[derive(Debug, Clone, Copy)]
@@ -33,9 +55,9 @@ pub struct ModuleSource<'a> {
 impl ModuleSource<'_> {
     /// Instances of it that a thread may keep between requests.
     pub(super) fn kept_max(&self) -> usize {
-        match Tasks::of(self.kind) {
-            Tasks::One => usize::from(self.max_requests_per_instance != 1),
-            Tasks::Many => UNSEATED_MAX,
+        match Concurrency::of(self.kind) {
+            Concurrency::One => usize::from(self.max_requests_per_instance != 1),
+            Concurrency::Many => UNSEATED_MAX,
         }
     }
 }

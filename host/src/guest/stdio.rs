@@ -15,7 +15,7 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 use wasmtime_wasi::p2::{OutputStream, Pollable, StreamError, StreamResult};
 
-use super::sandbox::CallName;
+use super::grants::CallName;
 
 /// Longer lines are logged in parts of this many bytes.
 const LINE_BYTES: usize = 8 << 10;

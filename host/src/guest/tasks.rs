@@ -7,7 +7,8 @@ use std::time::Instant;
 use wasmtime::component::GuestTaskId;
 use wasmtime::{StoreContextMut, UpdateDeadline};
 
-use super::link::{CpuSpent, Link};
+use super::fault::CpuSpent;
+use super::link::Link;
 use super::sandbox::Sandbox;
 use super::stopwatch::Stopwatch;
 

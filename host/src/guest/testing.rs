@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderValue, Method, Request};
 
-use super::sandbox::{CallName, Grants};
+use super::grants::{CallName, Grants};
 use super::*;
 use crate::config;
 use crate::module::{Kind, WasmFile};

@@ -12,75 +12,35 @@
 //! Here such a guest is begun, and it is said what its end means. Every request has an instance of its own, since a
 //! program runs once. Where scripts lie on the disk, and which one a request is for, is not known here.
 
-mod head;
+pub(super) mod head;
 mod preview_1;
 mod stdin;
 mod stdout;
 mod variables;
 
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use http::Request;
-use serde::{Deserialize, Serialize};
 use wasmtime::component::{Component, Linker as ComponentLinker};
 use wasmtime::{InstancePre, Linker, Module};
 use wasmtime_wasi::p2::bindings::CommandPre;
 use wasmtime_wasi::{I32Exit, WasiView as _};
 
 use super::body::RequestBody;
-use super::call::{CallFacts, Scheme};
 use super::capabilities;
+use super::facts::{CallFacts, CgiFacts, Scheme};
+use super::grants::{CallName, Grants};
 use super::instance::{Instance, Running};
 use super::limits::PREVIEW_1_RESOURCES;
 use super::link::Link;
-use super::sandbox::{CallName, Grants, Sandbox};
+use super::sandbox::Sandbox;
 use crate::config::{Dir, SCRIPTS_GUEST_PATH as DOCUMENT_ROOT};
 use crate::request_id::RequestId;
 
-pub(super) use self::head::BadHead;
 pub(super) use self::preview_1::add_preview_1;
 use self::stdin::Stdin;
 use self::stdout::Stdout;
-
-/// What a guest of these kinds is told beyond the request.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CgiFacts {
-    /// `None`: the request came over a Unix socket, whose ends have no addresses.
-    pub ends: Option<Ends>,
-    /// SCRIPT_NAME: the part of the path, decoded, that led to the guest or its script; empty for a guest that has every
-    /// path.
-    pub script_name: String,
-    /// PATH_INFO: what follows.
-    pub path_info: String,
-    /// Which script the guest is to run, if it is an interpreter.
-    pub script: Option<Script>,
-}
-
-/// Both ends of the connection that a request came over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ends {
-    pub client: SocketAddr,
-    /// Of this machine's addresses, the one that the client has reached.
-    pub server: IpAddr,
-}
-
-/// A file that an interpreter is to run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Script {
-    /// Which of the module's folders it lies in.
-    pub root: usize,
-    /// Below that folder; begins with "/".
-    pub path: String,
-}
-
-impl CgiFacts {
-    /// Of a request of which nothing is known but its path: all of it belongs to the guest.
-    fn of_path(path: &str) -> CgiFacts {
-        CgiFacts { ends: None, script_name: String::new(), path_info: path.to_owned(), script: None }
-    }
-}
 
 /// All that is known of a request beyond what HTTP says.
 struct Circumstances {

@@ -237,8 +237,8 @@ fn a_program_cannot_compute_or_answer_for_ever() {
 
 #[test]
 fn a_start_that_takes_something_is_refused_before_it_is_called() {
-    let engine = super::super::engine::for_compiler(super::super::engine::Tasks::One).unwrap();
-    let linkers = super::super::engine::linkers(&engine, super::super::engine::Tasks::One).unwrap();
+    let engine = super::super::engine::for_compiler(super::super::source::Concurrency::One).unwrap();
+    let linkers = super::super::engine::linkers(&engine, super::super::source::Concurrency::One).unwrap();
     let module = Module::new(&engine, "(module (func (export \"_start\") (param i32)))").unwrap();
     let error = prepare_command(&linkers.modules, &module).err().expect("it cannot be called").to_string();
     assert!(error.contains("_start"), "{error}");

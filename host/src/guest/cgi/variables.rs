@@ -10,8 +10,8 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use percent_encoding::percent_decode_str;
 
-use super::super::call::Scheme;
-use super::{CgiFacts, Circumstances, DOCUMENT_ROOT, Ends, Script};
+use super::super::facts::{CgiFacts, Ends, Scheme, Script};
+use super::{Circumstances, DOCUMENT_ROOT};
 
 /// Fields that do not become HTTP_ variables: those that have variables of their own, those that authenticate
 /// (RFC 3875 section 9.2), and Proxy, for HTTP_PROXY is where programs look for the proxy that they are to use.

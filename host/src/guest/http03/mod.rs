@@ -15,35 +15,35 @@
 //! instance: it takes nothing new, and goes when the others have ended, or are overdue as well. A trap, a limit that is
 //! passed and an exit end the instance, and with it all that are in it.
 
+mod event_loop;
+mod seat;
+
 use std::cell::{Cell, RefCell};
-use std::collections::VecDeque;
-use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use http::uri::{self, Authority};
 use http::{HeaderValue, Request, Uri};
-use http_body::{Body, Frame, SizeHint};
 use tokio::sync::oneshot;
-use wasmtime::component::{Accessor, Component, Linker};
-use wasmtime::{AsContextMut, Engine, Store};
-use wasmtime_wasi_http::p3;
-use wasmtime_wasi_http::p3::bindings::{Service, ServicePre};
-use wasmtime_wasi_http::{Error, WasiHttpView};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Engine, Store};
+use wasmtime_wasi_http::p3::bindings::ServicePre;
 
+use self::event_loop::{Arrival, Inbox, run};
+use self::seat::Place;
+pub(super) use self::seat::Seat;
 use super::alarm::Alarm;
-use super::body::{Recall, RequestBody};
-use super::call::{Scheme, panic_text};
+use super::body::RequestBody;
 use super::clockwork::Clockwork;
+use super::facts::Scheme;
 use super::fault::{Fault, judge};
+use super::grants::{CallName, Grants};
 use super::link::Link;
-use super::sandbox::{CallName, Grants, Sandbox};
+use super::sandbox::Sandbox;
 use super::stopwatch::Stopwatch;
 use super::tasks::Tasks;
 
@@ -146,44 +146,6 @@ struct End {
 
 /// The event loop. The store comes back with its end.
 type Running = Pin<Box<dyn Future<Output = (Store<Sandbox>, wasmtime::Result<()>)>>>;
-
-/// Requests on their way into the loop, and what it says of itself.
-struct Inbox {
-    arrived: RefCell<VecDeque<Arrival>>,
-    /// Of the loop, since it last looked.
-    waker: RefCell<Waker>,
-    /// No task runs.
-    is_idle: Cell<bool>,
-    /// The guest takes another request at the moment.
-    is_ready: Cell<bool>,
-}
-
-struct Arrival {
-    request: Request<RequestBody>,
-    link: Arc<Link>,
-    name: CallName,
-    place: Rc<Place>,
-    sent: oneshot::Receiver<()>,
-}
-
-/// One request in the instance; lives as long as a call waits for it or its task has not answered.
-struct Place {
-    link: Arc<Link>,
-    /// When it must be over.
-    ends: Cell<Instant>,
-    /// A call waits.
-    is_seated: Cell<bool>,
-}
-
-/// A call's place in an instance. Leaving it does not end the task.
-pub(super) struct Seat {
-    shared: Rc<Shared>,
-    place: Rc<Place>,
-    body: Recall,
-    /// Tells the guest that its answer has been passed on.
-    sent: Option<oneshot::Sender<()>>,
-    ordinal: u64,
-}
 
 /// What driving an instance came to.
 pub(super) enum Driven {
@@ -352,7 +314,7 @@ impl Shared {
                 Driven::Over
             }
             Err(panic) => {
-                *life = self.end(Fault::Host(panic_text(panic.as_ref())), None, None);
+                *life = self.end(Fault::of_panic(panic.as_ref()), None, None);
                 Driven::Over
             }
         }
@@ -464,79 +426,6 @@ pub(super) enum Tended {
     },
 }
 
-impl Seat {
-    /// Which of the instance's requests this is, from 1.
-    pub(super) fn ordinal(&self) -> u64 {
-        self.ordinal
-    }
-
-    /// See [`Shared::drive`].
-    pub(super) fn drive(&self, link: &Link) -> Driven {
-        self.shared.drive(Some(link))
-    }
-
-    /// The answer has been passed on, whole.
-    pub(super) fn passed_on(&mut self) {
-        if let Some(sent) = self.sent.take() {
-            // Most guests do not ask.
-            let _ = sent.send(());
-        }
-    }
-
-    /// The call's time is over. The task goes on, and so do those beside it, but no other request joins them.
-    pub(super) fn time_out(&self) {
-        self.shared.retired.set(true);
-    }
-
-    /// Why this call's instance is over.
-    pub(super) fn fault(&self) -> Fault {
-        let Life::Over(end) = &*self.shared.life.borrow() else {
-            return Fault::Host("an instance that runs is over".into());
-        };
-        end.is_told.set(true);
-        if end.culprit.as_ref().is_some_and(|culprit| Arc::ptr_eq(culprit, &self.place.link)) {
-            end.fault.clone()
-        } else {
-            Fault::InstanceLost(end.fault.to_string().lines().next().unwrap_or_default().to_owned())
-        }
-    }
-
-    /// Whether what is left of the answer can be told from an answer that is whole.
-    pub(super) fn is_honest(&self) -> bool {
-        match &*self.shared.life.borrow() {
-            Life::Running(_) => true,
-            Life::Over(end) => end.store.is_some(),
-        }
-    }
-
-    /// Rings the thread, if there is something to do for the instance: the call that was polled may not be again soon.
-    pub(super) fn pass_on(&self) {
-        if self.shared.pulse.alarm.is_due() {
-            self.shared.pulse.alarm.ring();
-        }
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let Place { ends, is_seated, .. } = &*self.place;
-        let Shared { pulse, inbox, retired, siblings, ends: all_end, ends_late, .. } = &*self.shared;
-        is_seated.set(false);
-        self.body.take_back();
-        let was_answered = self.sent.take().is_none();
-        if !was_answered {
-            ends.set(ends.get().min(Instant::now() + ABANDONED_GRACE));
-        }
-        ends_late.set(was_answered);
-        all_end.set(ends.get().max(all_end.get()));
-        // Whoever drove it is gone; what goes on has a deadline that nobody else keeps; and there may be too many.
-        let is_one_of_many = siblings.get() > 1 && !self.shared.is_seated();
-        if pulse.alarm.is_due() || !inbox.is_idle.get() || retired.get() || is_one_of_many {
-            pulse.alarm.ring();
-        }
-    }
-}
-
 impl Wake for Pulse {
     fn wake(self: Arc<Self>) {
         self.alarm.wake();
@@ -545,127 +434,4 @@ impl Wake for Pulse {
     fn wake_by_ref(self: &Arc<Self>) {
         self.alarm.wake();
     }
-}
-
-/// Instantiates, and runs until something ends the instance.
-async fn run(
-    pre: Arc<Pre>,
-    mut store: Store<Sandbox>,
-    inbox: Rc<Inbox>,
-    reuse: Reuse,
-) -> (Store<Sandbox>, wasmtime::Result<()>) {
-    let result = match pre.service.instantiate_async(&mut store).await {
-        Ok(service) => {
-            let served = store.run_concurrent(async |accessor| serve(accessor, &service, &inbox, reuse).await).await;
-            served.and_then(|result| result)
-        }
-        Err(error) => Err(error),
-    };
-    if result.is_err() {
-        Tasks::blame(&mut store.as_context_mut());
-    }
-    (store, result)
-}
-
-/// Begins what arrives, and passes on what is answered.
-async fn serve(accessor: &Accessor<Sandbox>, service: &Service, inbox: &Inbox, reuse: Reuse) -> wasmtime::Result<()> {
-    let handler = *service.wasi_http_handler().func_handle().func();
-    let mut answers = pin!(FuturesUnordered::new());
-    poll_fn(|cx| {
-        inbox.waker.borrow_mut().clone_from(cx.waker());
-        loop {
-            // Where one request is served at a time, what goes on after its answer is still part of it.
-            while (reuse.at_once_max > 1 || (answers.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready()))
-                && let Some(arrival) = inbox.next()
-            {
-                answers.push(begin(accessor, service, arrival)?);
-            }
-            match answers.poll_next_unpin(cx) {
-                Poll::Ready(Some(answered)) => answered?,
-                Poll::Ready(None) | Poll::Pending => break,
-            }
-        }
-        inbox.is_ready.set(accessor.poll_ready_for_concurrent_call(handler, cx).is_ready());
-        let is_idle = answers.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready();
-        inbox.is_idle.set(is_idle && inbox.arrived.borrow().is_empty());
-        Poll::Pending
-    })
-    .await
-}
-
-/// A request's body that tells the call when the guest waits for more: it may not be the call that drives the guest.
-struct Upload {
-    body: RequestBody,
-    link: Arc<Link>,
-}
-
-impl Body for Upload {
-    type Data = Bytes;
-    type Error = Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let waited = self.body.is_awaited();
-        let frame = Pin::new(&mut self.body).poll_frame(cx);
-        // Once: who waits may be the call itself, if the guest answers with this very body.
-        if frame.is_pending() && !waited {
-            self.link.alarm.wake();
-        }
-        frame
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Inbox {
-    /// The next request that somebody still waits for.
-    fn next(&self) -> Option<Arrival> {
-        let mut arrived = self.arrived.borrow_mut();
-        std::iter::from_fn(|| arrived.pop_front()).find(|arrival| arrival.place.is_seated.get())
-    }
-}
-
-/// Starts a task for a request. The future ends when it has answered.
-fn begin<'a>(
-    accessor: &'a Accessor<Sandbox>,
-    service: &'a Service,
-    arrival: Arrival,
-) -> wasmtime::Result<impl Future<Output = wasmtime::Result<()>> + 'a> {
-    let Arrival { request, link, name, place, sent } = arrival;
-    let handle = service.wasi_http_handler().func_handle();
-    let call = accessor.with(|mut store| {
-        let sandbox = store.data_mut();
-        sandbox.name_requests(name);
-        let http = sandbox.http();
-        // What becomes of the request's body is the client's affair, and not the answer's.
-        let request = request.map(|body| Upload { body, link: Arc::clone(&link) });
-        let (request, _) = p3::Request::from_http(http.hooks, request);
-        let request = http.table.push(request)?;
-        let call = handle.start_call_concurrent(store.as_context_mut(), (request,))?;
-        if let Some(tasks) = store.data_mut().tasks() {
-            tasks.begin(call.task(), Arc::clone(&link));
-        }
-        wasmtime::error::Ok(call)
-    })?;
-    Ok(async move {
-        let (answer,) = handle.finish_call_concurrent(accessor, call).await?;
-        let answer = match answer {
-            Ok(response) => accessor.with(|mut store| {
-                let response = store.data_mut().http().table.delete(response)?;
-                let passed_on = async move { sent.await.map_err(|_| Error::ConnectionTerminated) };
-                let answer = response.into_http(store.as_context_mut(), passed_on);
-                wasmtime::error::Ok(answer.map_err(|error| Fault::BadAnswer(error.root_cause().to_string())))
-            })?,
-            Err(code) => Err(Fault::from_error_code_03(&code)),
-        };
-        link.answer(answer);
-        link.alarm.wake();
-        drop(place);
-        Ok(())
-    })
 }
