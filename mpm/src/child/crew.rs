@@ -110,9 +110,10 @@ impl<P> Crew<P> {
         self.publications.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// How often another generation has been published.
-    pub(super) fn publications(&self) -> u64 {
-        self.publications.load(Ordering::Acquire)
+    /// Whether another generation has been published since whoever keeps `seen` last asked.
+    pub(super) fn has_published(&self, seen: &mut u64) -> bool {
+        let publications = self.publications.load(Ordering::Acquire);
+        std::mem::replace(seen, publications) != publications
     }
 
     /// Counts a connection that was accepted. The last one that the child may accept makes it retire; other threads

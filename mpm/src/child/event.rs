@@ -203,8 +203,7 @@ impl<P: Protocol> EventThread<P> {
             self.connections.schedule_all(|open| open.stream.probe());
         }
         self.orders = orders;
-        let publications = self.crew.publications();
-        if std::mem::replace(&mut self.publications, publications) != publications {
+        if self.crew.has_published(&mut self.publications) {
             self.upkeep = Upkeep::Wait(now);
         }
         let poller = &self.poller;

@@ -62,8 +62,7 @@ impl<P: Protocol> Prefork<P> {
 
     fn obey(&mut self) {
         self.watch.heed(&self.crew);
-        let publications = self.crew.publications();
-        if std::mem::replace(&mut self.publications, publications) != publications {
+        if self.crew.has_published(&mut self.publications) {
             self.attendant.tend();
         }
         let doorstep = &mut self.doorstep;

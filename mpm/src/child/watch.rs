@@ -20,6 +20,8 @@ pub(super) struct Watch {
     line: Line,
     /// The orders that were answered already.
     known: Orders,
+    /// The publications that were told already.
+    publications: u64,
     /// The generations that the parent knows to be held.
     held: Vec<u32>,
 }
@@ -35,7 +37,7 @@ enum Line {
 impl Watch {
     /// Of a child that begins with this generation.
     pub(super) fn new(control: ControlChild, generation: u32) -> Self {
-        Self { line: Line::Open(Arc::new(control)), known: Orders::Serve, held: vec![generation] }
+        Self { line: Line::Open(Arc::new(control)), known: Orders::Serve, publications: 0, held: vec![generation] }
     }
 
     /// Tells the parent that the child serves.
@@ -56,12 +58,12 @@ impl Watch {
     /// child has come to by itself since the last call. Says whether there is news for its threads: other orders, whoever
     /// gave them, or another generation.
     pub(super) fn heed<P: Protocol>(&mut self, crew: &Arc<Crew<P>>) -> bool {
-        let publications = crew.publications();
         self.receive(crew);
         self.tell_held(crew);
+        let has_published = crew.has_published(&mut self.publications);
         let orders = crew.orders();
         if orders == self.known {
-            return crew.publications() != publications;
+            return has_published;
         }
         self.known = orders;
         if let (Orders::Retire | Orders::Sick, Line::Open(control)) = (orders, &self.line) {

@@ -61,8 +61,7 @@ impl<P: Protocol> Worker<P> {
 
     fn obey(&mut self) {
         self.watch.heed(&self.crew);
-        let publications = self.crew.publications();
-        if std::mem::replace(&mut self.publications, publications) != publications {
+        if self.crew.has_published(&mut self.publications) {
             self.lobby.stir();
         }
         if self.crew.running() < self.threads {
