@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
 use crate::languages::{self, Selection};
-use crate::run::{cargo, exists, output, program, root, run, target};
+use crate::run::{cargo, root, run, target};
+use crate::wasm::{copy, ensure_target};
 
 /// What the guests are compiled to.
 const TARGET: &str = "wasm32-wasip2";
@@ -106,27 +107,7 @@ fn stands_alone(folder: &Path) -> Result<bool> {
     Ok(text.lines().any(|line| line == "[workspace]"))
 }
 
-/// Copies a file to where a server may have mapped its predecessor: that one stays whole under its own inode.
-pub fn copy(from: &Path, to: &Path) -> Result<()> {
-    let beside = to.with_extension("new");
-    std::fs::copy(from, &beside)
-        .and_then(|_| std::fs::rename(&beside, to))
-        .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
-}
-
 fn on_packages<'a>(command: &'a mut Command, packages: &[String], compile_to: &str) -> &'a mut Command {
     command.args(["--locked", "--profile", "guest", "--target", compile_to]);
     command.args(packages.iter().flat_map(|package| ["-p", package]))
-}
-
-/// Adds the compiler's part for a kind of Wasm, if it is missing.
-pub fn ensure_target(target: &str) -> Result<()> {
-    let sysroot = output(program("rustc").args(["--print", "sysroot"]))?;
-    if Path::new(sysroot.trim()).join("lib/rustlib").join(target).exists() {
-        return Ok(());
-    }
-    if !exists("rustup") {
-        bail!("the Rust compiler lacks the target {target}, and there is no rustup to add it: see https://rustup.rs");
-    }
-    run(program("rustup").args(["target", "add", target]))
 }

@@ -9,6 +9,7 @@ mod guests;
 mod languages;
 mod run;
 mod test;
+mod wasm;
 
 use anyhow::{Result, bail};
 use lexopt::prelude::*;

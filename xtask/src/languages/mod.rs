@@ -19,8 +19,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Result, bail};
 
 use self::tools::Tools;
-use crate::guests::copy;
 use crate::run::{exists, root, target};
+use crate::wasm::copy;
 
 /// The definitions that handlers of 0.2 and 0.3 are built against, and the world of a handler in both.
 const WIT_02: &str = "templates/wit/handler-0.2.wit";

@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use super::tools::Tools;
 use super::{Guest, Toolchain};
-use crate::guests::ensure_target;
 use crate::run::{cargo, run};
+use crate::wasm::ensure_target;
 
 pub const TOOLCHAIN: Toolchain = Toolchain {
     name: "rust",
