@@ -155,6 +155,11 @@ pub fn is_alive(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
+/// Waits until none of these processes is left.
+pub fn wait_until_ended(old: &[i32]) {
+    wait_until("the old children have ended", || (!old.iter().any(|pid| is_alive(*pid))).then_some(()));
+}
+
 pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let limit = Instant::now() + PATIENCE;
     while Instant::now() < limit {

@@ -3,8 +3,8 @@
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::ask;
-use crate::harness::{MPMS, Server, greeted, greeting, greeting_at, is_alive, wait_until};
+use crate::harness::{MPMS, Server, greeted, greeting, greeting_at, is_alive, wait_until, wait_until_ended};
+use crate::{ask, lookout};
 
 /// A script whose children take over what the lookout asks for.
 fn script(mpm: &str, word: &str, more: &str) -> String {
@@ -14,6 +14,12 @@ fn script(mpm: &str, word: &str, more: &str) -> String {
 fn ask_for(server: &Server, script: &str) {
     server.rewrite(script);
     ask(server, "publish");
+}
+
+/// All but the lookout.
+fn children(server: &Server) -> Vec<i32> {
+    let lookout = lookout(server, 1);
+    server.children().into_iter().filter(|pid| *pid != lookout).collect()
 }
 
 #[test]
@@ -107,12 +113,12 @@ fn a_child_that_dies_after_that_is_replaced_by_one_that_serves_the_same() {
 fn what_a_child_cannot_take_over_is_served_by_new_ones_and_the_next_is_taken_over() {
     for mpm in MPMS {
         let (server, address) = Server::ready(&script(mpm, "one", ""));
-        let first = greeting(address);
+        let old = children(&server);
         ask_for(&server, &script(mpm, "two", "").replace("adopt yes", "adopt fail"));
         server.wait_for("cannot take generation 1 over: the script says so");
         server.wait_for("generation 0 goes on serving");
         server.wait_for("generation 2 is ready");
-        wait_until("the old children have ended", || (!is_alive(first.pid)).then_some(()));
+        wait_until_ended(&old);
         assert_eq!(greeting(address).word, "two", "{mpm}");
         ask_for(&server, &script(mpm, "three", ""));
         server.wait_for("generation 3 is ready");
@@ -133,10 +139,10 @@ fn a_pool_that_cannot_start_takes_back_what_children_have_taken_over() {
 #[test]
 fn a_reload_by_signal_replaces_children_that_could_take_it_over() {
     let (server, address) = Server::ready(&script("event", "one", ""));
-    let before = greeting(address);
+    let old = children(&server);
     server.rewrite(&script("event", "two", ""));
     server.signal(Signal::SIGUSR1);
     server.wait_for("is ready");
-    wait_until("the old children have ended", || (!is_alive(before.pid)).then_some(()));
+    wait_until_ended(&old);
     assert_eq!(greeting(address).word, "two");
 }

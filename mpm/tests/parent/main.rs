@@ -13,7 +13,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use harness::{MPMS, Server, greeted, greeting, greeting_at, is_alive, wait_until};
+use harness::{MPMS, Server, greeted, greeting, greeting_at, is_alive, wait_until, wait_until_ended};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -136,11 +136,11 @@ fn a_graceful_reload_lets_the_old_generation_finish() {
 fn a_restart_ends_the_old_generation_at_once() {
     for mpm in MPMS {
         let (server, address) = Server::ready(&format!("mpm {mpm}\nsay old"));
-        let (old, mut held) = greeted(address);
+        let ((_, mut held), old) = (greeted(address), server.children());
         server.rewrite(&format!("listen 127.0.0.1:0\nmpm {mpm}\nsay new"));
         server.signal(Signal::SIGHUP);
         server.wait_for("generation 1 is ready");
-        wait_until("the old child has ended", || (!is_alive(old.pid)).then_some(()));
+        wait_until_ended(&old);
         let broken_off = held.read(&mut [0; 8]);
         assert!(matches!(broken_off, Ok(0) | Err(_)), "{mpm}: {broken_off:?}");
         assert_eq!(greeting(address).word, "new");

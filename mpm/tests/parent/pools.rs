@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::harness::{MPMS, Server, greeted, greeted_at, greeting, greeting_at, is_alive, wait_until};
+use crate::harness::{
+    MPMS, Server, greeted, greeted_at, greeting, greeting_at, is_alive, wait_until, wait_until_ended,
+};
 
 const SIDE: &str = "pool side unix:FOLDER/side 1";
 const ON_DEMAND: &str = "pool side unix:FOLDER/side 0";
@@ -208,7 +210,7 @@ fn a_restart_ends_the_old_children_of_every_pool_at_once() {
     server.rewrite(&format!("listen 127.0.0.1:0\nsay new\n{SIDE}"));
     server.signal(Signal::SIGHUP);
     server.wait_for("generation 1 is ready");
-    wait_until("the old children have ended", || (!old.iter().any(|pid| is_alive(*pid))).then_some(()));
+    wait_until_ended(&old);
     assert_eq!((greeting(address).word, greeting_at(&side).word), ("new".to_owned(), "new".to_owned()));
     drop((own_held, side_held));
 }
