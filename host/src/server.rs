@@ -272,7 +272,8 @@ impl Application for Server {
         let index = index.ok_or_else(|| StartError(format!("no module has the pool {:?}", child.pool_name)))?;
         let source = modules[index].source(&config.modules[index]);
         let limits = site::head_limits(&config.server.request_limits);
-        Ok(Service::Cell(Box::new(Cell::start(source, config.time_slice, &limits, child)?)))
+        let is_counted = config.mpm.pools[child.pool].mpm.common().max_connections_per_child > 0;
+        Ok(Service::Cell(Box::new(Cell::start(source, config.time_slice, &limits, is_counted, child)?)))
     }
 }
 

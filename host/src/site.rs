@@ -11,6 +11,7 @@ use guesthouse_mpm::{ChildContext, StartError, ThreadContext, Upkeep};
 use crate::access_log::AccessLog;
 use crate::clock::{Began, Clock};
 use crate::config::{self, Config, RequestLimits};
+use crate::confined::Queues;
 use crate::deploy::{ConfinedPool, Prepared};
 use crate::guest::{Capacity, CgiFacts, Ends, Guests, GuestsError, ModuleSource, Shelf};
 use crate::http;
@@ -74,6 +75,8 @@ pub struct Thread {
     pub(crate) request_ids: RequestIds,
     /// Instances that serve again.
     pub(crate) shelf: Shelf,
+    /// Requests that wait for confined modules.
+    pub(crate) queues: Queues,
     pub(crate) access_log: Option<AccessLog>,
     /// Where a read puts its bytes before they are appended to a connection's input.
     pub(crate) scratch: Box<[u8]>,
@@ -197,6 +200,7 @@ impl Thread {
             clock: Clock::new(Instant::now()),
             request_ids: RequestIds::new(context.index),
             shelf: site.guests.shelf(context.waker.clone()),
+            queues: Queues::default(),
             access_log: site.access_log.clone().map(AccessLog::new),
             scratch: vec![0; READ_BYTES_MAX].into_boxed_slice(),
         }
@@ -206,6 +210,7 @@ impl Thread {
     pub(crate) fn keep_guests_of(&mut self, site: &Site) {
         if std::mem::replace(&mut self.generation, site.generation) != site.generation {
             site.guests.stock(&mut self.shelf);
+            self.queues.clear_up();
         }
     }
 

@@ -21,7 +21,9 @@ mod waker;
 pub use child::ChildExit;
 pub use error::{LoadError, ServeError, StartError};
 pub use lookout::Lookout;
-pub use protocol::{Accepted, Application, ChildContext, Deadline, Next, Protocol, ThreadContext, Turn, Upkeep};
+pub use protocol::{
+    Accepted, Application, ChildContext, ConnectionId, Deadline, Next, Protocol, ThreadContext, Turn, Upkeep,
+};
 pub use scoreboard::{Scoreboard, Tallies};
 pub use settings::Settings;
 pub use stream::Stream;

@@ -1,7 +1,8 @@
 //! Readiness of many sockets at once: the only file that names mio.
 //!
 //! Every source is registered once, for edges in both directions, and never touched again: what a socket can do is
-//! remembered by its [`Stream`], so no request costs an `epoll_ctl`. Closing a socket ends its registration.
+//! remembered by its [`Stream`], so no request costs an `epoll_ctl`. Closing a socket ends its registration. Only an
+//! upstream that another connection takes over is given another name.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
@@ -19,6 +20,7 @@ const EVENTS_MAX: usize = 256;
 const _: () = assert!(usize::BITS == 64, "the poller needs 64-bit tokens");
 const DOORBELL: usize = usize::MAX;
 const LISTENERS: usize = (u32::MAX as usize) << 32;
+const BOTH: Interest = Interest::READABLE.add(Interest::WRITABLE);
 /// The bit by which a connection's upstream is told from the connection itself: the highest one of a place.
 const UPSTREAM: usize = 1 << 31;
 
@@ -104,10 +106,15 @@ impl Poller {
         self.register(upstream, token.pack() | UPSTREAM)
     }
 
+    /// The upstream of one connection has become that of another. An edge that is there already is told once more.
+    pub(crate) fn rename_upstream(&self, upstream: &Stream, token: Token) -> io::Result<()> {
+        let fd = upstream.as_raw_fd();
+        self.poll.registry().reregister(&mut SourceFd(&fd), mio::Token(token.pack() | UPSTREAM), BOTH)
+    }
+
     fn register(&self, stream: &Stream, token: usize) -> io::Result<()> {
         let fd = stream.as_raw_fd();
-        let both = Interest::READABLE | Interest::WRITABLE;
-        self.poll.registry().register(&mut SourceFd(&fd), mio::Token(token), both)
+        self.poll.registry().register(&mut SourceFd(&fd), mio::Token(token), BOTH)
     }
 
     /// Waits for events, at most for so long (`None`: for ever; rounded up to milliseconds), and puts them into

@@ -231,14 +231,34 @@ pub struct Turn<'a> {
     pub draining: bool,
     /// Boxed, because most connections never have one.
     pub(crate) upstream: &'a mut Option<Box<Stream>>,
-    /// Where an upstream is to be watched, and as whose. `None`: the MPM asks for its edges when it waits.
-    pub(crate) poller: Option<(&'a Poller, Token)>,
+    /// `None`: the thread serves one connection at a time, and asks for its edges when it waits.
+    pub(crate) company: Option<Company<'a>>,
     pub(crate) gate: &'a mut Gate,
     pub(crate) pass: &'a mut Pass,
     pub(crate) slot: &'a ThreadSlot,
 }
 
+/// What a connection has in common with the others of its thread.
+pub(crate) struct Company<'a> {
+    /// Where an upstream is to be watched.
+    pub(crate) poller: &'a Poller,
+    /// This connection.
+    pub(crate) token: Token,
+    /// Upstreams that this connection has handed to others.
+    pub(crate) handed: &'a mut Vec<(Token, Box<Stream>)>,
+}
+
+/// Names one connection among those of its thread, for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionId(Token);
+
 impl Turn<'_> {
+    /// Names this connection; `None`: its thread serves no other at the same time.
+    #[must_use]
+    pub fn id(&self) -> Option<ConnectionId> {
+        self.company.as_ref().map(|company| ConnectionId(company.token))
+    }
+
     /// Takes one of the thread's places for requests in flight, unless this connection has one already.
     /// `false`: there is none now, answer with [`Next::Admit`].
     pub fn begin_request(&mut self) -> bool {
@@ -271,7 +291,7 @@ impl Turn<'_> {
     pub fn connect(&mut self, address: &ListenAddress) -> io::Result<()> {
         self.disconnect();
         let upstream = Stream::connect(address)?;
-        if let Some((poller, token)) = self.poller {
+        if let Some(Company { poller, token, .. }) = self.company {
             poller.watch_upstream(&upstream, token)?;
         }
         *self.upstream = Some(Box::new(upstream));
@@ -281,6 +301,14 @@ impl Turn<'_> {
     /// The second socket, if there is one.
     pub fn upstream(&mut self) -> Option<&mut Stream> {
         self.upstream.as_deref_mut()
+    }
+
+    /// Makes the second socket that of another connection of this thread, in the place of what that has. It is
+    /// advanced right after this turn. If it is gone, or cannot watch the socket, the socket closes.
+    pub fn hand_upstream_to(&mut self, ConnectionId(other): ConnectionId) {
+        if let (Some(company), Some(upstream)) = (&mut self.company, self.upstream.take()) {
+            company.handed.push((other, upstream));
+        }
     }
 
     /// Closes the second socket, if there is one.

@@ -2,6 +2,7 @@
 //! resident instance. Driven by prefork, like any child with one thread.
 //!
 //! ```text
+//!    ▼───────────────── others wait ────────────────────┐
 //! Hearing ──request──► Answering ──done or failed──► Telling ──► Closed
 //!                          │ the other end is gone                  ▲
 //!                          └────────────► Finishing ────────────────┘
@@ -29,6 +30,9 @@ const MODULE: usize = 0;
 /// A server child sends a request at once, so one that has not come by then never will.
 const HEARING_MAX: Duration = Duration::from_secs(10);
 
+/// How long the requests of one thread may follow each other while those of others may wait.
+const FOLLOWING_MAX: Duration = Duration::from_millis(10);
+
 /// How long a server child may take for the last words after a fault.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
 
@@ -43,6 +47,8 @@ pub struct Cell {
     guests: Guests,
     /// Bytes of a frame from a server child.
     ask_bytes_max: usize,
+    /// A connection carries one request, because the connections of this child are counted.
+    is_counted: bool,
 }
 
 /// What the child's only thread owns.
@@ -52,8 +58,10 @@ pub struct Desk {
     scratch: Box<[u8]>,
 }
 
-/// One connection from a server child: one request.
+/// One connection from a server child: one request after the other.
 pub struct Conversation {
+    /// When the connection was accepted.
+    since: Instant,
     lane: Lane,
     state: State,
 }
@@ -66,11 +74,19 @@ enum State {
     /// All is said, and not all of it is sent.
     Telling {
         until: Instant,
-        /// What the log must be told here, if the server child does not take it.
-        last_words: Option<Box<LastWords>>,
+        afterwards: Afterwards,
     },
     Finishing(Finishing),
     Closed,
+}
+
+/// What follows the last words of an answer.
+enum Afterwards {
+    /// Another request.
+    Hear,
+    Close,
+    /// The log must be told this here, if the server child does not take it.
+    Complain(Box<LastWords>),
 }
 
 /// How a call has failed.
@@ -84,6 +100,9 @@ struct Answering {
     request: RequestId,
     call: Call,
     body: Body,
+    /// All that the server child says of this request has been heard.
+    is_heard: bool,
+    others_wait: bool,
     /// The guest must have finished by then.
     until: Instant,
 }
@@ -114,7 +133,8 @@ enum Fed {
 }
 
 impl Cell {
-    /// Loads the module. Threads are started here: to be called in a child only.
+    /// Loads the module. `is_counted`: the child ends after a number of connections. Threads are started here: to be called
+    /// in a child only.
     ///
     /// # Errors
     /// The engine or the module cannot be used, and why.
@@ -122,12 +142,13 @@ impl Cell {
         module: ModuleSource<'_>,
         time_slice: Duration,
         limits: &Limits,
+        is_counted: bool,
         child: &ChildContext,
     ) -> Result<Cell, StartError> {
         let capacity =
             Capacity { calls_max: child.requests_in_flight_max, threads: child.threads, spare: 0, time_slice };
         let guests = Guests::start(&[module], capacity).map_err(|error| StartError(error.to_string()))?;
-        Ok(Cell { guests, ask_bytes_max: ask_bytes_max(limits) })
+        Ok(Cell { guests, ask_bytes_max: ask_bytes_max(limits), is_counted })
     }
 }
 
@@ -147,17 +168,19 @@ impl Desk {
 impl Conversation {
     /// A connection accepted at `at`.
     pub(crate) fn new(at: Instant) -> Conversation {
-        Conversation { lane: Lane::default(), state: State::Hearing { until: at + HEARING_MAX } }
+        Conversation { since: at, lane: Lane::default(), state: State::Hearing { until: at + HEARING_MAX } }
     }
 
     /// Does what can be done without waiting.
     pub(crate) fn advance(&mut self, cell: &Cell, desk: &mut Desk, turn: &mut Turn<'_>) -> Next {
-        let Conversation { lane, state } = self;
+        let Conversation { since, lane, state } = self;
+        // How long nobody else had the child; it may end for others.
+        let may_follow = !cell.is_counted && !turn.draining && turn.now < *since + FOLLOWING_MAX;
         loop {
             let step = match std::mem::replace(state, State::Closed) {
                 State::Hearing { until } => cell.hear(until, lane, desk, turn),
-                State::Answering(answering) => answering.step(cell, lane, desk, turn),
-                State::Telling { until, last_words } => tell(until, last_words, lane, turn),
+                State::Answering(answering) => answering.step(cell, may_follow, lane, desk, turn),
+                State::Telling { until, afterwards } => tell(until, afterwards, lane, turn),
                 State::Finishing(finishing) => match finishing.advance(&mut desk.shelf, turn) {
                     Some((finishing, next)) => Step::Wait(State::Finishing(finishing), next),
                     None => Step::Go(State::Closed),
@@ -195,7 +218,7 @@ impl Cell {
     }
 
     fn begin(&self, asked: Asked, lane: &mut Lane, desk: &mut Desk, turn: &mut Turn<'_>) -> State {
-        let Asked { request, has_body, facts } = asked;
+        let Asked { request, has_body, others_wait, facts } = asked;
         let id = facts.request_id;
         // A child serves one connection at a time: there is always a place.
         turn.begin_request();
@@ -209,12 +232,13 @@ impl Cell {
         let call = self.guests.call(&mut desk.shelf, MODULE, Request::from_parts(parts, guests_end), facts);
         lane.say(Told::Begun { reused: call.is_reused() });
         let until = turn.now + call.wall();
-        State::Answering(Answering { request: id, call, body, until })
+        State::Answering(Answering { request: id, call, body, is_heard: !has_body, others_wait, until })
     }
 }
 
 impl Answering {
-    fn step(mut self, cell: &Cell, lane: &mut Lane, desk: &mut Desk, turn: &mut Turn<'_>) -> Step {
+    /// `may_follow`: another request may come after this one.
+    fn step(mut self, cell: &Cell, may_follow: bool, lane: &mut Lane, desk: &mut Desk, turn: &mut Turn<'_>) -> Step {
         if turn.now >= self.until {
             let fault = self.call.time_out();
             return self.fail(fault, lane, turn);
@@ -257,10 +281,12 @@ impl Answering {
                     }
                 }
                 Progress::Done => {
-                    lane.say(Told::Done { cpu: self.call.cpu() });
+                    let goes_on = may_follow && self.others_wait && self.is_heard;
+                    lane.say(Told::Done { cpu: self.call.cpu(), goes_on });
                     self.call.finish(&mut desk.shelf);
                     turn.end_request();
-                    return Step::Go(State::Telling { until: self.until, last_words: None });
+                    let afterwards = if goes_on { Afterwards::Hear } else { Afterwards::Close };
+                    return Step::Go(State::Telling { until: self.until, afterwards });
                 }
                 Progress::Failed(fault) => return self.fail(fault, lane, turn),
             }
@@ -292,6 +318,7 @@ impl Answering {
                         return Fed::Something;
                     }
                     Ok(Some(Ask::End(trailers))) => {
+                        self.is_heard = true;
                         self.call.rouse();
                         body.end(trailers);
                         return Fed::Something;
@@ -331,7 +358,8 @@ impl Answering {
         let last_words = LastWords { request: self.request, kind: fault.kind(), text: fault.to_string() };
         lane.say(Told::Failed { fault, cpu: self.call.cpu() });
         turn.end_request();
-        Step::Go(State::Telling { until: turn.now + LAST_WORDS_MAX, last_words: Some(Box::new(last_words)) })
+        let afterwards = Afterwards::Complain(Box::new(last_words));
+        Step::Go(State::Telling { until: turn.now + LAST_WORDS_MAX, afterwards })
     }
 
     /// Nobody waits for the answer any more.
@@ -345,20 +373,20 @@ impl Answering {
     }
 }
 
-fn tell(until: Instant, last_words: Option<Box<LastWords>>, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
-    match lane.flush(turn.stream) {
-        Sent::Blocked { .. } if turn.now < until => {
-            return Step::Wait(State::Telling { until, last_words }, Next::Write(until));
+fn tell(until: Instant, afterwards: Afterwards, lane: &mut Lane, turn: &mut Turn<'_>) -> Step {
+    match (lane.flush(turn.stream), afterwards) {
+        (Sent::Blocked { .. }, afterwards) if turn.now < until => {
+            Step::Wait(State::Telling { until, afterwards }, Next::Write(until))
         }
+        (Sent::All, Afterwards::Hear) => Step::Go(State::Hearing { until: turn.now + HEARING_MAX }),
         // The client takes the answer too slowly, or not at all: the server child will only see that this one is gone.
-        Sent::Blocked { .. } | Sent::Broken => {
-            if let Some(LastWords { request, kind, text }) = last_words.as_deref() {
-                tracing::error!(%request, cause = *kind, "{text}");
-            }
+        (Sent::Blocked { .. } | Sent::Broken, Afterwards::Complain(last_words)) => {
+            let LastWords { request, kind, text } = *last_words;
+            tracing::error!(%request, cause = kind, "{text}");
+            Step::Go(State::Closed)
         }
-        Sent::All => {}
+        _ => Step::Go(State::Closed),
     }
-    Step::Go(State::Closed)
 }
 
 /// A server child never says such things; whoever does is not listened to.

@@ -5,6 +5,8 @@
 //!              ◄─── Begun, Wanted*, Unwanted?, Head, Data*, End, Done, or Failed at any time ───
 //! ```
 //!
+//! After a `Done` that goes on, the next request may follow on the same connection.
+//!
 //! A frame is its kind (one byte), the length of what follows (four bytes, little-endian), and that. Heads are postcard,
 //! a compact form of what serde describes; bodies are themselves. A server child believes nothing: a confined child may
 //! be in the hands of its guest.
@@ -78,6 +80,8 @@ pub(super) struct Asked {
     pub(super) request: Request<()>,
     /// Whether data and an end will follow, when they are wanted.
     pub(super) has_body: bool,
+    /// Another request may follow this one: others wait already.
+    pub(super) others_wait: bool,
     pub(super) facts: CallFacts,
 }
 
@@ -99,8 +103,12 @@ pub(super) enum Told {
     Data(Bytes),
     /// The answer's body is complete.
     End(Option<HeaderMap>),
-    /// The guest is gone and all is said.
-    Done { cpu: Duration },
+    /// The guest has ended and all is said.
+    Done {
+        cpu: Duration,
+        /// The child waits for another request on this connection, or for its end.
+        goes_on: bool,
+    },
     /// The call is over.
     Failed { fault: Fault, cpu: Duration },
 }
@@ -163,6 +171,7 @@ mod kind {
 type Fields<'a> = Vec<(&'a str, &'a Octets)>;
 
 #[derive(Serialize, Deserialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct RequestFrame<'a> {
     id: RequestId,
     is_https: bool,
@@ -172,6 +181,7 @@ struct RequestFrame<'a> {
     target: &'a str,
     is_http_10: bool,
     has_body: bool,
+    others_wait: bool,
     fields: Fields<'a>,
     cgi: Option<Box<CgiFacts>>,
 }
@@ -191,6 +201,12 @@ struct EndFrame<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
+struct DoneFrame {
+    cpu: Duration,
+    goes_on: bool,
+}
+
+#[derive(Serialize, Deserialize)]
 struct FailedFrame {
     fault: Fault,
     cpu: Duration,
@@ -200,7 +216,7 @@ impl Frame for Ask {
     fn put(self, output: &mut Output) {
         match self {
             Ask::Request(asked) => {
-                let Asked { request, has_body, facts } = &*asked;
+                let Asked { request, has_body, others_wait, facts } = &*asked;
                 let content = RequestFrame {
                     id: facts.request_id,
                     is_https: facts.scheme == Scheme::Https,
@@ -209,6 +225,7 @@ impl Frame for Ask {
                     target: request.uri().path_and_query().map_or("/", PathAndQuery::as_str),
                     is_http_10: request.version() == Version::HTTP_10,
                     has_body: *has_body,
+                    others_wait: *others_wait,
                     fields: fields(request.headers()),
                     cgi: facts.cgi.clone(),
                 };
@@ -242,7 +259,7 @@ impl Frame for Told {
             }
             Told::Data(data) => put_data(output, data),
             Told::End(trailers) => put_end(output, trailers.as_ref()),
-            Told::Done { cpu } => put(output, kind::DONE, &cpu),
+            Told::Done { cpu, goes_on } => put(output, kind::DONE, &DoneFrame { cpu, goes_on }),
             Told::Failed { fault, cpu } => {
                 put(output, kind::FAILED, &FailedFrame { fault: fault.shortened(FAULT_BYTES_MAX), cpu });
             }
@@ -257,7 +274,7 @@ impl Frame for Told {
             kind::HEAD => read_head(&content),
             kind::DATA => (!content.is_empty()).then_some(Told::Data(content)),
             kind::END => return read_end(&content).map(Told::End),
-            kind::DONE => value(&content).map(|cpu| Told::Done { cpu }),
+            kind::DONE => value(&content).map(|DoneFrame { cpu, goes_on }| Told::Done { cpu, goes_on }),
             kind::FAILED => value(&content).and_then(|FailedFrame { fault, cpu }| {
                 let fault = fault.as_told()?;
                 Some(Told::Failed { fault, cpu })
@@ -324,7 +341,7 @@ fn read_request(content: &[u8]) -> Option<Ask> {
         request_id: frame.id,
         cgi: frame.cgi,
     };
-    Some(Ask::Request(Box::new(Asked { request, has_body: frame.has_body, facts })))
+    Some(Ask::Request(Box::new(Asked { request, has_body: frame.has_body, others_wait: frame.others_wait, facts })))
 }
 
 fn read_head(content: &[u8]) -> Option<Told> {

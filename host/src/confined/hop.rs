@@ -2,7 +2,7 @@
 //! runs here, with the same [`Progress`].
 //!
 //! ```text
-//! stage    Queued ──Begun──► Begun ──Done or Failed──► Over
+//! stage    Waiting ──called──► Queued ──Begun──► Begun ──Done or Failed──► Over
 //! answer   Awaited ──Head──► Open ──End──► Complete
 //! ```
 //!
@@ -14,13 +14,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use guesthouse_mpm::Turn;
 use guesthouse_mpm::settings::ListenAddress;
+use guesthouse_mpm::{ConnectionId, Turn};
 use http::Request;
 use http_body::Body;
 
 use super::frame::{ANSWER_BYTES_MAX, Ask, Asked, Told};
 use super::lane::Lane;
+use super::queue::{Queues, Ticket};
 use crate::guest::{CallFacts, Fault, Progress, RequestBody};
 use crate::transfer::{Filled, Sent};
 
@@ -38,6 +39,8 @@ const GRACE: Duration = Duration::from_secs(1);
 pub struct Bounds {
     /// Until a child has taken the request: `queue_timeout`.
     pub queue: Duration,
+    /// Requests of the thread that wait for that.
+    pub queue_length: usize,
     /// From then on: `limits.wall`.
     pub wall: Duration,
     /// Bytes of the answer's body: `limits.response_body`.
@@ -46,6 +49,10 @@ pub struct Bounds {
 
 /// See the file's head.
 pub struct Hop {
+    /// The pool's.
+    address: ListenAddress,
+    /// Until all is said.
+    ticket: Option<Ticket<ConnectionId>>,
     lane: Lane,
     /// The pool did not take the request.
     refused: Option<Fault>,
@@ -66,6 +73,8 @@ pub struct Hop {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
+    /// The request waits for its place in the pool's queue.
+    Waiting { until: Instant },
     /// No child has taken the request yet.
     Queued { until: Instant },
     /// A child has.
@@ -82,10 +91,11 @@ enum Answer {
 }
 
 impl Hop {
-    /// Takes a place in the queue of the pool at `address`. If the queue is full or the pool cannot be reached, the first
+    /// Takes a place in the queue for the pool at `address`. If the queue is full or the pool cannot be reached, the first
     /// [`Hop::poll`] tells.
     pub fn begin(
         turn: &mut Turn<'_>,
+        queues: &mut Queues,
         address: &ListenAddress,
         request: Request<RequestBody>,
         facts: CallFacts,
@@ -94,20 +104,17 @@ impl Hop {
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
         let mut lane = Lane::default();
-        let request = Request::from_parts(parts, ());
-        lane.say(Ask::Request(Box::new(Asked { request, has_body: body.is_some(), facts })));
-        let refused = turn.connect(address).err().map(|error| match error.kind() {
-            io::ErrorKind::WouldBlock => Fault::PoolFull,
-            _ => Fault::NoPool(format!("{address}: {error}")),
-        });
-        if let Some(stream) = turn.upstream() {
-            // At once: a child that is woken by the connection finds the request there. What fails shows at the next flush.
-            lane.flush(stream);
+        let ticket = queues.of(address, bounds.queue_length).enter(turn.id(), turn.waker).ok();
+        if let Some(ticket) = &ticket {
+            let (request, has_body) = (Request::from_parts(parts, ()), body.is_some());
+            lane.say(Ask::Request(Box::new(Asked { request, has_body, others_wait: ticket.others_wait(), facts })));
         }
-        Hop {
+        let mut hop = Hop {
+            address: address.clone(),
+            refused: ticket.is_none().then_some(Fault::PoolFull),
+            ticket,
             lane,
-            refused,
-            stage: Stage::Queued { until: turn.now + bounds.queue },
+            stage: Stage::Waiting { until: turn.now + bounds.queue },
             answer: Answer::Awaited,
             body,
             is_wanted: false,
@@ -116,7 +123,29 @@ impl Hop {
             received: 0,
             is_reused: None,
             cpu: Duration::ZERO,
+        };
+        hop.refused = hop.refused.take().or_else(|| hop.join_the_queue(turn).err());
+        hop
+    }
+
+    /// Goes to the pool's own queue if the request may.
+    fn join_the_queue(&mut self, turn: &mut Turn<'_>) -> Result<(), Fault> {
+        let Stage::Waiting { until } = self.stage else { return Ok(()) };
+        if !self.ticket.as_mut().is_some_and(Ticket::is_called) {
+            return Ok(());
         }
+        if turn.upstream().is_none() {
+            turn.connect(&self.address).map_err(|error| match error.kind() {
+                io::ErrorKind::WouldBlock => Fault::PoolFull,
+                _ => Fault::NoPool(format!("{}: {error}", self.address)),
+            })?;
+        }
+        self.stage = Stage::Queued { until };
+        if let Some(stream) = turn.upstream() {
+            // At once: a child that is woken by the connection finds the request there. What fails shows at the next flush.
+            self.lane.flush(stream);
+        }
+        Ok(())
     }
 
     /// Takes what the confined child has said, and sends it what it waits for. `scratch` is where a read puts its bytes
@@ -125,7 +154,15 @@ impl Hop {
         if let Some(fault) = self.refused.take() {
             return self.fail(fault, turn);
         }
+        if let Err(fault) = self.join_the_queue(turn) {
+            return self.fail(fault, turn);
+        }
         let now = turn.now;
+        match self.stage {
+            Stage::Waiting { until } if now < until => return Progress::Pending,
+            Stage::Waiting { .. } => return Progress::Failed(self.time_out(turn)),
+            Stage::Queued { .. } | Stage::Begun { .. } | Stage::Over => {}
+        }
         let mut reads = 0;
         loop {
             match self.lane.hear(ANSWER_BYTES_MAX) {
@@ -153,8 +190,7 @@ impl Hop {
                 Filled::Bytes(_) => return Progress::Sliced,
                 // A child that has begun in time was heard above.
                 Filled::Nothing if matches!(self.stage, Stage::Queued { until } if now >= until) => {
-                    let fault = self.time_out(turn);
-                    return Progress::Failed(fault);
+                    return Progress::Failed(self.time_out(turn));
                 }
                 Filled::Nothing => return Progress::Pending,
                 Filled::End => return self.fail(Fault::ChildGone, turn),
@@ -185,7 +221,7 @@ impl Hop {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         match self.stage {
-            Stage::Queued { until } | Stage::Begun { until } => Some(until),
+            Stage::Waiting { until } | Stage::Queued { until } | Stage::Begun { until } => Some(until),
             Stage::Over => None,
         }
     }
@@ -193,7 +229,7 @@ impl Hop {
     /// Ends a request whose deadline has passed.
     pub fn time_out(&mut self, turn: &mut Turn<'_>) -> Fault {
         let fault = match self.stage {
-            Stage::Queued { .. } => Fault::QueueTimeout(self.bounds.queue),
+            Stage::Waiting { .. } | Stage::Queued { .. } => Fault::QueueTimeout(self.bounds.queue),
             Stage::Begun { .. } | Stage::Over => Fault::WallLimit(self.bounds.wall),
         };
         self.end(turn);
@@ -204,7 +240,17 @@ impl Hop {
     pub fn end(&mut self, turn: &mut Turn<'_>) {
         self.stage = Stage::Over;
         self.body = None;
+        self.ticket = None;
         turn.disconnect();
+    }
+
+    /// All is said, and the child waits for more: the next request has the connection, if there is one.
+    fn hand_over(&mut self, turn: &mut Turn<'_>) {
+        if self.lane.is_still()
+            && let Some(heir) = self.ticket.take().and_then(Ticket::hand_over)
+        {
+            turn.hand_upstream_to(heir);
+        }
     }
 
     /// What a frame means, if it has a place here.
@@ -212,6 +258,7 @@ impl Hop {
         match (told, self.stage, self.answer) {
             (Told::Begun { reused }, Stage::Queued { .. }, Answer::Awaited) => {
                 self.is_reused = Some(reused);
+                self.ticket.as_mut().expect("until all is said").begin();
                 self.stage = Stage::Begun { until: now + self.bounds.wall + GRACE };
                 None
             }
@@ -240,8 +287,11 @@ impl Hop {
                 self.answer = Answer::Complete;
                 Some(Progress::End(trailers))
             }
-            (Told::Done { cpu }, Stage::Begun { .. }, Answer::Complete) => {
+            (Told::Done { cpu, goes_on }, Stage::Begun { .. }, Answer::Complete) => {
                 self.cpu = cpu;
+                if goes_on {
+                    self.hand_over(turn);
+                }
                 self.end(turn);
                 Some(Progress::Done)
             }

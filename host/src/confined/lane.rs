@@ -25,6 +25,11 @@ impl Lane {
         self.outbox.len()
     }
 
+    /// Whether nothing is under way, in neither direction.
+    pub(super) fn is_still(&self) -> bool {
+        self.inbox.is_empty() && self.outbox.is_empty()
+    }
+
     /// Takes a frame that has arrived; `None`: none is whole yet. `max`: bytes of one frame.
     pub(super) fn hear<F: Frame>(&mut self, max: usize) -> Result<Option<F>, BadFrame> {
         frame::take(&mut self.inbox, max)?.map(|(kind, content)| F::read(kind, content)).transpose()

@@ -8,6 +8,7 @@ use http::Request;
 use super::Scope;
 use crate::config::Limits;
 use crate::confined::{Bounds, Hop};
+use crate::deploy::ConfinedPool;
 use crate::finishing::Finishing;
 use crate::guest::{Call, CallFacts, Fault, Progress, RequestBody};
 use crate::site::Place;
@@ -35,8 +36,10 @@ impl Answerer {
                 Answerer::Here(call, scope.turn.now + wall)
             }
             Place::Confined(pool) => {
-                let bounds = Bounds { queue: pool.queue_timeout, wall, response_body };
-                Answerer::Confined(Hop::begin(scope.turn, &pool.address, request, facts, bounds))
+                let ConfinedPool { address, queue_timeout: queue, queue_length, .. } = pool;
+                let bounds = Bounds { queue: *queue, queue_length: *queue_length, wall, response_body };
+                let queues = &mut scope.thread.queues;
+                Answerer::Confined(Hop::begin(scope.turn, queues, address, request, facts, bounds))
             }
         }
     }

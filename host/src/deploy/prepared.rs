@@ -77,6 +77,8 @@ pub struct ConfinedPool {
     pub address: ListenAddress,
     /// How long a request waits for a child.
     pub queue_timeout: Duration,
+    /// Requests that wait for one.
+    pub queue_length: usize,
 }
 
 /// What is kept of each module, by name; the version that serves is the first, and the newest of the others the next.

@@ -70,8 +70,10 @@ pub(super) fn confine(
     let address = ListenAddress::Unix(socket);
     let ModulePool { prefork, queue_timeout } = module.pool.clone().unwrap_or_default();
     let index = config.mpm.pools.len() + pools.len();
+    // The kernel holds one more than it is asked to.
+    let queue_length = prefork.common.listen_backlog as usize + 1;
     pools.push(Pool { name: module.name.clone(), listen: vec![address.clone()], mpm: Mpm::Prefork(prefork) });
-    Ok(ConfinedPool { index, address, queue_timeout })
+    Ok(ConfinedPool { index, address, queue_timeout, queue_length })
 }
 
 /// Tells versions of a module apart: another file or another setting is another version, the same in another place of

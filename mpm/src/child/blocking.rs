@@ -134,7 +134,7 @@ impl<P: Protocol> Attendant<P> {
         let Sockets { stream, upstream } = sockets;
         let (now, gate) = (Instant::now(), &mut self.gate);
         let turn =
-            Turn { stream, waker: &self.waker, now, draining, upstream, poller: None, gate, pass, slot: &self.slot };
+            Turn { stream, waker: &self.waker, now, draining, upstream, company: None, gate, pass, slot: &self.slot };
         let next = guard::advance(&self.crew.protocol, &mut self.thread, connection, turn);
         self.slot.add_bytes(stream.take_bytes_written());
         next

@@ -16,7 +16,7 @@ use super::{ChildExit, Post, cannot_start, guard, oversee};
 use crate::error::StartError;
 use crate::listener::{Listener, Taken};
 use crate::poller::{Event, Poller, Token};
-use crate::protocol::{Accepted, Gate, Next, Pass, Protocol, ThreadContext, Turn, Upkeep};
+use crate::protocol::{Accepted, Company, Gate, Next, Pass, Protocol, ThreadContext, Turn, Upkeep};
 use crate::scoreboard::{Status, ThreadSlot};
 use crate::stream::Stream;
 use crate::waker::{Inbox, Wakes};
@@ -92,6 +92,8 @@ struct EventThread<P: Protocol> {
     connections: Connections<Open<P::Connection>>,
     connections_max: usize,
     gate: Gate,
+    /// Upstreams on their way from one connection to another.
+    handed: Vec<(Token, Box<Stream>)>,
     /// What the thread's own work waits for.
     upkeep: Upkeep,
     poller: Poller,
@@ -141,6 +143,7 @@ impl<P: Protocol> EventThread<P> {
             connections: Connections::new(),
             connections_max: bounds.connections_max,
             gate: Gate::new(bounds.requests_in_flight_max),
+            handed: Vec::new(),
             upkeep: Upkeep::Done,
             poller,
             inbox,
@@ -271,10 +274,27 @@ impl<P: Protocol> EventThread<P> {
         self.upkeep = guard::tend(&self.crew.protocol, &mut self.thread, now);
     }
 
-    /// Advances a connection, and after it whoever may use the place for a request that it has given back.
+    /// Advances a connection, and after it whoever may use what it has given back: its upstream, its place for a request.
     fn serve_one(&mut self, token: Token, now: Instant) {
         self.advance(token, now);
+        self.share_out(now);
+    }
+
+    fn share_out(&mut self, now: Instant) {
         self.admit(now);
+        while let Some((heir, upstream)) = self.handed.pop() {
+            self.bequeath(upstream, heir, now);
+            self.admit(now);
+        }
+    }
+
+    fn bequeath(&mut self, upstream: Box<Stream>, heir: Token, now: Instant) {
+        let Some(open) = self.connections.get_mut(heir) else { return };
+        match self.poller.rename_upstream(&upstream, heir) {
+            Ok(()) => open.upstream = Some(upstream),
+            Err(error) => tracing::error!("cannot watch a connection to a pool, which is closed: {error}"),
+        }
+        self.advance(heir, now);
     }
 
     fn admit(&mut self, now: Instant) {
@@ -296,7 +316,7 @@ impl<P: Protocol> EventThread<P> {
             now,
             draining,
             upstream: &mut open.upstream,
-            poller: Some((&self.poller, token)),
+            company: Some(Company { poller: &self.poller, token, handed: &mut self.handed }),
             gate: &mut self.gate,
             pass: &mut open.pass,
             slot: &self.slot,
@@ -390,7 +410,7 @@ impl<P: Protocol> EventThread<P> {
             self.serve_one(token, now);
             if self.connections.is_idle(token) {
                 self.close(token, now);
-                self.admit(now);
+                self.share_out(now);
             }
         }
     }

@@ -20,7 +20,7 @@ const WANTED: &[u8] = &[5, 0, 0, 0, 0];
 const HEAD: &[u8] = &[7, 4, 0, 0, 0, 0xc8, 0x01, 0, 0];
 const DATA: &[u8] = &[2, 5, 0, 0, 0, b'h', b'e', b'l', b'l', b'o'];
 const END: &[u8] = &[3, 1, 0, 0, 0, 0];
-const DONE: &[u8] = &[8, 2, 0, 0, 0, 0, 0];
+const DONE: &[u8] = &[8, 3, 0, 0, 0, 0, 0, 0];
 
 /// A server whose confined children are replaced by one that does this with every connection.
 fn server_with(mpm: Mpm, lines: &str, play: impl Fn(UnixStream) + Send + 'static) -> Server {

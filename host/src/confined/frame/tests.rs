@@ -50,7 +50,7 @@ fn asked() -> Asked {
             script: Some(Script { root: 1, path: "/x.php".into() }),
         })),
     };
-    Asked { request, has_body: true, facts }
+    Asked { request, has_body: true, others_wait: true, facts }
 }
 
 #[test]
@@ -91,7 +91,7 @@ fn an_answer_arrives_as_it_was_told() {
         Told::Head(parts.clone(), Some(5)),
         Told::Data(Bytes::from_static(b"hello")),
         Told::End(None),
-        Told::Done { cpu },
+        Told::Done { cpu, goes_on: true },
         Told::Failed { fault: Fault::CpuLimit(cpu), cpu },
     ];
     let names: Vec<_> = told.iter().map(Told::name).collect();
@@ -99,7 +99,7 @@ fn an_answer_arrives_as_it_was_told() {
     assert_eq!(came.iter().map(Told::name).collect::<Vec<_>>(), names);
     assert!(matches!(&came[0], Told::Begun { reused: true }));
     assert!(matches!(&came[3], Told::Head(head, Some(5)) if head.status == 418 && head.headers == parts.headers));
-    assert!(matches!(&came[6], Told::Done { cpu: told } if *told == cpu));
+    assert!(matches!(&came[6], Told::Done { cpu: told, goes_on: true } if *told == cpu));
     assert!(matches!(&came[7], Told::Failed { fault: Fault::CpuLimit(limit), .. } if *limit == cpu));
 }
 
