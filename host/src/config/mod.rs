@@ -38,7 +38,7 @@ pub use self::report::{Errors, Finding, Warning};
 use self::report::{Report, cause};
 use self::surroundings::{Surroundings, ThisMachine};
 use self::table::Table;
-pub use self::whereabouts::runtime_dir_of;
+pub use self::whereabouts::{runtime_dir_of, written_by_server};
 
 /// Name of the pool whose children serve the clients. Confined modules give theirs to their pools: none has this one.
 const SERVER_POOL: &str = "server";
@@ -49,6 +49,10 @@ const PID_FILE: &str = "guesthouse.pid";
 /// Bytes of a configuration file: far above any real one, and a bound where the path names a device.
 const FILE_SIZE_MAX: u64 = 16 << 20;
 
+/// Where a file lies that the configuration names at this path.
+pub type Placed<'a> = &'a dyn Fn(PathBuf) -> PathBuf;
+const AS_WRITTEN: Placed<'static> = &|path| path;
+
 /// Reads and checks the configuration file at `path`.
 ///
 /// Relative paths in the file are relative to its folder. Nothing is created and nothing is compiled; of the files
@@ -57,8 +61,16 @@ const FILE_SIZE_MAX: u64 = 16 << 20;
 /// # Errors
 /// The file cannot be read, or it is wrong; then with every mistake that it has.
 pub fn read(path: &Path) -> Result<(Config, Vec<Warning>), Errors> {
+    read_placed(path, AS_WRITTEN)
+}
+
+/// Likewise, with the file of each `[[module]]` taken from where `placed` says that it lies, told the path that is written.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_placed(path: &Path, placed: Placed<'_>) -> Result<(Config, Vec<Warning>), Errors> {
     let text = read_file(path).map_err(|error| Errors::Unreadable { path: path.to_owned(), cause: cause(&error) })?;
-    read_text(&text, path)
+    check_text(&text, path, placed)
 }
 
 /// Checks `text` as if it stood in the file at `path`, which need not exist.
@@ -66,6 +78,10 @@ pub fn read(path: &Path) -> Result<(Config, Vec<Warning>), Errors> {
 /// # Errors
 /// As [`read`].
 pub fn read_text(text: &str, path: &Path) -> Result<(Config, Vec<Warning>), Errors> {
+    check_text(text, path, AS_WRITTEN)
+}
+
+fn check_text(text: &str, path: &Path, placed: Placed<'_>) -> Result<(Config, Vec<Warning>), Errors> {
     let unreadable = |cause: &str| Errors::Unreadable { path: path.to_owned(), cause: cause.to_owned() };
     let absolute = std::path::absolute(path).map_err(|error| unreadable(&cause(&error)))?;
     // The configuration travels as JSON, which has no other text.
@@ -73,7 +89,7 @@ pub fn read_text(text: &str, path: &Path) -> Result<(Config, Vec<Warning>), Erro
         return Err(unreadable("its path is not UTF-8: move it"));
     }
     let folder = absolute.parent().ok_or_else(|| unreadable("it is a directory"))?;
-    check(text, path, Surroundings { folder, machine: &ThisMachine })
+    check(text, path, Surroundings { folder, machine: &ThisMachine }, placed)
 }
 
 /// Reads a file that somebody has written by hand.
@@ -89,7 +105,12 @@ pub(crate) fn read_file(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-fn check(text: &str, path: &Path, surroundings: Surroundings<'_>) -> Result<(Config, Vec<Warning>), Errors> {
+fn check(
+    text: &str,
+    path: &Path,
+    surroundings: Surroundings<'_>,
+    placed: Placed<'_>,
+) -> Result<(Config, Vec<Warning>), Errors> {
     let (document, syntax_errors) = DeTable::parse_recoverable(text);
     let report = Report::new(path, text);
     if !syntax_errors.is_empty() {
@@ -98,7 +119,7 @@ fn check(text: &str, path: &Path, surroundings: Surroundings<'_>) -> Result<(Con
     let mut table = Table::document(document.get_ref(), &report);
     let (server, for_mpm) = server::read(table.table("server", "[server]"), surroundings);
     let (mpm, time_slice) = mpm::read_all(&mut table, for_mpm.mpm);
-    let mut modules = module::read_all(table.tables("module", "[[module]]"), surroundings);
+    let mut modules = module::read_all(table.tables("module", "[[module]]"), surroundings, placed);
     let routes = route::read_all(table.tables("route", "[[route]]"), surroundings, &mut modules);
     table.finish();
     warn_of_what_is_never_used(&modules, &routes, server.modules_dir.is_some(), &report);

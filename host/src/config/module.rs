@@ -12,7 +12,7 @@ use super::server::TIMEOUTS;
 use super::surroundings::Surroundings;
 use super::table::Table;
 use super::value::Value;
-use super::{Dir, Limits, Module, ModuleLines, SERVER_POOL, mpm, names, outbound};
+use super::{Dir, Limits, Module, ModuleLines, Placed, SERVER_POOL, mpm, names, outbound};
 
 const MIB: u64 = 1 << 20;
 /// From one page of Wasm to all that 32 bits address.
@@ -56,7 +56,7 @@ impl Modules {
     }
 }
 
-pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -> Modules {
+pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>, placed: Placed<'_>) -> Modules {
     let mut modules = Modules::default();
     for mut table in tables {
         let name = table.required("name", "routes and logs use it", |value| read_name(value, &modules));
@@ -65,7 +65,7 @@ pub(super) fn read_all(tables: Vec<Table<'_>>, surroundings: Surroundings<'_>) -
             modules.named.push(Named { name: name.clone(), line: *line, index: modules.read.len() });
         }
         let path_line = table.line_of("path").unwrap_or_default();
-        let path = table.required("path", "name the .wasm file", |value| surroundings.file(value));
+        let path = table.required("path", "name the .wasm file", |value| surroundings.file(value, placed));
         let path = path.map(|path| (path, path_line));
         let module = read_settings(&mut table, name.map(|(name, _)| name), path, surroundings);
         table.finish();

@@ -20,7 +20,8 @@ pub(super) const TIMEOUTS: RangeInclusive<Duration> = Duration::from_millis(1)..
 
 /// Beside the file.
 pub(super) const RUNTIME_DIR: &str = "run";
-const ACCESS_LOG: &str = "logs/access.log";
+pub(super) const CACHE_DIR: &str = "cache";
+pub(super) const ACCESS_LOG: &str = "logs/access.log";
 /// Versions of each module.
 const VERSIONS: RangeInclusive<u64> = 1..=100;
 /// Bytes of native code; the upper end is there to stay clear of overflow.
@@ -45,7 +46,7 @@ pub(super) fn read(mut table: Table<'_>, surroundings: Surroundings<'_>) -> (Ser
     let listen = table.field("listen", vec![ListenAddress::Tcp(LISTEN)], read_listen).value;
     let mpm = table.field("mpm", MpmName::Event, read_mpm).value;
     let runtime_dir = read_runtime_dir(&mut table, surroundings);
-    let cache_dir = surroundings.absolute("cache");
+    let cache_dir = surroundings.absolute(CACHE_DIR);
     let cache_dir = table.field("cache_dir", cache_dir, |value| surroundings.directory_to_be(value)).value;
     let modules_dir = table.field("modules_dir", None, |value| read_modules_dir(value, surroundings).map(Some)).value;
     let watch = table.field("watch", modules_dir.is_some(), |value| value.boolean()).value;

@@ -1,10 +1,11 @@
-//! What reading the configuration needs to know of the machine: whether files exist, and who may write to them. Behind a trait, so that the
-//! readers are pure and tests need no files. Opens and creates nothing.
+//! What reading the configuration needs to know of the machine: whether files exist, and who may write to them. Behind a
+//! trait, so that the readers are pure and tests need no files. Opens and creates nothing.
 
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use super::Placed;
 use super::report::{Wrong, cause};
 use super::value::Value;
 
@@ -67,9 +68,9 @@ impl Surroundings<'_> {
         self.folder.join(written)
     }
 
-    /// A regular file that must exist: a pipe or a device may never end.
-    pub(super) fn file(&self, value: Value<'_>) -> Result<PathBuf, Wrong> {
-        let path = self.path(value)?;
+    /// A regular file that must exist, where it is placed: a pipe or a device may never end.
+    pub(super) fn file(&self, value: Value<'_>, placed: Placed<'_>) -> Result<PathBuf, Wrong> {
+        let path = placed(self.path(value)?);
         match self.kind(value, &path)? {
             Kind::File => Ok(path),
             Kind::Other => Err(value.wrong(format_args!("{} is a pipe or a device: name a file", path.display()))),

@@ -47,7 +47,7 @@ impl Machine for MadeUp {
 
 fn checked(text: &str) -> Result<(Config, Vec<Warning>), Errors> {
     let surroundings = Surroundings { folder: Path::new("/etc"), machine: &MadeUp };
-    check(text, Path::new("guesthouse.toml"), surroundings)
+    check(text, Path::new("guesthouse.toml"), surroundings, AS_WRITTEN)
 }
 
 fn config(text: &str) -> Config {

@@ -1,5 +1,5 @@
-//! Where a server that may run has its runtime directory, read from a configuration that may be wrong in all else: whoever mends it
-//! must be able to reach the server meanwhile.
+//! Where a server has its runtime directory and what else it writes, read from a configuration that may be wrong in all else:
+//! whoever mends it must be able to reach the server meanwhile.
 
 use std::path::{Path, PathBuf};
 
@@ -31,9 +31,43 @@ fn written(text: &str) -> Result<String, String> {
     }
 }
 
+/// What a server of this configuration writes, or lets its guests write: relative to the configuration's folder, or
+/// absolute. No mistake is reported here: what cannot be read is taken to be left out.
+#[must_use]
+pub fn written_by_server(configuration: &str) -> Vec<PathBuf> {
+    let table: Table = configuration.parse().unwrap_or_default();
+    let server = |key: &str| Some(PathBuf::from(table.get("server")?.get(key)?.as_str()?));
+    let modules = table.get("module").and_then(toml::Value::as_array).into_iter().flatten();
+    let folders = modules.filter_map(|module| module.get("dir")?.as_array()).flatten();
+    let writable = folders.filter(|folder| folder.get("write").and_then(toml::Value::as_bool) == Some(true));
+    let granted = writable.filter_map(|folder| Some(PathBuf::from(folder.get("host")?.as_str()?)));
+    let own = [
+        ("runtime_dir", Some(server::RUNTIME_DIR)),
+        ("cache_dir", Some(server::CACHE_DIR)),
+        ("modules_dir", None),
+        ("error_log", None),
+        ("access_log", Some(server::ACCESS_LOG)),
+    ];
+    let own = own.into_iter().filter_map(|(key, default)| server(key).or(default.map(PathBuf::from)));
+    own.chain(granted).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_server_writes_is_known_from_its_configuration() {
+        let written = |text: &str| -> Vec<String> {
+            written_by_server(text).into_iter().map(|path| path.display().to_string()).collect()
+        };
+        assert_eq!(written(""), ["run", "cache", "logs/access.log"]);
+        assert_eq!(written("not = [toml"), ["run", "cache", "logs/access.log"]);
+        let all = "[server]\nruntime_dir = \"/run/shop\"\ncache_dir = \"native\"\nmodules_dir = \"m\"\nerror_log = \"-\"\n\
+                   access_log = \"off\"\n\
+                   [[module]]\n[[module.dir]]\nhost = \"data\"\nwrite = true\n[[module.dir]]\nhost = \"texts\"\n";
+        assert_eq!(written(all), ["/run/shop", "native", "m", "-", "off", "data"]);
+    }
 
     #[test]
     fn it_is_found_whatever_else_is_wrong() {

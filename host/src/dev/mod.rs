@@ -33,7 +33,7 @@ use self::build::{Made, MakeError};
 use self::plan::{Action, Change, Outcome, Plan};
 use self::server::{Notice, Server};
 use self::service::Service;
-pub use self::settings::{VARIABLE, adapt};
+pub use self::settings::{VARIABLE, read};
 use self::settle::Settle;
 use self::sources::{CONFIGURATION, Difference, Look, Sources};
 use self::watch::Watcher;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use ignore::WalkBuilder;
 
 use super::plan::Change;
-use super::settings::written_by_server;
+use crate::config::written_by_server;
 use crate::project::Manifest;
 
 /// The server's configuration, in the project's folder.

@@ -28,14 +28,13 @@ use crate::runtime_dir;
 /// # Errors
 /// A text for the operator that names every mistake found, one on each line.
 pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
-    let (mut config, warnings) = config::read(config_path).map_err(|errors| errors.to_string())?;
+    let read = match std::env::var_os(dev::VARIABLE) {
+        Some(output) => dev::read(config_path, Path::new(&output)),
+        None => config::read(config_path),
+    };
+    let (mut config, warnings) = read.map_err(|errors| errors.to_string())?;
     for warning in warnings {
         tracing::warn!("{warning}");
-    }
-    if let Some(output) = std::env::var_os(dev::VARIABLE).map(PathBuf::from)
-        && dev::adapt(&mut config, &output) == 0
-    {
-        tracing::warn!("no [[module]] has the path {}, which is what the project builds", output.display());
     }
     let published = published::read(&published::path(&config.server.runtime_dir));
     make_directories(&config.server, published.as_ref())?;

@@ -75,22 +75,30 @@ fn a_build_that_fails_keeps_the_last_good_version() {
 
 #[test]
 fn a_module_that_is_no_handler_keeps_the_last_good_version() {
-    // It is written in place, as compilers do.
-    let (_folder, project) =
-        project("if test -s source; then cp guests/$(cat source).wasm shop.wasm; else echo '(module)' > shop.wasm; fi");
-    let dev = Dev::start(&project.path(""));
-    let address = dev.wait_until_serving();
-    project.write("source", "");
-    dev.screen.wait_for("does not export the function _start");
-    dev.screen.wait_for("dev: build failed: the last good version goes on");
-    // Nor does a server that reads its configuration again come by it.
-    let mark = dev.screen.mark();
-    let configuration = fs::read_to_string(project.path("guesthouse.toml")).unwrap();
-    let route = "[[route]]\npath = \"/text\"\ntext = \"as configured\"\n";
-    project.write("guesthouse.toml", format!("{configuration}\n{route}"));
-    dev.screen.wait_for_after(mark, "dev: the server reads guesthouse.toml again");
-    wait_for_text(address, "/text", "as configured");
-    assert_eq!(Client::connect(address).get("/hello").text(), "hello\n");
+    // One build writes it in place, as compilers do; the other has removed it when it fails.
+    let builds = [
+        (
+            "if test -s source; then cp guests/$(cat source).wasm shop.wasm; else echo '(module)' > shop.wasm; fi",
+            "does not export the function _start",
+        ),
+        ("rm -f shop.wasm; cp guests/$(cat source).wasm shop.wasm", "failed with exit status: 1"),
+    ];
+    for (script, failure) in builds {
+        let (_folder, project) = project(script);
+        let dev = Dev::start(&project.path(""));
+        let address = dev.wait_until_serving();
+        project.write("source", "");
+        dev.screen.wait_for(failure);
+        dev.screen.wait_for("dev: build failed: the last good version goes on");
+        // Nor does a server that reads its configuration again come by it.
+        let mark = dev.screen.mark();
+        let configuration = fs::read_to_string(project.path("guesthouse.toml")).unwrap();
+        let route = "[[route]]\npath = \"/text\"\ntext = \"as configured\"\n";
+        project.write("guesthouse.toml", format!("{configuration}\n{route}"));
+        dev.screen.wait_for_after(mark, "dev: the server reads guesthouse.toml again");
+        wait_for_text(address, "/text", "as configured");
+        assert_eq!(Client::connect(address).get("/hello").text(), "hello\n");
+    }
 }
 
 #[test]

@@ -84,7 +84,8 @@ fn the_default_runtime_directory_is_looked_at_too() {
         }
     }
     let surroundings = Surroundings { folder: Path::new("/etc"), machine: &Open };
-    let errors = check("[server]\naccess_log = \"off\"\n", Path::new("guesthouse.toml"), surroundings).unwrap_err();
+    let errors =
+        check("[server]\naccess_log = \"off\"\n", Path::new("guesthouse.toml"), surroundings, AS_WRITTEN).unwrap_err();
     assert_eq!(
         errors.to_string(),
         "guesthouse.toml:1: [server]: runtime_dir is \"run\" by default: others may write to /etc/run (mode 2775): run \
@@ -95,7 +96,7 @@ fn the_default_runtime_directory_is_looked_at_too() {
 #[test]
 fn the_default_access_log_needs_its_directory_too() {
     let surroundings = Surroundings { folder: Path::new("/missing"), machine: &MadeUp };
-    let errors = check("\n[server]\n", Path::new("guesthouse.toml"), surroundings).unwrap_err();
+    let errors = check("\n[server]\n", Path::new("guesthouse.toml"), surroundings, AS_WRITTEN).unwrap_err();
     assert_eq!(
         errors.to_string(),
         "guesthouse.toml:2: [server]: access_log is \"logs/access.log\" by default: neither the directory \
