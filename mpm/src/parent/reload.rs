@@ -244,7 +244,8 @@ impl<A: Application> Parent<'_, A> {
 
     /// The current generation cannot start: goes back to the previous one, if that still serves.
     pub(super) fn abandon_generation(&mut self, reason: &str, now: Instant) {
-        if self.go_back(reason, now) {
+        if self.go_back(now) {
+            tracing::error!("reload failed, generation {} goes on serving: {reason}", self.current.number);
             self.lookout.tell(&News::Failed(reason.to_owned()), now);
             self.end_reload(now);
         }
@@ -253,14 +254,16 @@ impl<A: Application> Parent<'_, A> {
     /// The children that there are cannot take the current generation over: new ones are tried. Whoever waits for the outcome
     /// waits for theirs.
     pub(super) fn replace_instead(&mut self, reason: &str, now: Instant) {
-        if self.go_back(reason, now) {
+        let number = self.current.number;
+        if self.go_back(now) {
+            tracing::warn!("generation {number} is not taken over ({reason}): new children are tried");
             self.reload_next = self.reload_next.max(Some(How::Gracefully));
             self.end_reload(now);
         }
     }
 
-    /// Whether there was something to go back to.
-    pub(super) fn go_back(&mut self, reason: &str, now: Instant) -> bool {
+    /// Whether there was something to go back to. Why, and what comes next, is for the caller to say.
+    pub(super) fn go_back(&mut self, now: Instant) -> bool {
         let (previous, own) = match std::mem::replace(&mut self.reload, Reload::Idle) {
             Reload::Replacing { previous, own, .. } => (previous, own),
             other @ (Reload::Idle | Reload::Preparing { .. }) => {
@@ -283,8 +286,6 @@ impl<A: Application> Parent<'_, A> {
         }
         self.application.abandon();
         self.let_go_of_older();
-        let serving = self.current.number;
-        tracing::error!("reload failed, generation {serving} goes on serving: {reason}");
         true
     }
 

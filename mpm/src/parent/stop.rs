@@ -56,7 +56,7 @@ impl<A: Application> Parent<'_, A> {
         tracing::info!("stopping gracefully");
         if self.is_adopting() {
             // What is open, and what waits in the backlog, is served by the generation that is published.
-            self.go_back("the server is to stop", now);
+            self.go_back(now);
         }
         let timeout = self.current.own().mpm.common().graceful_shutdown_timeout;
         self.stage = Stage::Finishing { until: (!timeout.is_zero()).then(|| now + timeout) };

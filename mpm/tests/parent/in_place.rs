@@ -116,7 +116,7 @@ fn what_a_child_cannot_take_over_is_served_by_new_ones_and_the_next_is_taken_ove
         let old = children(&server);
         ask_for(&server, &script(mpm, "two", "").replace("adopt yes", "adopt fail"));
         server.wait_for("cannot take generation 1 over: the script says so");
-        server.wait_for("generation 0 goes on serving");
+        server.wait_for("generation 1 is not taken over (the script says so): new children are tried");
         server.wait_for("generation 2 is ready");
         wait_until_ended(&old);
         assert_eq!(greeting(address).word, "two", "{mpm}");
