@@ -30,15 +30,17 @@ pub fn hello(bench: &Bench, guest: &str, threads: usize, log: AccessLog) -> Resu
     event(bench, &folder, Shape { children: 1, threads }, log, &rest)
 }
 
-/// One child, with a folder of modules; of one module in it, which is there from the beginning. Answers also with that folder.
-pub fn deployed(bench: &Bench, name: &str, wasm: &[u8]) -> Result<(Setup, PathBuf)> {
+/// One child, with a folder of modules; of one module in it, at "/module", which is there from the beginning. Answers also with
+/// that one's file.
+pub fn deployed(bench: &Bench, wasm: &[u8]) -> Result<(Setup, PathBuf)> {
     let folder = "guesthouse-deployed";
     let modules = place(bench, folder)?.0.join("modules");
     std::fs::create_dir_all(&modules)?;
-    std::fs::write(modules.join(format!("{name}.wasm")), wasm)?;
+    let file = modules.join("module.wasm");
+    std::fs::write(&file, wasm)?;
     let shape = Shape { children: 1, threads: 2 };
     let setup = event_with(bench, folder, shape, AccessLog::Combined, "modules_dir = \"modules\"", "")?;
-    Ok((setup, modules))
+    Ok((setup, file))
 }
 
 /// The probe, at all paths.
