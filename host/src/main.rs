@@ -86,7 +86,8 @@ fn check(file: &Path) -> anyhow::Result<ExitCode> {
 fn new(New { name, lang, interpreter }: New) -> anyhow::Result<ExitCode> {
     project::create(Path::new(""), &name, lang, interpreter.as_deref())?;
     println!(
-        "{name} is ready. Go on with:\n  cd {name}\n  guesthouse build\n  guesthouse serve\nor, to have it built again whenever it changes:\n  guesthouse dev {name}"
+        "{name} is ready. Go on with:\n  cd {name}\n  guesthouse build\n  guesthouse serve\n\
+         or, there too, to have it built again whenever it changes:\n  guesthouse dev"
     );
     Ok(ExitCode::SUCCESS)
 }

@@ -50,8 +50,9 @@ What becomes of the handler:
 
 Examples:
   guesthouse new shop --lang go
-  cd shop && guesthouse build && guesthouse serve
-  guesthouse dev shop                   build and serve it again whenever it changes";
+  cd shop
+  guesthouse build && guesthouse serve
+  guesthouse dev                        build and serve it again whenever it changes";
 
 pub(super) const BUILD: &str = "\
 Build the project in a folder: run the steps that its guesthouse-project.toml names, and look at the module they made.
