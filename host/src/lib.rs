@@ -21,6 +21,7 @@ mod finishing;
 pub mod guest;
 pub mod http;
 pub mod module;
+mod parent_death;
 pub mod placement;
 pub mod preparation;
 pub mod project;

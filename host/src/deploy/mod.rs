@@ -29,4 +29,5 @@ pub mod watch;
 
 pub use prepared::{ConfinedPool, Histories, Prepared, PreparedModule, Version};
 pub use refusal::Refusal;
+pub(crate) use snapshot::Identity;
 pub use snapshot::{Snapshot, Sources};

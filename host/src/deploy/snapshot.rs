@@ -70,7 +70,7 @@ pub struct Snapshot {
 
 /// What changes when a file does: a rename brings another inode, a write another time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-struct Identity {
+pub(crate) struct Identity {
     device: u64,
     inode: u64,
     size: u64,
@@ -81,7 +81,7 @@ struct Identity {
 }
 
 impl Identity {
-    fn of(facts: &Metadata) -> Self {
+    pub(crate) fn of(facts: &Metadata) -> Self {
         Self {
             device: facts.dev(),
             inode: facts.ino(),

@@ -125,12 +125,15 @@ impl Hints {
     }
 }
 
-/// Looking is an access too, and must not be a reason to look; nor are logs that lie beside modules.
+/// Looking is an access too, and must not be a reason to look.
+pub(crate) fn is_mere_look(kind: EventKind) -> bool {
+    matches!(kind, EventKind::Access(_)) && kind != EventKind::Access(AccessKind::Close(AccessMode::Write))
+}
+
+/// Nor are logs that lie beside modules.
 fn is_of_no_interest(event: &Event, sources: &Sources) -> bool {
-    let is_access = matches!(event.kind, EventKind::Access(_))
-        && event.kind != EventKind::Access(AccessKind::Close(AccessMode::Write));
     let concerns = event.paths.is_empty() || event.paths.iter().any(|path| sources.concern(path));
-    !event.need_rescan() && (is_access || !concerns)
+    !event.need_rescan() && (is_mere_look(event.kind) || !concerns)
 }
 
 #[cfg(test)]

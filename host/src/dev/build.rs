@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::screen;
 use super::settings::served;
 use crate::project::{self, BuildError, Built};
+use crate::unfinished;
 
 /// What a build has come to.
 #[derive(Debug)]
@@ -42,9 +43,7 @@ fn publish(output: &Path) -> io::Result<bool> {
     if fs::read(&to).is_ok_and(|before| before == module) {
         return Ok(false);
     }
-    let unfinished = to.with_extension("wasm.new");
-    fs::write(&unfinished, module)?;
-    fs::rename(unfinished, to)?;
+    unfinished::write(&to, &module, fs::metadata(output)?.permissions())?.persist(to)?;
     Ok(true)
 }
 
@@ -79,6 +78,7 @@ mod tests {
         assert!(matches!(make(&better), Ok(Made::New(_))));
         assert_eq!(serves(), better);
         clear(&path("a.wasm"));
-        assert!(!path(".a.serving.wasm").exists() && !path(".a.serving.wasm.new").exists());
+        let names = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert_eq!(names.filter(|name| name.display().to_string().starts_with('.')).count(), 0);
     }
 }

@@ -10,22 +10,25 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{Id, WaitPidFlag, waitid};
-use nix::unistd::{Pid, getpid, getppid};
+use nix::unistd::Pid;
 
 use super::Event;
 use super::said::{Level, Said};
 use super::screen;
 use super::settings::VARIABLE;
 use crate::error_log::LEVEL_VARIABLE;
+use crate::parent_death::end_with_this_process;
 
 /// Of one line; the rest of a longer one is a line of its own.
 const LINE_BYTES_MAX: u64 = 64 << 10;
 
 /// A server that has ended may leave children that finish what is open: what they say is not waited for any longer.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// So many complaints are remembered.
+const TOLD_MAX: usize = 256;
 
 /// What a server has said that matters to the loop.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,8 +55,8 @@ pub(super) struct Server {
 struct Told(Arc<Mutex<HashSet<String>>>);
 
 impl Server {
-    /// Starts one on this configuration, for what is built at `output`. To be called by a thread that lives as long as this process, since the server ends
-    /// with the thread that has started it.
+    /// Starts one on this configuration, for what is built at `output`. To be called by a thread that lives as long as this
+    /// process, since the server, with its children, ends with the thread that has started it.
     ///
     /// # Errors
     /// Descriptors, processes or memory are out.
@@ -62,11 +65,7 @@ impl Server {
         command.arg("serve").arg(configuration).env(VARIABLE, output).env(LEVEL_VARIABLE, level());
         // Ctrl-C is for this process, which ends the server gracefully; a group of its own keeps it from the server.
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
-        let own = getpid();
-        // SAFETY: the closure makes two async-signal-safe system calls and allocates nothing.
-        unsafe {
-            command.pre_exec(move || end_with(own));
-        }
+        end_with_this_process(&mut command);
         let mut process = command.spawn()?;
         let (pid, told) = (Pid::from_raw(process.id().cast_signed()), Told::default());
         let output = process.stderr.take().expect("it was piped");
@@ -104,19 +103,16 @@ impl Server {
 impl Told {
     /// Whether it is new.
     fn is_news(&self, text: &str) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(text.to_owned())
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.len() >= TOLD_MAX {
+            told.clear();
+        }
+        told.insert(text.to_owned())
     }
 
     fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
-}
-
-/// In the process that is to become the server: to end in an orderly way, and its children with it, when this one dies,
-/// however that happens.
-fn end_with(parent: Pid) -> io::Result<()> {
-    set_pdeathsig(Signal::SIGTERM)?;
-    if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::NotConnected.into()) }
 }
 
 /// The level of the server's log: what it says at `info` is needed here, and who wants more gets it.
@@ -173,6 +169,8 @@ fn notice(said: &Said<'_>) -> Option<Notice> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deploy::published;
+    use crate::deploy::testing::prepared;
 
     #[test]
     fn what_matters_to_the_loop_is_noticed() {
@@ -180,7 +178,10 @@ mod tests {
         assert_eq!(noticed("INFO listening on 127.0.0.1:8080"), Some(Notice::Listening("127.0.0.1:8080".into())));
         assert_eq!(noticed("INFO compiling a.wasm, in at most 300 s"), Some(Notice::Compiling));
         assert_eq!(noticed("INFO ready"), Some(Notice::Ready));
-        assert_eq!(noticed("INFO module \"a\" is deployed in its next version"), Some(Notice::Deployed));
+        let (before, now) = (prepared(&[("a", "1"), ("b", "1")]), prepared(&[("a", "2"), ("c", "1")]));
+        let changes = published::changes(&before, &now);
+        let noticed_of_changes: Vec<_> = changes.iter().map(|change| noticed(&format!("INFO {change}"))).collect();
+        assert_eq!(noticed_of_changes, [Some(Notice::Deployed), Some(Notice::Deployed), None], "{changes:?}");
         assert_eq!(noticed("ERROR reload failed, generation 0 goes on serving: no"), Some(Notice::Refused));
         for other in ["INFO no longer listening on 127.0.0.1:8080", "INFO module=a request=1 stream=stdout: ready"] {
             assert_eq!(noticed(other), None, "{other}");
@@ -193,5 +194,7 @@ mod tests {
         assert!(told.is_news("no") && !told.is_news("no"));
         told.forget();
         assert!(told.is_news("no"));
+        assert!((0..10 * TOLD_MAX).all(|number| told.is_news(&number.to_string())));
+        assert!(told.0.lock().unwrap().len() <= TOLD_MAX);
     }
 }

@@ -10,7 +10,7 @@ const SETTLED: Duration = Duration::from_millis(50);
 const UNSETTLED_MAX: Duration = Duration::from_secs(2);
 
 /// It is looked without a reason so often: some file systems tell nothing.
-const RESCAN: Duration = Duration::from_secs(2);
+pub(super) const RESCAN: Duration = Duration::from_secs(2);
 
 /// What is known of changes that nobody has looked at.
 ///

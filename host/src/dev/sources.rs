@@ -13,6 +13,7 @@ use ignore::WalkBuilder;
 
 use super::plan::Change;
 use crate::config::written_by_server;
+use crate::deploy::Identity;
 use crate::project::Manifest;
 
 /// The server's configuration, in the project's folder.
@@ -60,15 +61,6 @@ struct Source {
     identity: Identity,
     /// `None`: it is large, or cannot be read.
     content: Option<blake3::Hash>,
-}
-
-/// What changes when a file is written or another takes its place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Identity {
-    inode: u64,
-    size: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
 }
 
 /// What counts as different.
@@ -151,12 +143,11 @@ impl Look {
 
 impl Source {
     fn look_at(path: &Path, facts: &fs::Metadata, known: Option<&Source>) -> Self {
-        let identity =
-            Identity { inode: facts.ino(), size: facts.size(), modified: (facts.mtime(), facts.mtime_nsec()) };
+        let identity = Identity::of(facts);
         match known {
             Some(known) if known.identity == identity => known.clone(),
             Some(_) | None => {
-                let text = (identity.size <= READ_BYTES_MAX).then(|| fs::read(path).ok()).flatten();
+                let text = (facts.size() <= READ_BYTES_MAX).then(|| fs::read(path).ok()).flatten();
                 Self { identity, content: text.map(|text| blake3::hash(&text)) }
             }
         }

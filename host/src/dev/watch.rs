@@ -5,12 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use notify::event::{AccessKind, AccessMode};
-use notify::{EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
+use notify::{RecommendedWatcher, RecursiveMode, Watcher as _};
 
 use super::Event;
 use super::screen;
+use super::settle::RESCAN;
 use super::sources::Folder;
+use crate::deploy::watch::is_mere_look;
 
 /// Watches each folder by itself, since below what is no source there may be thousands.
 pub(super) struct Watcher {
@@ -23,14 +24,16 @@ impl Watcher {
         let watcher = notify::recommended_watcher(move |event: notify::Result<notify::Event>| {
             // What the kernel could not tell is found without it.
             if let Ok(event) = event
-                && !is_of_no_interest(event.kind)
+                && !is_mere_look(event.kind)
             {
                 // Who no longer listens ends anyway.
                 let _ = events.send(Event::Touched { paths: event.paths, at: Instant::now() });
             }
         });
         let watcher = watcher.inspect_err(|error| {
-            screen::tell(&format!("the kernel does not tell of changes ({error}): they are looked for every 2 s"));
+            screen::tell(&format!(
+                "the kernel does not tell of changes ({error}): they are looked for every {RESCAN:?}"
+            ));
         });
         Self { kernel: watcher.ok(), watched: BTreeSet::new() }
     }
@@ -44,14 +47,12 @@ impl Watcher {
         }
         for new in folders.difference(&self.watched) {
             if let Err(error) = kernel.watch(&new.path, RecursiveMode::NonRecursive) {
-                screen::tell(&format!("cannot watch {}: {error}: it is looked at every 2 s", new.path.display()));
+                screen::tell(&format!(
+                    "cannot watch {}: {error}: it is looked at every {RESCAN:?}",
+                    new.path.display()
+                ));
             }
         }
         self.watched.clone_from(folders);
     }
-}
-
-/// Looking is an access too, and must not be a reason to look.
-fn is_of_no_interest(kind: EventKind) -> bool {
-    matches!(kind, EventKind::Access(_)) && kind != EventKind::Access(AccessKind::Close(AccessMode::Write))
 }

@@ -1,15 +1,12 @@
 //! Runs what a project says that its build is, and looks at what came of it. Knows no language.
 
 use std::ffi::OsStr;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
-use nix::sys::prctl::set_pdeathsig;
-use nix::sys::signal::Signal;
-
 use super::manifest::{FILE, Manifest, ManifestError, Required, Step, Tool};
 use crate::module::WasmFile;
+use crate::parent_death::end_with_this_process;
 
 /// What a build made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,11 +78,8 @@ fn run(folder: &Path, step: &Step, tools: &[(String, PathBuf)], tell: &mut impl 
     };
     let mut process = Command::new(program);
     process.args(arguments).envs(&step.env).current_dir(folder);
-    // SAFETY: the closure makes one async-signal-safe system call and allocates nothing.
-    unsafe {
-        // Whoever ends the build ends what it does; where the build is killed there is nobody else to do so.
-        process.pre_exec(|| Ok(set_pdeathsig(Signal::SIGTERM)?));
-    }
+    // Whoever ends the build ends what it does; where the build is killed there is nobody else to do so.
+    end_with_this_process(&mut process);
     match process.status() {
         Ok(status) if status.success() => Ok(()),
         Ok(status) => {

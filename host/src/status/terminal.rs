@@ -166,7 +166,7 @@ fn optional<T>(value: Option<T>, tell: impl FnOnce(T) -> String) -> String {
 }
 
 /// Without control characters.
-fn plain(text: &str) -> String {
+pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }
 
