@@ -57,6 +57,7 @@ Files (DIR is the folder of the configuration file; each name can be changed the
   ./guesthouse.toml           the configuration, if FILE is not given
   DIR/run/guesthouse.pid      pid of the parent, while the server runs
   DIR/run/control.sock        where guesthouse deploy and the like reach the server, mode 0600
+  DIR/run/stopping.sock       the same, while a server that was told to stop finishes what is open
   DIR/run/confined/           sockets of modules that are not thread-safe, mode 0700
   DIR/run/published.json      what serves, and which versions of each module are kept
   DIR/run/versions/           the Wasm files of these versions, mode 0700

@@ -52,7 +52,7 @@ pub enum AskError {
 /// What the server said.
 #[derive(Debug)]
 pub struct Told {
-    /// As it came.
+    /// The snapshot as JSON.
     pub json: String,
     pub snapshot: Snapshot,
 }
