@@ -122,3 +122,46 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is done under these locks cannot leave anything half done.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use guesthouse_mpm::ChildContext;
+    use guesthouse_mpm::scoreboard::Scoreboard;
+
+    use super::*;
+    use crate::clock::Began;
+    use crate::deploy::testing::prepared;
+    use crate::tally::Counting;
+
+    #[test]
+    fn what_is_given_up_is_not_taken_over_any_more() {
+        let child = ChildContext {
+            slot: 0,
+            generation: 0,
+            pool: 0,
+            pool_name: String::from("server"),
+            threads: 1,
+            requests_in_flight_max: 1,
+            scoreboard: Scoreboard::new(1, 1).unwrap(),
+            news: Waker::noop().clone(),
+        };
+        let began = Began::now();
+        let prepared = prepared(&[]);
+        let ground = Ground { child, began, counting: Counting::new().unwrap(), access_log: None };
+        let sites = Sites::start(&prepared, ground).unwrap();
+        let handover = serde_json::to_vec(&prepared).unwrap();
+        let waiting = || locked(&sites.next).site.as_ref().map(|site| site.generation);
+        sites.adopt(1, &handover).unwrap();
+        assert_eq!(waiting(), Some(1));
+        sites.forget(2);
+        assert_eq!(waiting(), None);
+        for given_up in [1, 2] {
+            assert!(sites.adopt(given_up, &handover).is_err());
+        }
+        sites.adopt(3, &handover).unwrap();
+        sites.forget(2);
+        assert_eq!(waiting(), Some(3));
+    }
+}

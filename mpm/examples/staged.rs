@@ -6,7 +6,8 @@
 //! connections that were answered since the last restart, and the children that the scoreboard shows), and `load refuse`, `start fail`, `start crash`, `pid_file PATH`, `graceful_shutdown_timeout_ms 500`.
 //! `lookout FOLDER` has a lookout, which appends its pid and what it is told to `FOLDER/told`, and asks for what it finds in
 //! `FOLDER/ask`: `publish`, `reload`, `restart`, `stop` or `stop-gracefully`.
-//! With `adopt yes` what is published is taken over by the children that there are, with `adopt fail` they cannot.
+//! With `adopt yes` what is published is taken over by the children that there are, with `adopt fail` they cannot; a child that
+//! is told to forget a generation writes its number into `FOLDER/forgotten.PID`.
 //! `pool NAME ADDRESS CHILDREN` adds a pool of prefork children, which start on demand if CHILDREN is 0;
 //! `start.NAME fail` is about that pool alone.
 
@@ -27,18 +28,15 @@ use guesthouse_mpm::{
 
 struct Staged {
     file: String,
-    /// What is loaded now, and before that.
-    script: Script,
-    script_before: Script,
-    /// By generation, for pools that older requests still speak to.
+    /// By generation, what is loaded now the last; older ones for pools that older requests still speak to.
     scripts: Vec<(u32, Script)>,
-    /// As the preparation wrote it.
+    /// The last one, as the preparation wrote it.
     text: String,
     answered: Tallies,
 }
 
 /// The lines of the file.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug)]
 struct Script(Vec<(String, String)>);
 
 impl Script {
@@ -89,6 +87,13 @@ impl Script {
     }
 }
 
+impl Staged {
+    /// The value of a line of what is loaded now.
+    fn one(&self, key: &str) -> Option<&str> {
+        self.scripts.last().and_then(|(_, script)| script.one(key))
+    }
+}
+
 impl Application for Staged {
     type Protocol = Speaker;
 
@@ -109,19 +114,17 @@ impl Application for Staged {
             pools.push(pool(line)?);
         }
         let settings = Settings { pools, pid_file: script.one("pid_file").map(Into::into) };
-        self.scripts.push((generation, script.clone()));
-        self.script_before = std::mem::replace(&mut self.script, script);
+        self.scripts.push((generation, script));
         self.text = String::from_utf8_lossy(prepared).into_owned();
         Ok(settings)
     }
 
     fn abandon(&mut self) {
         self.scripts.pop();
-        self.script = self.script_before.clone();
     }
 
     fn handover(&self) -> Option<Vec<u8>> {
-        self.script.one("adopt").map(|_| self.text.clone().into_bytes())
+        self.one("adopt").map(|_| self.text.clone().into_bytes())
     }
 
     fn reset_counters(&mut self) {
@@ -129,15 +132,15 @@ impl Application for Staged {
     }
 
     fn publish(&mut self) -> String {
-        self.script.one("say").unwrap_or("").to_owned()
+        self.one("say").unwrap_or("").to_owned()
     }
 
     fn has_lookout(&self) -> bool {
-        self.script.one("lookout").is_some()
+        self.one("lookout").is_some()
     }
 
     fn look_out(&self, Lookout { line, serving, .. }: Lookout) {
-        let Some(folder) = self.script.one("lookout").map(PathBuf::from) else { return };
+        let Some(folder) = self.one("lookout").map(PathBuf::from) else { return };
         let mut told = match OpenOptions::new().append(true).create(true).open(folder.join("told")) {
             Ok(told) => told,
             Err(error) => return tracing::error!("cannot write into {}: {error}", folder.display()),
@@ -172,6 +175,7 @@ impl Application for Staged {
         let greeting = Greeting::new(script, child.generation, &child.news);
         Ok(Speaker {
             greetings: Mutex::new(Greetings { current: greeting, next: None, older: Vec::new() }),
+            folder: script.one("lookout").map(PathBuf::from),
             slot: child.slot,
             answered: self.answered.clone(),
             scoreboard: child.scoreboard.clone(),
@@ -228,6 +232,8 @@ fn pool(line: &str) -> Result<Pool, LoadError> {
 /// Says its line, then waits until the client has closed.
 struct Speaker {
     greetings: Mutex<Greetings>,
+    /// The lookout's.
+    folder: Option<PathBuf>,
     slot: usize,
     answered: Tallies,
     scoreboard: Scoreboard,
@@ -326,6 +332,11 @@ impl Protocol for Speaker {
 
     fn forget(&self, generation: u32) {
         self.greetings().next.take_if(|next| next.generation == generation);
+        let Some(folder) = &self.folder else { return };
+        let sign = folder.join(format!("forgotten.{}", std::process::id()));
+        if let Err(error) = std::fs::write(&sign, generation.to_string()) {
+            tracing::error!("cannot write {}: {error}", sign.display());
+        }
     }
 
     fn published(&self) {
@@ -359,8 +370,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let (script, script_before, text) = (Script::default(), Script::default(), String::new());
-    match serve(Staged { file, script, script_before, scripts: Vec::new(), text, answered }) {
+    match serve(Staged { file, scripts: Vec::new(), text: String::new(), answered }) {
         Ok(exit) => ExitCode::from(exit.code()),
         Err(error) => {
             tracing::error!("{error}");

@@ -1,5 +1,7 @@
 //! Generations that the children take over while they serve.
 
+use std::fs;
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -130,9 +132,17 @@ fn what_a_child_cannot_take_over_is_served_by_new_ones_and_the_next_is_taken_ove
 fn a_pool_that_cannot_start_takes_back_what_children_have_taken_over() {
     for mpm in MPMS {
         let (server, address) = Server::ready(&script(mpm, "one", ""));
+        let child = greeting(address).pid;
         ask_for(&server, &script(mpm, "bad", "pool side unix:FOLDER/side 1\nstart.side fail"));
         server.wait_for("generation 0 goes on serving: pool side: the script says so");
         assert_eq!(greeting(address).word, "one", "{mpm}");
+        wait_until("the children have forgotten it", || {
+            let sign = fs::read_to_string(server.folder.join(format!("forgotten.{child}"))).ok()?;
+            (sign == "1").then_some(())
+        });
+        ask_for(&server, &script(mpm, "two", ""));
+        server.wait_for("generation 2 is ready");
+        assert_eq!((greeting(address).word.as_str(), is_alive(child)), ("two", true), "{mpm}");
     }
 }
 
