@@ -119,20 +119,25 @@ pub(crate) fn in_its_own_process(wasm: &Path, cache_dir: &Path) -> Verdict {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::sync::Barrier;
+    use std::sync::Condvar;
 
     use super::*;
 
     #[test]
     fn files_are_looked_at_beside_each_other() {
-        let files: Vec<PathBuf> = (0..10).map(|number| PathBuf::from(format!("{number}.wasm"))).collect();
-        // Whoever is alone would wait here for ever.
-        let both = Barrier::new(AT_ONCE);
+        let files: Vec<PathBuf> = (0..2 * AT_ONCE).map(|number| PathBuf::from(format!("{number}.wasm"))).collect();
+        let (begun, another_has) = (Mutex::new(0_usize), Condvar::new());
         let vetted = each(files.iter().map(PathBuf::as_path), |wasm| {
-            both.wait();
+            let mut begun = begun.lock().unwrap();
+            *begun += 1;
+            another_has.notify_all();
+            // None ends before so many have begun.
+            let together = begun.next_multiple_of(AT_ONCE);
+            let waited = another_has.wait_timeout_while(begun, LOOK_TIME_MAX, |begun| *begun < together).unwrap();
+            assert!(!waited.1.timed_out(), "nobody is beside {}", wasm.display());
             if wasm.starts_with("3.wasm") { Err(Refusal::lasting("bad")) } else { Ok(String::new()) }
         });
-        assert_eq!(vetted.len(), 10);
+        assert_eq!(vetted.len(), files.len());
         assert_eq!(vetted.values().filter(|result| result.is_err()).count(), 1);
         assert!(each([], |_| Ok(String::new())).is_empty());
     }
