@@ -30,6 +30,16 @@ impl Client {
         Ok(Self { stream: BufReader::new(stream) })
     }
 
+    /// One GET on a connection of its own, where nobody may answer.
+    ///
+    /// # Errors
+    /// As [`try_connect`](Self::try_connect), [`try_send`](Self::try_send) and [`try_receive`](Self::try_receive).
+    pub fn try_get(address: SocketAddr, target: &str) -> io::Result<Answer> {
+        let mut client = Self::try_connect(address)?;
+        client.try_send(get(target))?;
+        client.try_receive()
+    }
+
     /// # Panics
     /// If the server takes nothing for [`PATIENCE`], or has closed the connection.
     pub fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -47,7 +57,7 @@ impl Client {
     /// # Panics
     /// As [`send`](Self::send).
     pub fn send_get(&mut self, target: &str) {
-        self.send(format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n"));
+        self.send(get(target));
     }
 
     /// Sends a GET and reads the answer.
@@ -140,4 +150,9 @@ impl Client {
     pub fn sender(&self) -> TcpStream {
         self.stream.get_ref().try_clone().expect("there are descriptors left")
     }
+}
+
+/// A GET with a Host and nothing else.
+fn get(target: &str) -> String {
+    format!("GET {target} HTTP/1.1\r\nHost: localhost\r\n\r\n")
 }

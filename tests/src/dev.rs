@@ -7,10 +7,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
-use crate::answer::Answer;
 use crate::client::Client;
-use crate::log::Log;
+use crate::log::{Log, Mark};
 use crate::patience::until;
 use crate::processes::{children_of, is_alive};
 use crate::setup::program;
@@ -50,7 +50,16 @@ impl Dev {
     /// If it does not.
     #[must_use]
     pub fn wait_until_serving(&self) -> SocketAddr {
-        let line = self.screen.wait_for("dev: serving on http://");
+        self.wait_until_serving_after(Mark::default())
+    }
+
+    /// As [`wait_until_serving`](Self::wait_until_serving), among what it says after the mark.
+    ///
+    /// # Panics
+    /// As [`wait_until_serving`](Self::wait_until_serving).
+    #[must_use]
+    pub fn wait_until_serving_after(&self, mark: Mark) -> SocketAddr {
+        let line = self.screen.wait_for_after(mark, "dev: serving on http://");
         let address = line.rsplit_once("http://").map(|(_, address)| address.trim_end_matches('/'));
         address.and_then(|address| address.parse().ok()).expect("the line ends with an address")
     }
@@ -102,17 +111,18 @@ impl Drop for Dev {
     }
 }
 
-/// A project's folder whose build is what a test says, and needs no tools.
-pub struct Project(PathBuf);
+/// A project whose build is what a test says, and needs no tools. Its folder goes with it.
+pub struct Project(TempDir);
 
 impl Project {
-    /// Makes it in this folder. The build is a shell's script, and what it leaves in `shop.wasm` is served.
+    /// The build is a shell's script, and what it leaves in `shop.wasm` is served.
     ///
     /// # Panics
-    /// If the folder cannot be written.
+    /// If there is no temporary folder.
     #[must_use]
-    pub fn new(folder: &Path, script: &str, server: &str) -> Self {
-        let project = Self(folder.to_owned());
+    pub fn new(script: &str, server: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("guesthouse-").tempdir().expect("there is a temporary folder");
+        let project = Self(folder);
         let manifest = format!("output = \"shop.wasm\"\n[[step]]\ncommand = [\"sh\", \"-c\", '''{script}''']\n");
         project.write("guesthouse-project.toml", manifest);
         let module = "[[module]]\nname = \"shop\"\npath = \"shop.wasm\"\n[[route]]\npath = \"/\"\nmodule = \"shop\"\n";
@@ -122,7 +132,7 @@ impl Project {
 
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
-        self.0.join(name)
+        self.0.path().join(name)
     }
 
     /// As an editor saves: whole and at once.
@@ -142,10 +152,7 @@ impl Project {
 /// If it does not come to.
 pub fn wait_for_text(address: SocketAddr, target: &str, text: &str) {
     until(&format!("{target} says {text:?}"), || {
-        let answer: Answer = Client::try_connect(address).ok().and_then(|mut client| {
-            client.try_send(format!("GET {target} HTTP/1.1\r\nHost: h\r\n\r\n")).ok()?;
-            client.try_receive().ok()
-        })?;
+        let answer = Client::try_get(address, target).ok()?;
         (answer.text() == text).then_some(())
     });
 }

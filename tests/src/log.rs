@@ -16,12 +16,14 @@ struct Gathered {
     has_ended: bool,
 }
 
-/// A point in the log; what comes after it is new.
-#[derive(Clone, Copy)]
+/// A point in the log, its beginning by default; what comes after it is new.
+#[derive(Clone, Copy, Default)]
 pub struct Mark(usize);
 
 impl Log {
-    pub(crate) fn gather(from: impl Read + Send + 'static) -> Self {
+    /// Gathers from there until it ends.
+    #[must_use]
+    pub fn gather(from: impl Read + Send + 'static) -> Self {
         let log = Self(Arc::default());
         let gatherer = log.clone();
         std::thread::spawn(move || {
@@ -48,7 +50,7 @@ impl Log {
     /// # Panics
     /// If there is none within [`PATIENCE`], or the log ends without.
     pub fn wait_for(&self, words: &str) -> String {
-        self.wait_for_after(Mark(0), words)
+        self.wait_for_after(Mark::default(), words)
     }
 
     /// As [`wait_for`](Self::wait_for), among the lines after the mark.
@@ -87,7 +89,7 @@ impl Log {
     /// Everything so far.
     #[must_use]
     pub fn text(&self) -> String {
-        self.text_after(Mark(0))
+        self.text_after(Mark::default())
     }
 
     /// Everything so far after the mark.

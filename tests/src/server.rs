@@ -47,8 +47,7 @@ impl Server {
     pub(crate) fn wait_until_ready(mut self) -> Self {
         self.log.wait_for(" ready");
         let text = self.log.text();
-        let written = text.lines().filter_map(|line| line.split_once("listening on ")).map(|(_, address)| address);
-        self.addresses = written.filter_map(|address| address.trim().parse().ok()).collect();
+        self.addresses = addresses_in(&text);
         assert!(!self.addresses.is_empty(), "the server does not say where it listens:\n{text}");
         // It is forked when the server has come to serve, and is told from the children by its name.
         let _ = self.lookout();
@@ -204,12 +203,11 @@ impl Rival {
     /// Waits until it serves, and says where.
     ///
     /// # Panics
-    /// If it does not.
+    /// If it does not, or does not say where.
     #[must_use]
     pub fn wait_until_ready(&self) -> SocketAddr {
         self.log.wait_for(" ready");
-        let line = self.log.wait_for("listening on ");
-        line.rsplit(' ').next().and_then(|address| address.parse().ok()).expect("the line ends with an address")
+        addresses_in(&self.log.text())[0]
     }
 }
 
@@ -217,6 +215,13 @@ impl Drop for Rival {
     fn drop(&mut self) {
         end(&mut self.process);
     }
+}
+
+/// Where a server listens, as its log says.
+#[must_use]
+pub fn addresses_in(log: &str) -> Vec<SocketAddr> {
+    let written = log.lines().filter_map(|line| line.split_once("listening on ")).map(|(_, address)| address);
+    written.filter_map(|address| address.trim().parse().ok()).collect()
 }
 
 fn spawn(folder: &Path) -> (Child, Log) {

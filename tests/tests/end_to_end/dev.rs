@@ -12,27 +12,25 @@ use guesthouse_tests::dev::{Dev, Project, wait_for_end, wait_for_text};
 use guesthouse_tests::patience::until;
 use guesthouse_tests::setup::{guest, program, shared_cache};
 use guesthouse_tests::{Client, Signal};
-use tempfile::TempDir;
 
 /// A build that makes of `source` what it says: the module of that name in the folder of guests.
 const COPY: &str = "cp guests/$(cat source).wasm shop.wasm";
 
-/// A project that is built by this script, with guests in its folder, and its loop.
-fn project(script: &str) -> (TempDir, Project) {
-    let folder = tempfile::Builder::new().prefix("guesthouse-").tempdir().unwrap();
-    fs::create_dir(folder.path().join("guests")).unwrap();
-    for name in ["probe", "hello"] {
-        fs::copy(guest(name), folder.path().join("guests").join(name).with_extension("wasm")).unwrap();
-    }
+/// A project that is built by this script, with guests in its folder.
+fn project(script: &str) -> Project {
     let server = format!("listen = [\"127.0.0.1:0\"]\ncache_dir = \"{}\"", shared_cache().display());
-    let project = Project::new(folder.path(), script, &server);
+    let project = Project::new(script, &server);
+    fs::create_dir(project.path("guests")).unwrap();
+    for name in ["probe", "hello"] {
+        fs::copy(guest(name), project.path("guests").join(name).with_extension("wasm")).unwrap();
+    }
     project.write("source", "probe");
-    (folder, project)
+    project
 }
 
 #[test]
 fn what_is_saved_is_built_and_served() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     let dev = Dev::start(&project.path(""));
     dev.screen.wait_for("dev: built shop.wasm…KB, in");
     let address = dev.wait_until_serving();
@@ -45,7 +43,7 @@ fn what_is_saved_is_built_and_served() {
 
 #[test]
 fn requests_guest_output_and_faults_are_shown() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     let dev = Dev::start(&project.path(""));
     let address = dev.wait_until_serving();
     Client::connect(address).get("/hello?a=b");
@@ -59,18 +57,23 @@ fn requests_guest_output_and_faults_are_shown() {
     assert!(!dev.screen.text().contains('\u{1b}'), "there are colours where no terminal is");
 }
 
-#[test]
-fn a_build_that_fails_keeps_the_last_good_version() {
-    let (_folder, project) = project(COPY);
+/// Saves a source that shows this and changes nothing, and a good one after it.
+fn fails_and_is_mended(project: &Project, source: &str, shown: &[&str]) {
     let dev = Dev::start(&project.path(""));
     let address = dev.wait_until_serving();
-    project.write("source", "none");
-    dev.screen.wait_for("cp: ");
-    dev.screen.wait_for("failed with exit status: 1");
-    dev.screen.wait_for("dev: build failed: the last good version goes on");
+    project.write("source", source);
+    for words in shown {
+        dev.screen.wait_for(words);
+    }
     assert_eq!(Client::connect(address).get("/hello").text(), "hello\n");
     project.write("source", "hello");
     wait_for_text(address, "/hello", "Hello, world!\n");
+}
+
+#[test]
+fn a_build_that_fails_keeps_the_last_good_version() {
+    let shown = ["cp: ", "failed with exit status: 1", "dev: build failed: the last good version goes on"];
+    fails_and_is_mended(&project(COPY), "none", &shown);
 }
 
 #[test]
@@ -84,7 +87,7 @@ fn a_module_that_is_no_handler_keeps_the_last_good_version() {
         ("rm -f shop.wasm; cp guests/$(cat source).wasm shop.wasm", "failed with exit status: 1"),
     ];
     for (script, failure) in builds {
-        let (_folder, project) = project(script);
+        let project = project(script);
         let dev = Dev::start(&project.path(""));
         let address = dev.wait_until_serving();
         project.write("source", "");
@@ -103,23 +106,17 @@ fn a_module_that_is_no_handler_keeps_the_last_good_version() {
 
 #[test]
 fn a_module_that_the_server_refuses_keeps_the_last_good_version() {
-    let (_folder, project) =
+    let project =
         project("if test -s source; then cp guests/$(cat source).wasm shop.wasm; else cp large.wat shop.wasm; fi");
     // A valid handler, but for a memory that the configuration does not give it.
     project.write("large.wat", "(module (memory (export \"memory\") 4096) (func (export \"_start\")))");
-    let dev = Dev::start(&project.path(""));
-    let address = dev.wait_until_serving();
-    project.write("source", "");
-    dev.screen.wait_for("server: …limits.memory");
-    dev.screen.wait_for("dev: the server has refused that: the last good version goes on");
-    assert_eq!(Client::connect(address).get("/hello").text(), "hello\n");
-    project.write("source", "hello");
-    wait_for_text(address, "/hello", "Hello, world!\n");
+    let shown = ["server: …limits.memory", "dev: the server has refused that: the last good version goes on"];
+    fails_and_is_mended(&project, "", &shown);
 }
 
 #[test]
 fn a_first_build_that_fails_waits_for_a_better_one() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     project.write("source", "none");
     let dev = Dev::start(&project.path(""));
     dev.screen.wait_for("dev: build failed: waiting for a change");
@@ -131,7 +128,7 @@ fn a_first_build_that_fails_waits_for_a_better_one() {
 #[test]
 fn a_change_during_a_build_leads_to_another_one_after_it() {
     // Each build says that it has begun, and waits until it may go on.
-    let (_folder, project) = project(
+    let project = project(
         "cp source .seen; echo \"begun with $(cat .seen)\"; until test -e .go-$(cat .seen); do sleep 0.01; done; cp guests/$(cat .seen).wasm shop.wasm; echo built >> .builds",
     );
     let dev = Dev::start(&project.path(""));
@@ -148,7 +145,7 @@ fn a_change_during_a_build_leads_to_another_one_after_it() {
 #[test]
 fn what_a_build_writes_is_no_reason_to_build_again() {
     // A lock file that is written anew and is the same, a folder that git ignores, and the module.
-    let (_folder, project) =
+    let project =
         project("cp guests/$(cat source).wasm shop.wasm; echo same > lock; date +%N > out/log; echo built >> .builds");
     fs::create_dir(project.path("out")).unwrap();
     project.write(".gitignore", "/out\n");
@@ -165,7 +162,7 @@ fn what_a_build_writes_is_no_reason_to_build_again() {
 #[test]
 fn a_signal_ends_the_loop_and_its_server() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
-        let (_folder, project) = project(COPY);
+        let project = project(COPY);
         let mut dev = Dev::start(&project.path(""));
         let address = dev.wait_until_serving();
         let server = dev.server();
@@ -180,7 +177,7 @@ fn a_signal_ends_the_loop_and_its_server() {
 
 #[test]
 fn a_request_that_is_open_is_finished_before_the_end() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     let mut dev = Dev::start(&project.path(""));
     let mut client = Client::connect(dev.wait_until_serving());
     client.send_get("/drip?n=3&ms=200");
@@ -192,7 +189,7 @@ fn a_request_that_is_open_is_finished_before_the_end() {
 
 #[test]
 fn a_second_signal_does_not_wait_for_what_is_open() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     let mut dev = Dev::start(&project.path(""));
     let address = dev.wait_until_serving();
     let mut client = Client::connect(address);
@@ -207,7 +204,7 @@ fn a_second_signal_does_not_wait_for_what_is_open() {
 
 #[test]
 fn a_loop_that_is_killed_takes_its_server_with_it() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     let mut dev = Dev::start(&project.path(""));
     let address = dev.wait_until_serving();
     let server = dev.server();
@@ -221,7 +218,7 @@ fn a_loop_that_is_killed_takes_its_server_with_it() {
 
 #[test]
 fn a_server_that_cannot_start_is_tried_again_after_a_change() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap();
     let configuration = fs::read_to_string(project.path("guesthouse.toml")).unwrap();
@@ -237,7 +234,7 @@ fn a_server_that_cannot_start_is_tried_again_after_a_change() {
 
 #[test]
 fn a_mistake_in_the_configuration_is_told_with_its_line_and_mended() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     let configuration = fs::read_to_string(project.path("guesthouse.toml")).unwrap();
     project.write("guesthouse.toml", format!("[servr]\n{configuration}"));
     let dev = Dev::start(&project.path(""));
@@ -254,14 +251,15 @@ fn a_mistake_in_the_configuration_is_told_with_its_line_and_mended() {
 
 #[test]
 fn a_changed_configuration_is_taken_over() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     let dev = Dev::start(&project.path(""));
     let address = dev.wait_until_serving();
+    let mark = dev.screen.mark();
     let configuration = fs::read_to_string(project.path("guesthouse.toml")).unwrap();
     project.write("guesthouse.toml", configuration.replace("127.0.0.1:0", "127.0.0.2:0"));
     dev.screen.wait_for("dev: the server reads guesthouse.toml again");
-    let line = dev.screen.wait_for("dev: serving on http://127.0.0.2:");
-    let address_now = line.rsplit('/').nth(1).and_then(|address| address.parse().ok()).expect(&line);
+    let address_now = dev.wait_until_serving_after(mark);
+    assert_eq!(address_now.ip().to_string(), "127.0.0.2");
     assert_eq!(Client::connect(address_now).get("/hello").text(), "hello\n");
     until("the old address is closed", || Client::try_connect(address).is_err().then_some(()));
     // Nothing was to be built.
@@ -270,7 +268,7 @@ fn a_changed_configuration_is_taken_over() {
 
 #[test]
 fn a_module_that_is_built_in_another_place_is_served_from_there() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     let dev = Dev::start(&project.path(""));
     assert_eq!(Client::connect(dev.wait_until_serving()).get("/hello").text(), "hello\n");
     let mark = dev.screen.mark();
@@ -281,15 +279,13 @@ fn a_module_that_is_built_in_another_place_is_served_from_there() {
     replace("guesthouse.toml");
     replace("guesthouse-project.toml");
     dev.screen.wait_for_after(mark, "dev: the project builds its module in another place: the server starts anew");
-    let line = dev.screen.wait_for_after(mark, "dev: serving on http://");
-    let address = line.rsplit('/').nth(1).and_then(|address| address.parse().ok()).expect(&line);
-    assert_eq!(Client::connect(address).get("/").text(), "Hello, world!\n");
+    assert_eq!(Client::connect(dev.wait_until_serving_after(mark)).get("/").text(), "Hello, world!\n");
     assert!(project.path(".till.serving.wasm").exists() && !project.path(".shop.serving.wasm").exists());
 }
 
 #[test]
 fn what_the_loop_writes_is_no_reason_to_build() {
-    let (_folder, project) = project(COPY);
+    let project = project(COPY);
     let log = project.path("dev.log");
     let mut dev = Dev::start_into(&project.path(""), fs::File::create(&log).unwrap());
     let shown = |words: &str| fs::read_to_string(&log).unwrap().contains(words);

@@ -1,6 +1,7 @@
 //! The operator's signals, while clients are at work.
 
 use guesthouse_tests::patience::until;
+use guesthouse_tests::server::addresses_in;
 use guesthouse_tests::{Client, Load, Mpm, Server, Setup, Signal, under_every_mpm_and_confined};
 
 under_every_mpm_and_confined! {
@@ -117,8 +118,7 @@ fn a_reload_may_move_to_another_address(mpm: Mpm) {
     let mark = server.log.mark();
     server.signal(Signal::SIGUSR1);
     let line = server.log.wait_for_after(mark, "listening on 127.0.0.2:");
-    let address = line.rsplit(' ').next().and_then(|address| address.parse().ok()).expect(&line);
-    assert_eq!(Client::connect(address).get("/hello").text(), "hello\n");
+    assert_eq!(Client::connect(addresses_in(&line)[0]).get("/hello").text(), "hello\n");
     until("the old address is closed", || Client::try_connect(server.address()).is_err().then_some(()));
 }
 

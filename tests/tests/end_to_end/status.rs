@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use guesthouse_tests::patience::until;
 use guesthouse_tests::setup::{guest, program};
-use guesthouse_tests::{Answer, Mpm, Server, Setup, Signal, under_every_mpm};
+use guesthouse_tests::{Answer, Client, Mpm, Server, Setup, Signal, under_every_mpm};
 use serde_json::Value;
 
 under_every_mpm! {
@@ -276,9 +276,8 @@ fn reload(server: &Server, signal: Signal) {
     let before = json(server)["server"]["generation"].clone();
     server.signal(signal);
     until("the new generation answers", || {
-        let mut client = server.connect();
-        client.try_send("GET /server-status?json HTTP/1.1\r\nHost: h\r\n\r\n").ok()?;
-        let status: Value = serde_json::from_slice(&client.try_receive().ok()?.body).ok()?;
+        let answer = Client::try_get(server.address(), "/server-status?json").ok()?;
+        let status: Value = serde_json::from_slice(&answer.body).ok()?;
         (status["server"]["generation"] != before).then_some(())
     });
 }
