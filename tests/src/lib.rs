@@ -13,6 +13,7 @@
 
 pub mod answer;
 pub mod client;
+pub mod deployment;
 pub mod dev;
 pub mod load;
 pub mod log;

@@ -59,6 +59,13 @@ pub fn descriptors(pid: Pid) -> usize {
     fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
 }
 
+/// How many pieces of native code from the cache the process has in its memory; 0 if it is gone.
+#[must_use]
+pub fn mappings_of_native_code(pid: Pid) -> usize {
+    let maps = fs::read_to_string(format!("/proc/{pid}/maps")).unwrap_or_default();
+    maps.lines().filter(|line| line.contains(".cwasm")).count()
+}
+
 /// The CPU time that the process has used, in clock ticks; 0 if it is gone.
 #[must_use]
 pub fn cpu_ticks(pid: Pid) -> u64 {

@@ -6,16 +6,17 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
-use std::time::{Duration, SystemTime};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::SystemTime;
 
+use guesthouse_tests::deployment::{modules, saying, says, setup};
+use guesthouse_tests::log::Log;
 use guesthouse_tests::patience::{PATIENCE, until};
-use guesthouse_tests::setup::{guest, program};
-use guesthouse_tests::{Mpm, Server, Setup, Signal, under_every_mpm};
+use guesthouse_tests::server::addresses_in;
+use guesthouse_tests::setup::program;
+use guesthouse_tests::{Client, Mpm, Server, Setup, Signal, under_every_mpm};
 use nix::sys::signal::kill;
 use serde_json::{Value, json};
-
-use super::deploy::{modules, saying, says, setup};
 
 under_every_mpm! {
     a_file_is_deployed_and_withdrawn,
@@ -34,11 +35,23 @@ under_every_mpm! {
 /// A program that fails whenever it is asked anything.
 const TRAPPING: &str = "(module (memory (export \"memory\") 1) (func (export \"_start\") unreachable))";
 
+/// A program that waits for what it is sent, and fails then.
+const TRAPPING_LATE: &str = "(module
+    (import \"wasi_snapshot_preview1\" \"fd_read\" (func $read (param i32 i32 i32 i32) (result i32)))
+    (memory (export \"memory\") 1)
+    (data (i32.const 0) \"\\10\\00\\00\\00\\01\\00\\00\\00\")
+    (func (export \"_start\") (drop (call $read (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 8))) unreachable))";
+
 /// The command at the server, as it is written beside its configuration.
 fn command(server: &Server, words: &[&str]) -> Command {
     let mut command = Command::new(program());
     command.args(words).current_dir(server.folder()).stdin(Stdio::null());
     command
+}
+
+/// The command while it goes on.
+fn spawned(server: &Server, words: &[&str]) -> Child {
+    command(server, words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
 /// What it prints.
@@ -74,6 +87,29 @@ fn started(setup: Setup) -> Server {
     let server = setup.start();
     drop(connect(&server));
     server
+}
+
+/// One that looks at no file unless it is told to.
+fn unwatching() -> Server {
+    started(setup(Mpm::Event).server("watch = false"))
+}
+
+/// Kills the process that has the socket, and waits until there is another one.
+fn kill_lookout(server: &Server) {
+    let killed = server.lookout();
+    kill(killed, Signal::SIGKILL).unwrap();
+    until("there is another", || (server.lookout() != killed).then_some(()));
+}
+
+/// A server that has begun to stop and waits for an answer that takes its time; its client, and the command that waits for it.
+fn stopping(mpm: Mpm) -> (Server, Client, Child) {
+    let server = started(Setup::new(mpm));
+    let mut client = server.connect();
+    client.send_get("/drip?n=1000&ms=200");
+    client.wait_for_bytes();
+    let graceful = spawned(&server, &["stop", "--graceful"]);
+    server.log.wait_for("stopping gracefully");
+    (server, client, graceful)
 }
 
 fn write(server: &Server, name: &str, content: impl AsRef<[u8]>) {
@@ -152,9 +188,11 @@ fn a_version_is_brought_back(mpm: Mpm) {
     done(&server, &["rollback", "a", &versions[1][..8]]);
     says(&server, "/a", "two");
     assert_eq!(module(&server, "a")["hash"].as_str(), Some(versions[1].as_str()));
-    for words in [&["rollback", "nothing"][..], &["rollback", "a", "ffffffff"]] {
-        assert!(!failed(&server, words).is_empty());
-    }
+    let why = failed(&server, &["rollback", "nothing"]);
+    assert!(why.contains("no module \"nothing\" serves: there are probe, a"), "{why}");
+    let why = failed(&server, &["rollback", "a", "ffffffff"]);
+    assert!(why.contains("module \"a\": no version \"ffffffff\" is kept: "), "{why}");
+    assert!(versions.iter().all(|version| why.contains(&version[..12])), "{why}");
 }
 
 fn a_version_that_fails_too_often_is_rolled_back(mpm: Mpm) {
@@ -240,13 +278,7 @@ fn a_server_is_stopped(mpm: Mpm) {
 }
 
 fn a_server_that_finishes_what_is_open_can_be_stopped_at_once(mpm: Mpm) {
-    let mut server = started(Setup::new(mpm));
-    let mut client = server.connect();
-    client.send_get("/drip?n=1000&ms=200");
-    client.wait_for_bytes();
-    let mut graceful = command(&server, &["stop", "--graceful"]);
-    let graceful = graceful.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    server.log.wait_for("stopping gracefully");
+    let (mut server, _client, graceful) = stopping(mpm);
     until("its place is free", || (!socket(&server).exists()).then_some(()));
     assert!(done(&server, &["status"]).contains("probe"));
     assert_eq!(failed(&server, &["reload"]), "the server stops\n");
@@ -270,9 +302,7 @@ fn the_status_needs_no_route(mpm: Mpm) {
 fn a_lookout_that_is_killed_comes_back_with_its_socket(mpm: Mpm) {
     let server = started(setup(mpm));
     write(&server, "a.wasm", saying("a"));
-    let killed = server.lookout();
-    kill(killed, Signal::SIGKILL).unwrap();
-    until("there is another", || (server.lookout() != killed).then_some(()));
+    kill_lookout(&server);
     drop(connect(&server));
     done(&server, &["deploy", "a.wasm"]);
     says(&server, "/a", "a");
@@ -280,17 +310,14 @@ fn a_lookout_that_is_killed_comes_back_with_its_socket(mpm: Mpm) {
 
 #[test]
 fn a_stop_is_not_told_before_it_is_over() {
-    let server = started(Setup::new(Mpm::Event));
-    let mut client = server.connect();
-    client.send_get("/drip?n=1000&ms=200");
-    client.wait_for_bytes();
-    let mut graceful = command(&server, &["stop", "--graceful"]);
-    let graceful = graceful.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    server.log.wait_for("stopping gracefully");
+    let (server, mut client, graceful) = stopping(Mpm::Event);
     kill(server.lookout(), Signal::SIGKILL).unwrap();
     let why = why(&graceful.wait_with_output().unwrap());
     assert!(why.contains("the connection ended before the server had told the outcome"), "{why}");
-    client.wait_for_bytes();
+    // The first lies here, the second may have arrived before.
+    for _ in 0..3 {
+        client.read_some(1 << 16).unwrap();
+    }
 }
 
 #[test]
@@ -305,9 +332,7 @@ fn a_trial_goes_on_when_the_lookout_is_killed() {
     until("it is another second", || (second() > deployed).then_some(()));
     write(&server, "a.wasm", TRAPPING);
     done(&server, &["deploy", "a.wasm"]);
-    let killed = server.lookout();
-    kill(killed, Signal::SIGKILL).unwrap();
-    until("there is another", || (server.lookout() != killed).then_some(()));
+    kill_lookout(&server);
     says(&server, "/a", "good");
     server.log.wait_for("requests to its new version failed…is brought back");
 }
@@ -315,21 +340,24 @@ fn a_trial_goes_on_when_the_lookout_is_killed() {
 #[test]
 fn a_version_is_not_blamed_for_the_one_before() {
     const HANGING: usize = 12;
-    let server = started(setup(Mpm::Event));
-    let settings = "routes = [\"/a\", \"/sleep\"]\nrollback_on_errors = \"20%\"\nlimits.wall = \"3s\"";
+    let server = started(setup(Mpm::Event).server("body_timeout = \"60s\""));
+    let settings = "rollback_on_errors = \"20%\"\nlimits.wall = \"60s\"";
     fs::write(modules(&server).join("a.toml"), settings).unwrap();
-    fs::copy(guest("probe"), server.folder().join("a.wasm")).unwrap();
+    write(&server, "a.wasm", TRAPPING_LATE);
     done(&server, &["deploy", "a.wasm"]);
     let mut hanging: Vec<_> = (0..HANGING).map(|_| server.connect()).collect();
-    hanging.iter_mut().for_each(|client| client.send_get("/sleep?ms=60000"));
-    until("all are under way", || {
-        let status: Value = serde_json::from_str(&done(&server, &["status", "--json"])).unwrap();
-        (status["server"]["connections"]["waiting"] == HANGING).then_some(())
-    });
+    for client in &mut hanging {
+        client.send("POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\nExpect: 100-continue\r\n\r\n");
+        assert_eq!(client.receive().status, 100, "its guest waits for what comes");
+    }
     write(&server, "a.wasm", saying("next"));
     done(&server, &["deploy", "a.wasm"]);
-    let next = module(&server, "a")["hash"].clone();
-    hanging.iter_mut().for_each(|client| assert_eq!(client.receive().status, 504));
+    let next = module(&server, "a");
+    assert_eq!(next["errors"], 0, "all are under way");
+    for client in &mut hanging {
+        client.send("x");
+        assert_eq!(client.receive().status, 500);
+    }
     until("they are counted", || (module(&server, "a")["errors"] == HANGING).then_some(()));
     // When it is seen that another one fails, this one has been looked at too.
     fs::write(modules(&server).join("b.toml"), "rollback_on_errors = \"20%\"").unwrap();
@@ -339,14 +367,14 @@ fn a_version_is_not_blamed_for_the_one_before() {
     }
     says(&server, "/b", "good");
     server.log.wait_for("module \"b\": …is brought back");
-    assert_eq!((module(&server, "a")["hash"].clone(), server.log.count("module \"a\": …is brought back")), (next, 0));
+    assert_eq!(module(&server, "a")["hash"], next["hash"]);
+    assert_eq!(server.log.count("module \"a\": …is brought back"), 0);
     assert_eq!(server.get("/a").text(), "next");
 }
 
 #[test]
 fn other_settings_are_deployed_with_the_same_file() {
-    // Nobody else looks at the folder.
-    let server = started(setup(Mpm::Event).server("watch = false"));
+    let server = unwatching();
     write(&server, "a.wasm", saying("a"));
     done(&server, &["deploy", "a.wasm"]);
     fs::write(modules(&server).join("a.toml"), "routes = [\"/there\"]").unwrap();
@@ -357,8 +385,7 @@ fn other_settings_are_deployed_with_the_same_file() {
 
 #[test]
 fn a_module_is_withdrawn_before_that_is_told() {
-    // Nobody else looks at the folder.
-    let server = started(setup(Mpm::Event).server("watch = false"));
+    let server = unwatching();
     write(&server, "a.wasm", saying("a"));
     done(&server, &["deploy", "a.wasm"]);
     // What is looked at next is a link that leads nowhere: the version before goes on.
@@ -373,13 +400,12 @@ fn a_module_is_withdrawn_before_that_is_told() {
 
 #[test]
 fn deployments_at_once_are_all_done() {
-    // Nobody else looks at the folder.
-    let server = started(setup(Mpm::Event).server("watch = false"));
+    let server = unwatching();
     let names = ["a", "b", "c", "d"];
     let spawned = names.map(|name| {
         let file = format!("{name}.wasm");
         write(&server, &file, saying(name));
-        command(&server, &["deploy", &file]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        spawned(&server, &["deploy", &file])
     });
     for (name, process) in names.into_iter().zip(spawned) {
         let output = process.wait_with_output().unwrap();
@@ -391,16 +417,22 @@ fn deployments_at_once_are_all_done() {
 #[test]
 fn of_two_files_for_one_module_one_serves_and_both_are_told_so() {
     let server = started(setup(Mpm::Event));
-    let spawned = ["one", "two"].map(|name| {
+    let names = ["one", "two"];
+    let spawned = names.map(|name| {
         write(&server, name, saying(name));
-        let words = ["deploy", name, "--name", "a"];
-        command(&server, &words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+        spawned(&server, &["deploy", name, "--name", "a"])
     });
     let outputs = spawned.map(|process| process.wait_with_output().unwrap());
-    assert!(outputs.iter().any(|output| output.status.success()), "{outputs:?}");
-    for output in outputs.iter().filter(|output| !output.status.success()) {
-        assert!(why(output).contains("was changed by somebody else meanwhile"));
+    let served = server.get("/a").text().to_owned();
+    assert!(names.contains(&served.as_str()), "{served}");
+    for (name, output) in names.iter().zip(&outputs).filter(|(_, output)| !output.status.success()) {
+        assert!(
+            why(output).contains("was changed by somebody else meanwhile") && *name != served,
+            "{name}: {output:?}"
+        );
     }
+    let told = outputs.iter().filter(|output| output.status.success()).count();
+    until("all that is told was so", || (server.log.count("module \"a\" is deployed") >= told).then_some(()));
     assert_eq!(module(&server, "a")["state"], "serving");
 }
 
@@ -413,8 +445,7 @@ fn a_stop_breaks_off_a_deployment_that_waits() {
     fs::remove_file(server.file()).unwrap();
     nix::unistd::mkfifo(&server.file(), nix::sys::stat::Mode::S_IRWXU).unwrap();
     let mark = server.log.mark();
-    let mut deploy = command(&server, &["deploy", "a.wasm", "--config", "copy.toml"]);
-    let deploy = deploy.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let deploy = spawned(&server, &["deploy", "a.wasm", "--config", "copy.toml"]);
     server.log.wait_for_after(mark, "reloading");
     let mut waiting = connect(&server);
     waiting.write_all(b"{\"command\":\"reload\"}\n").unwrap();
@@ -460,8 +491,10 @@ fn what_cannot_be_written_down_serves_all_the_same() {
     assert!(why.contains("cannot write into its runtime_dir what serves"), "{why}");
     server.log.wait_for("cannot write down what serves");
     says(&server, "/a", "a");
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(server.log.count("reloading"), 1, "nobody asks for what is done");
+    write(&server, "b.wasm", saying("b"));
+    failed(&server, &["deploy", "b.wasm"]);
+    says(&server, "/b", "b");
+    assert_eq!(server.log.count("reloading"), 2, "nobody asks for what is done");
     fs::remove_dir(&published).unwrap();
     done(&server, &["reload"]);
     write(&server, "a.wasm", saying("b"));
@@ -520,12 +553,12 @@ fn clients_that_say_nothing_are_sent_away() {
 
 #[test]
 fn nobody_but_the_owner_and_root_may_control_a_server() {
+    let server = started(setup(Mpm::Event));
+    assert_eq!(fs::metadata(socket(&server)).unwrap().permissions().mode() & 0o777, 0o600);
     // Only root can become somebody else.
     if !nix::unistd::geteuid().is_root() {
         return;
     }
-    let server = started(setup(Mpm::Event));
-    assert_eq!(fs::metadata(socket(&server)).unwrap().permissions().mode() & 0o777, 0o600);
     // Where others can reach it.
     let copy = server.folder().join("guesthouse");
     fs::copy(program(), &copy).unwrap();
@@ -554,12 +587,10 @@ fn the_lines_of_a_module_are_printed_and_followed() {
         .launch();
     let address = until("the server is ready", || {
         let text = fs::read_to_string(server.folder().join("error.log")).ok()?;
-        text.contains(" ready").then_some(())?;
-        let line = text.lines().find(|line| line.contains("listening on "))?;
-        line.rsplit(' ').next()?.parse().ok()
+        text.contains(" ready").then(|| addresses_in(&text)[0])
     });
     drop(connect(&server));
-    let get = |path: &str| guesthouse_tests::Client::connect(address).get(path).status;
+    let get = |path: &str| Client::connect(address).get(path).status;
     assert_eq!((get("/trap"), get("/other/one")), (500, 200));
     server.wait_for_access("/other/one");
     server.wait_for_access("/trap");
@@ -567,20 +598,41 @@ fn the_lines_of_a_module_are_printed_and_followed() {
     assert!(lines.contains("module=probe") && lines.contains("GET /trap") && !lines.contains("/other"), "{lines}");
     assert!(done(&server, &["logs", "hello"]).lines().all(|line| line.contains("GET /other/one")));
 
-    let mut follow = command(&server, &["logs", "hello", "-f"]).stdout(Stdio::piped()).spawn().unwrap();
-    let mut following = BufReader::new(follow.stdout.take().unwrap()).lines().map(Result::unwrap);
-    assert!(following.next().unwrap().contains("GET /other/one"));
+    let following = Following::begin(&server, "hello");
+    following.log.wait_for("GET /other/one");
     assert_eq!((get("/hello"), get("/other/two")), (200, 200));
-    assert!(following.next().unwrap().contains("GET /other/two"));
+    following.log.wait_for("GET /other/two");
     fs::rename(server.folder().join("access.log"), server.folder().join("access.log.1")).unwrap();
     done(&server, &["reload"]);
-    until("the new children serve", || {
-        get("/other/three");
-        fs::read_to_string(server.folder().join("access.log")).ok()?.contains("three").then_some(())
+    // Until the old children have ended, some requests are written down where they were before.
+    let mut numbers = 0..;
+    let first = until("a request stands in the new file", || {
+        get(&format!("/other/three/{}.", numbers.next()?));
+        let text = fs::read_to_string(server.folder().join("access.log")).ok()?;
+        text.lines().next()?.split('"').nth(1).map(str::to_owned)
     });
-    assert!(following.next().unwrap().contains("GET /other/three"));
-    follow.kill().unwrap();
-    follow.wait().unwrap();
+    following.log.wait_for(&first);
+    assert_eq!(following.log.count("/hello"), 0);
+}
+
+/// `guesthouse logs -f`, until it is dropped.
+struct Following {
+    log: Log,
+    process: Child,
+}
+
+impl Following {
+    fn begin(server: &Server, module: &str) -> Self {
+        let mut process = command(server, &["logs", module, "-f"]).stdout(Stdio::piped()).spawn().unwrap();
+        Self { log: Log::gather(process.stdout.take().unwrap()), process }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
 }
 
 #[test]

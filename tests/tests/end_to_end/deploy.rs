@@ -3,10 +3,11 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use guesthouse_tests::deployment::{deploy, modules, put, refuse, saying, says, setup};
 use guesthouse_tests::patience::until;
 use guesthouse_tests::processes::cpu_ticks;
 use guesthouse_tests::setup::{guest, program};
@@ -23,72 +24,16 @@ under_every_mpm! {
     no_request_fails_while_modules_are_replaced,
 }
 
-/// A server with a folder `modules`, beside the probe on `/probe`.
-pub fn setup(mpm: Mpm) -> Setup {
-    let setup = Setup::new(mpm).server("modules_dir = \"modules\"").probe_route("/probe");
-    fs::create_dir(setup.folder().join("modules")).unwrap();
-    setup
-}
-
-pub fn modules(server: &Server) -> PathBuf {
-    server.folder().join("modules")
-}
-
-/// As a careful program does: by a rename from another name.
-pub fn put(server: &Server, name: &str, content: impl AsRef<[u8]>) {
-    let (unfinished, file) = (modules(server).join(format!(".{name}.new")), modules(server).join(name));
-    fs::write(&unfinished, content).unwrap();
-    fs::rename(unfinished, file).unwrap();
-}
-
-/// A guest that says this.
-pub fn saying(text: &str) -> Vec<u8> {
-    // A program that speaks CGI: the smallest guest that there is.
-    let answer = format!("Content-Type: text/plain\\n\\n{text}");
-    // The two escapes are a byte each.
-    let length = format!("\\{:02x}", answer.len() - 2);
-    format!(
-        "(module
-            (import \"wasi_snapshot_preview1\" \"fd_write\" (func $write (param i32 i32 i32 i32) (result i32)))
-            (memory (export \"memory\") 1)
-            (data (i32.const 0) \"\\10\\00\\00\\00\")
-            (data (i32.const 4) \"{length}\\00\\00\\00\")
-            (data (i32.const 16) \"{answer}\")
-            (func (export \"_start\") (drop (call $write (i32.const 1) (i32.const 0) (i32.const 1) (i32.const 8)))))"
-    )
-    .into_bytes()
-}
-
-pub fn says(server: &Server, path: &str, text: &str) {
-    until(&format!("{path} says {text:?}"), || (server.get(path).text() == text).then_some(()));
-}
-
-/// Puts a good file there, and waits until it is deployed: from that moment on it serves, in every child.
-pub fn deploy(server: &Server, name: &str, content: impl AsRef<[u8]>) {
-    let mark = server.log.mark();
-    put(server, &format!("{name}.wasm"), content);
-    server.log.wait_for_after(mark, &format!("module \"{name}\" is deployed"));
-}
-
-/// Puts a bad file there, and waits until the server has made of it what it will.
-pub fn refuse(server: &Server, name: &str, content: &str, why: &str) {
-    let mark = server.log.mark();
-    put(server, &format!("{name}.wasm"), content);
-    server.log.wait_for_after(mark, &format!("ERROR…module \"{name}\"…{why}"));
-    server.log.wait_for_after(mark, &format!("module \"{name}\": the version that was served before goes on"));
-    server.log.wait_for_after(mark, "is ready");
-}
-
 fn a_file_that_is_dropped_in_is_served_by_its_name(mpm: Mpm) {
     let server = setup(mpm).start();
     assert_eq!(server.get("/hello").status, 404);
     put(&server, "hello.wasm", fs::read(guest("hello")).unwrap());
     until("it is served", || (server.get("/hello").status == 200).then_some(()));
-    until("it is served below", || (server.get("/hello/below").status == 200).then_some(()));
+    assert_eq!(server.get("/hello/below").status, 200);
     assert_eq!(server.get("/probe/hello").text(), "hello\n");
     put(&server, "words.wasm", saying("words"));
     says(&server, "/words", "words");
-    until("the first is served on", || (server.get("/hello").status == 200).then_some(()));
+    assert_eq!(server.get("/hello").status, 200, "the first is served on");
 }
 
 fn a_file_that_is_replaced_serves_its_next_version(mpm: Mpm) {
@@ -112,7 +57,7 @@ fn a_file_that_is_removed_is_served_no_more(mpm: Mpm) {
     says(&server, "/b", "b");
     fs::remove_file(modules(&server).join("a.wasm")).unwrap();
     until("it is gone", || (server.get("/a").status == 404).then_some(()));
-    says(&server, "/b", "b");
+    assert_eq!(server.get("/b").text(), "b");
 }
 
 fn a_file_that_is_no_good_changes_nothing(mpm: Mpm) {
@@ -149,10 +94,8 @@ fn settings_beside_a_file_are_those_of_its_module(mpm: Mpm) {
     until("it is served", || (server.get("/one/env").text() == "GREETING=hi\n").then_some(()));
     assert_eq!(server.get("/p").status, 404);
     assert_eq!(server.get("/two/hello").status, 404);
-    until("its other route is served", || {
-        let answer = server.exchange("GET /two/hello HTTP/1.1\r\nHost: example.org\r\n\r\n");
-        (answer.text() == "hello\n").then_some(())
-    });
+    let answer = server.exchange("GET /two/hello HTTP/1.1\r\nHost: example.org\r\n\r\n");
+    assert_eq!(answer.text(), "hello\n");
     put(&server, "p.toml", "[env]\nGREETING = \"ho\"\n");
     until("it is changed", || (server.get("/p/env").text() == "GREETING=ho\n").then_some(()));
     let mark = server.log.mark();
@@ -302,8 +245,10 @@ fn a_folder_that_is_named_anew_is_looked_at_once() {
     server.signal(Signal::SIGUSR1);
     server.log.wait_for_after(mark, "is ready");
     assert_eq!(server.get("/a").text(), "good");
-    std::thread::sleep(Duration::from_secs(2));
-    assert_eq!(server.log.count("reloading"), 2, "the deployment and the signal, and nothing else");
+    fs::write(others.join(".b.new"), saying("b")).unwrap();
+    fs::rename(others.join(".b.new"), others.join("b.wasm")).unwrap();
+    says(&server, "/b", "b");
+    assert_eq!(server.log.count("reloading"), 3, "the signal and the two deployments, and nothing else");
 }
 
 #[test]

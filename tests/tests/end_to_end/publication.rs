@@ -4,14 +4,13 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::net::SocketAddr;
 
+use guesthouse_tests::deployment::{deploy, put, refuse, saying, setup};
 use guesthouse_tests::patience::until;
-use guesthouse_tests::processes::{children_of, descriptors};
+use guesthouse_tests::processes::{children_of, descriptors, mappings_of_native_code};
 use guesthouse_tests::setup::guest;
 use guesthouse_tests::{Answer, Client, Load, Mpm, Server, Setup, Signal, under_every_mpm};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
-
-use crate::deploy::{deploy, put, refuse, saying, setup};
 
 under_every_mpm! {
     what_has_not_changed_goes_on_while_a_module_is_deployed,
@@ -48,9 +47,16 @@ fn what_has_not_changed_goes_on_while_a_module_is_deployed(mpm: Mpm) {
     });
 }
 
-/// Begins a request of a version that waits for its body, deploys the next one, and ends the request.
-fn end_late(server: &Server, settings: &str) {
-    put(server, "v.toml", format!("[limits]\nwall = \"60s\"\n{settings}"));
+/// The sockets of pools of confined modules.
+fn sockets(server: &Server) -> usize {
+    fs::read_dir(server.folder().join("run/confined")).map_or(0, Iterator::count)
+}
+
+/// Begins a request of a version that waits for its body, deploys the next one, and ends the request. Each version has so many
+/// pools.
+fn end_late(server: &Server, settings: &str, pools: usize) {
+    let others = sockets(server);
+    put(server, "v.toml", format!("{settings}\n[limits]\nwall = \"60s\"\n"));
     deploy(server, "v", fs::read(guest("probe")).unwrap());
     let mut client = server.connect();
     client.send("POST /v/echo HTTP/1.1\r\nHost: h\r\nContent-Length: 10\r\n\r\nhello");
@@ -58,6 +64,7 @@ fn end_late(server: &Server, settings: &str) {
     assert_eq!(client.receive_head().status, 200);
     deploy(server, "v", saying("next"));
     assert_eq!(server.get("/v").text(), "next");
+    assert_eq!(sockets(server), others + 2 * pools);
     client.send("world");
     let mut body = Vec::new();
     while !body.ends_with(b"\r\n0\r\n\r\n") {
@@ -68,21 +75,20 @@ fn end_late(server: &Server, settings: &str) {
 }
 
 fn a_request_ends_with_the_version_that_it_began_with(mpm: Mpm) {
-    end_late(&patient(mpm).start(), "");
+    end_late(&patient(mpm).start(), "", 0);
 }
 
 fn a_request_of_a_confined_module_ends_with_the_version_that_it_began_with(mpm: Mpm) {
     let server = patient(mpm).start();
-    let confined = server.folder().join("run/confined");
-    let sockets = || fs::read_dir(&confined).map_or(0, Iterator::count);
     put(&server, "w.toml", "thread_safe = false");
     deploy(&server, "w", saying("stays"));
-    let others = sockets();
-    end_late(&server, "");
+    let others = sockets(&server);
+    // Under prefork each process is confined as it is.
+    end_late(&server, "thread_safe = false", usize::from(mpm != Mpm::Prefork));
     fs::remove_file(server.folder().join("modules/v.wasm")).unwrap();
     fs::remove_file(server.folder().join("modules/v.toml")).unwrap();
     until("no version of it is left", || (server.get("/v").status == 404).then_some(()));
-    until("nor is its pool", || (sockets() == others).then_some(()));
+    until("nor is its pool", || (sockets(&server) == others).then_some(()));
     assert_eq!(server.get("/w").text(), "stays");
 }
 
@@ -108,19 +114,34 @@ fn a_child_that_is_killed_is_replaced_by_one_of_the_version_that_serves(mpm: Mpm
     for child in server.children() {
         kill(child, Signal::SIGKILL).unwrap();
     }
-    until("there are others", || {
-        let mut client = Client::try_connect(server.address()).ok()?;
-        client.try_send("GET /a HTTP/1.1\r\nHost: h\r\n\r\n").ok()?;
-        client.try_receive().ok()
-    });
-    assert_eq!(server.get("/a").text(), "two");
+    until("there are others", || Client::try_get(server.address(), "/a").ok());
+    for _ in 0..8 {
+        assert_eq!(server.get("/a").text(), "two", "whichever child answers");
+    }
 }
 
-/// What the processes of a server have, by what they are.
-fn holdings(server: &Server) -> (usize, u64, BTreeMap<Pid, usize>) {
-    let processes = server.children();
-    let open = processes.iter().chain([&server.pid()]).map(|pid| (*pid, descriptors(*pid))).collect();
-    (processes.len(), server.memory(), open)
+/// What the processes of a server have.
+struct Holdings {
+    memory: u64,
+    /// Descriptors, and mappings of native code.
+    of_each: BTreeMap<Pid, (usize, usize)>,
+}
+
+impl Holdings {
+    /// Of all, the lookout among them.
+    fn of(server: &Server) -> Self {
+        let processes = children_of(server.pid()).into_iter().chain([server.pid()]);
+        let of_each = processes.map(|pid| (pid, (descriptors(pid), mappings_of_native_code(pid)))).collect();
+        Self { memory: server.memory(), of_each }
+    }
+
+    fn are_as_small_as(&self, before: &Self) -> bool {
+        // The pool of the confined module has grown with its load. What every deployment leaves behind would be far more.
+        let of_each = self.of_each.iter().all(|(pid, (descriptors, mappings))| {
+            before.of_each.get(pid).is_none_or(|before| *descriptors <= before.0 + 8 && *mappings <= before.1 + 4)
+        });
+        of_each && self.of_each.len() <= before.of_each.len() + 4 && self.memory <= before.memory + (16 << 20)
+    }
 }
 
 fn is_of_one_version(answer: &Answer) -> bool {
@@ -137,13 +158,14 @@ fn many_deployments_under_load_lose_nothing_and_leave_nothing(mpm: Mpm) {
     // Two hundred under each would show no more, and take their time.
     let deployments = if mpm == Mpm::Event { 100 } else { 20 };
     let server = setup(mpm).server("access_log = \"access.log\"").start();
+    let own = server.children();
     put(&server, "confined.toml", "thread_safe = false");
     for name in ["shared", "confined"] {
         deploy(&server, name, version(0));
         deploy(&server, name, version(1));
         assert!(is_of_one_version(&server.get(&format!("/{name}"))));
     }
-    let before = holdings(&server);
+    let before = Holdings::of(&server);
     let loads = ["/shared", "/confined"].map(|target| Load::checked(&server, target, is_of_one_version));
     for number in 2..2 + deployments {
         for name in ["shared", "confined"] {
@@ -160,14 +182,12 @@ fn many_deployments_under_load_lose_nothing_and_leave_nothing(mpm: Mpm) {
         let lost = load.stop();
         assert!(lost.is_empty(), "{lost:?}");
     }
-    until("nothing is left behind", || {
-        let now = holdings(&server);
-        // The pool of the confined module has grown with its load. What every deployment leaves behind would be far more.
-        let processes = now.0 <= before.0 + 4;
-        let memory = now.1 <= before.1 + (16 << 20);
-        let descriptors = now.2.iter().all(|(pid, open)| before.2.get(pid).is_none_or(|before| *open <= before + 8));
-        (processes && memory && descriptors).then_some(())
-    });
+    let end =
+        until("nothing is left behind", || Some(Holdings::of(&server)).filter(|now| now.are_as_small_as(&before)));
+    // Prefork's come and go with the load.
+    if mpm != Mpm::Prefork {
+        assert!(own.iter().all(|child| end.of_each.contains_key(child)), "none of them was replaced");
+    }
 }
 
 /// How far a deployment has come when something is killed. What has passed before anybody could look counts as reached.
@@ -224,9 +244,7 @@ fn begin(server: &Server, number: usize, step: Step) {
 
 /// Which version of the module `a` answers; `None`: nobody does.
 fn answering(address: SocketAddr) -> Option<usize> {
-    let mut client = Client::try_connect(address).ok()?;
-    client.try_send("GET /a HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n").ok()?;
-    let answer = client.try_receive().ok().filter(is_of_one_version)?;
+    let answer = Client::try_get(address, "/a").ok().filter(is_of_one_version)?;
     answer.text().split(' ').next()?.strip_prefix('v')?.parse().ok()
 }
 
@@ -271,18 +289,15 @@ fn children_that_are_killed_at_any_step_are_replaced_and_the_deployment_goes_on(
 fn a_compiler_that_is_killed_costs_its_file_and_nothing_else(mpm: Mpm) {
     let server = setup(mpm).own_cache().start();
     deploy(&server, "a", version(1));
-    for (number, word) in [(2, "vet"), (3, "prepare")] {
+    let finders: [fn(&Server) -> Vec<Pid>; 2] = [vets, |server| running(server.pid(), "prepare")];
+    for (number, find) in (2..).zip(finders) {
         let mark = server.log.mark();
         put(&server, "a.wasm", version(number));
-        let victim = || {
-            let found = if word == "vet" { vets(&server) } else { running(server.pid(), word) };
-            found.first().copied()
-        };
         let is_done = || server.log.text_after(mark).contains("module \"a\" is deployed");
-        // On a machine where it is too quick to be seen nothing is killed.
-        let killed = until("it runs, or has", || match victim() {
-            Some(pid) => Some(kill(pid, Signal::SIGKILL).is_ok()),
-            None => is_done().then_some(false),
+        // On a machine where it is too quick to be seen, or to be killed, nothing is.
+        let killed = until("it runs, or has", || match find(&server).first() {
+            Some(pid) if kill(*pid, Signal::SIGKILL).is_ok() => Some(true),
+            _ => is_done().then_some(false),
         });
         assert!(killed || is_done());
         let serves = answering(server.address());

@@ -7,10 +7,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use guesthouse_tests::deployment::{deploy, put, saying, says, setup};
 use guesthouse_tests::setup::{guest, program};
 use guesthouse_tests::{Mpm, Server, Setup, Signal, under_every_mpm};
-
-use crate::deploy::{deploy, put, saying, says, setup};
 
 under_every_mpm! {
     the_last_versions_of_a_module_are_kept,
@@ -56,7 +55,10 @@ fn the_last_versions_of_a_module_are_kept(mpm: Mpm) {
     }
     // Another module, and the settings, make no version of this one.
     deploy(&server, "b", saying("b"));
+    let mark = server.log.mark();
     put(&server, "a.toml", "env.A = \"1\"\n");
+    server.log.wait_for_after(mark, "module \"a\" is deployed in its next version");
+    assert_eq!(hashes(&server, "a"), all);
     deploy(&server, "a", saying("four"));
     let four = hashes(&server, "a")[0].clone();
     assert_eq!(hashes(&server, "a"), [&four, &all[0], &all[1]].map(String::clone));
