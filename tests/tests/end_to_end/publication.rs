@@ -137,6 +137,7 @@ impl Holdings {
 
     fn are_as_small_as(&self, before: &Self) -> bool {
         // The pool of the confined module has grown with its load. What every deployment leaves behind would be far more.
+        // Of memory some is shared with the servers of other tests, until these end.
         let of_each = self.of_each.iter().all(|(pid, (descriptors, mappings))| {
             before.of_each.get(pid).is_none_or(|before| *descriptors <= before.0 + 8 && *mappings <= before.1 + 4)
         });
