@@ -132,7 +132,10 @@ impl<I> State<I> {
     /// One stands outside no longer.
     fn leave_outside(&mut self) {
         self.outside -= 1;
-        if let Some(next) = self.call() {
+        // More than that have been given connections.
+        if self.outside < OUTSIDE_MAX
+            && let Some(next) = self.call()
+        {
             next.waker.wake();
         }
     }
@@ -256,14 +259,18 @@ mod tests {
 
     #[test]
     fn a_connection_goes_to_the_one_who_has_waited_longest() {
-        let mut hall = Hall::of(64, 3);
+        let mut hall = Hall::of(64, 4);
         let mut over = hall.outside.remove(0);
         over.begin();
-        assert_eq!(hall.called(), (vec![true, false, false], 1));
+        assert_eq!(hall.called(), (vec![true, false, false, false], 1));
         assert!(over.others_wait());
         assert_eq!(over.hand_over(), Some(2));
         // It is advanced by who hands it over, and need not be woken.
-        assert_eq!(hall.called(), (vec![true, true, false], 1));
+        assert_eq!(hall.called(), (vec![true, true, false, false], 1));
+        // It was taken from here: nobody need take its place outside.
+        hall.waiting[1].begin();
+        assert_eq!(hall.called(), (vec![true, true, false, false], 1));
+        assert_eq!(hall.waiting.remove(1).hand_over(), Some(3));
     }
 
     #[test]

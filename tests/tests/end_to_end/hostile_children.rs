@@ -24,8 +24,13 @@ const DONE: &[u8] = &[8, 3, 0, 0, 0, 0, 0, 0];
 
 /// A server whose confined children are replaced by one that does this with every connection.
 fn server_with(mpm: Mpm, lines: &str, play: impl Fn(UnixStream) + Send + 'static) -> Server {
+    server_of(Setup::new(mpm), lines, play)
+}
+
+/// As [`server_with`], set up otherwise.
+fn server_of(setup: Setup, lines: &str, play: impl Fn(UnixStream) + Send + 'static) -> Server {
     let path = guest("probe").display().to_string();
-    let server = Setup::new(mpm)
+    let server = setup
         .tables(&format!(
             "[[module]]\nname = \"confined\"\npath = \"{path}\"\nthread_safe = false\n{lines}\n\
              [[route]]\npath = \"/c\"\nmodule = \"confined\"\n"
@@ -71,6 +76,36 @@ fn an_honest_child_is_answered_for() {
         assert_eq!(ask(&server).expect("an answer").text(), "hello");
         is_well(&server);
     }
+}
+
+#[test]
+fn requests_that_wait_follow_each_other_on_one_connection() {
+    /// Done, and waiting for another request.
+    const GOES_ON: &[u8] = &[8, 3, 0, 0, 0, 0, 0, 1];
+    let (begin, may_begin) = mpsc::channel::<()>();
+    let (says_served, served) = mpsc::channel();
+    let one_thread = "start_servers = 1\nthreads_per_child = 1";
+    let server = server_of(Setup::new(Mpm::Event).directives(one_thread), "", move |mut stream| {
+        // Only the first waits for the word.
+        let _ = may_begin.recv();
+        let mut requests = 1;
+        while stream.write_all(&[BEGUN, HEAD, DATA, END, GOES_ON].concat()).is_ok()
+            && matches!(stream.read(&mut [0; 4096]), Ok(1..))
+        {
+            requests += 1;
+        }
+        let _ = says_served.send(requests);
+    });
+    let mut clients: Vec<_> = (0..16).map(|_| server.connect()).collect();
+    clients.iter_mut().for_each(|client| client.send_get("/c/hello"));
+    // The one thread has seen what came before this.
+    is_well(&server);
+    drop(begin);
+    for client in &mut clients {
+        assert_eq!(client.receive().text(), "hello");
+    }
+    // Four were in the pool's queue already; a fifth went there when the first was taken out.
+    assert_eq!(served.iter().take(5).collect::<Vec<i32>>(), [12, 1, 1, 1, 1]);
 }
 
 #[test]
