@@ -306,8 +306,8 @@ impl Turn<'_> {
     /// Makes the second socket that of another connection of this thread, in the place of what that has. It is
     /// advanced right after this turn. If it is gone, or cannot watch the socket, the socket closes.
     pub fn hand_upstream_to(&mut self, ConnectionId(other): ConnectionId) {
-        if let (Some(company), Some(upstream)) = (&mut self.company, self.upstream.take()) {
-            company.handed.push((other, upstream));
+        if let Some(company) = &mut self.company {
+            company.handed.extend(self.upstream.take().map(|upstream| (other, upstream)));
         }
     }
 

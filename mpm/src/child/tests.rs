@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::*;
 use crate::control::{self, Command, ControlParent, Report};
 use crate::error::LoadError;
-use crate::protocol::{Accepted, Next, Protocol, ThreadContext, Turn, Upkeep};
+use crate::protocol::{Accepted, ConnectionId, Next, Protocol, ThreadContext, Turn, Upkeep};
 use crate::scoreboard::{ChildStatus, ThreadReading};
 use crate::settings::{Common, ListenAddress, Prefork, Settings, Worker};
 
@@ -143,6 +143,17 @@ impl Protocol for Talker {
                     Some(("pass", word)) => {
                         turn.upstream().unwrap().write_all(word.as_bytes()).unwrap();
                         say(turn, "passed");
+                    }
+                    _ if other == "inherit" => {
+                        errands.heir = turn.id();
+                        say(turn, if errands.heir.is_some() { "hoping" } else { "alone" });
+                    }
+                    _ if other == "bequeath" => {
+                        if let Some(heir) = errands.heir.take() {
+                            turn.hand_upstream_to(heir);
+                        }
+                        let word = if turn.upstream().is_none() { "given" } else { "kept" };
+                        say(turn, word);
                     }
                     _ if other == "disconnect" => {
                         turn.disconnect();

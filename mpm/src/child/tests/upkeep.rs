@@ -13,6 +13,8 @@ const TURNS: u32 = 3;
 pub(super) struct Errands {
     waker: Waker,
     errand: Option<Errand>,
+    /// Who would have another connection's upstream.
+    pub(super) heir: Option<ConnectionId>,
 }
 
 enum Errand {
@@ -24,7 +26,7 @@ enum Errand {
 
 impl Errands {
     pub(super) fn new(waker: Waker) -> Self {
-        Self { waker, errand: None }
+        Self { waker, errand: None, heir: None }
     }
 
     /// Begins one: it knocks at `address`, and goes on when it hears a byte.

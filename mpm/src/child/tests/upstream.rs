@@ -149,6 +149,51 @@ fn a_pool_that_cannot_be_spoken_to_is_an_answer_at_once() {
 }
 
 #[test]
+fn an_upstream_is_handed_to_another_connection_of_the_thread() {
+    let (child, pool) = (Child::start(event_of(common(), 1, 100, 100)), OtherPool::start());
+    let (mut giver, mut heir) = (child.connect(), child.connect());
+    let mut upstream = pool.connected_to(&mut giver);
+    assert_eq!(heir.ask("inherit"), "hoping");
+    // It is there already when it is handed over, and half of it was heard.
+    giver.say("hear");
+    upstream.write_all(b"first\nsec").unwrap();
+    assert_eq!(giver.hear(), "first");
+    assert_eq!(giver.ask("bequeath"), "given");
+    assert_eq!(giver.ask("hear"), "nobody");
+    heir.say("hear");
+    upstream.write_all(b"ond\n").unwrap();
+    assert_eq!(heir.hear(), "second");
+    // The end of what it had before it got this one is none of this one.
+    let _other = pool.connected_to(&mut giver);
+    heir.say("inherit");
+    assert_eq!(heir.hear(), "hoping");
+    drop(upstream);
+    assert_eq!(giver.ask("bequeath"), "given");
+    assert_eq!(heir.ask("pass still here"), "passed");
+    // Who is gone inherits nothing.
+    let last = pool.connected_to(&mut giver);
+    assert_eq!(heir.ask("inherit"), "hoping");
+    heir.say("close");
+    assert!(heir.is_closed());
+    assert_eq!(giver.ask("bequeath"), "given");
+    assert!(is_closed(last));
+    drop(giver);
+    assert_eq!(child.drain(), ChildExit::Drained);
+}
+
+#[test]
+fn a_thread_with_one_connection_hands_its_upstream_to_nobody() {
+    for mpm in [prefork, worker] {
+        let (child, pool) = (Child::start(mpm(common())), OtherPool::start());
+        let mut client = child.connect();
+        let _upstream = pool.connected_to(&mut client);
+        assert_eq!((client.ask("inherit"), client.ask("bequeath")), ("alone".to_owned(), "kept".to_owned()));
+        drop(client);
+        assert_eq!(child.drain(), ChildExit::Drained);
+    }
+}
+
+#[test]
 fn what_goes_to_an_upstream_is_not_counted_as_sent_to_clients() {
     beside_another_pool(|child, pool, mut client| {
         let upstream = pool.connected_to(&mut client);
