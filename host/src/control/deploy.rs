@@ -1,9 +1,9 @@
 //! Putting a file into `modules_dir` and taking one away, and what has become of that. Waiting for it, and asking for it to be
 //! looked at, is not done here.
 
-use std::fs::{self, File, Permissions};
-use std::io::{self, Read, Write as _};
-use std::os::unix::fs::PermissionsExt as _;
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use tempfile::NamedTempFile;
@@ -12,14 +12,9 @@ use super::desk::Published;
 use super::protocol::FILE_TIME;
 use super::rounds::Outcome;
 use crate::config::{self, Module};
-use crate::deploy::Prepared;
-use crate::deploy::Snapshot;
 use crate::deploy::versions::{self, BroughtBack};
+use crate::deploy::{Prepared, Snapshot};
 use crate::unfinished;
-
-/// How the name of a file ends that is on its way into the folder, behind so many random letters and digits.
-const INCOMING: &str = ".deploying";
-const RANDOM: usize = 6;
 
 /// A change of the files of one module, which is to be published.
 #[derive(Debug)]
@@ -61,15 +56,15 @@ pub(super) enum Put {
 ///
 /// # Errors
 /// There is no such place, and what to do.
-pub(super) fn place(published: &Prepared, name: &str) -> Result<PathBuf, String> {
-    let Some(dir) = &published.config.server.modules_dir else {
+pub(super) fn place(prepared: &Prepared, name: &str) -> Result<PathBuf, String> {
+    let Some(dir) = &prepared.config.server.modules_dir else {
         return Err(String::from(
             "this server has no folder for modules: write modules_dir = \"modules\" under [server] of its configuration, \
              and reload it (guesthouse reload)",
         ));
     };
     config::check_module_name(name)?;
-    if let Some(module) = configured(published, name) {
+    if let Some(module) = configured(prepared, name) {
         return Err(format!(
             "module {name:?} stands in the configuration: change its file, {}, or give this one another name",
             module.path.display()
@@ -79,10 +74,8 @@ pub(super) fn place(published: &Prepared, name: &str) -> Result<PathBuf, String>
 }
 
 /// A module that stands in the configuration, if one of this name does.
-fn configured<'a>(published: &'a Prepared, name: &str) -> Option<&'a Module> {
-    let modules = published.config.modules.iter().zip(&published.modules);
-    let mut configured = modules.filter(|(_, prepared)| !prepared.was_dropped_in).map(|(module, _)| module);
-    configured.find(|module| module.name == name)
+fn configured<'a>(prepared: &'a Prepared, name: &str) -> Option<&'a Module> {
+    prepared.module(name).filter(|(_, module)| !module.was_dropped_in).map(|(settings, _)| settings)
 }
 
 /// A file that is on its way into the folder.
@@ -98,32 +91,20 @@ pub(super) struct Incoming {
 impl Incoming {
     /// # Errors
     /// As [`place`], or no file can be made there.
-    pub(super) fn begin(published: &Prepared, name: &str) -> Result<Self, String> {
-        let wasm = place(published, name)?;
-        let dir = wasm.parent().unwrap_or(&wasm);
-        sweep(published);
-        // Names that begin with a dot are no modules.
-        let file = tempfile::Builder::new()
-            .prefix(&format!(".{name}."))
-            .suffix(INCOMING)
-            .rand_bytes(RANDOM)
-            .permissions(Permissions::from_mode(0o644))
-            .tempfile_in(dir)
-            .map_err(|error| format!("cannot make a file in {}: {error}", dir.display()))?;
+    pub(super) fn begin(prepared: &Prepared, name: &str) -> Result<Self, String> {
+        let wasm = place(prepared, name)?;
+        sweep(prepared);
+        let file = unfinished::begin(&wasm, versions::MODE)
+            .map_err(|error| format!("cannot make a file beside {}: {error}", wasm.display()))?;
         Ok(Self { name: name.to_owned(), wasm, file, hasher: blake3::Hasher::new(), bytes: 0 })
     }
 
     /// # Errors
     /// The disk is full, or the like.
-    pub(super) fn write(&mut self, piece: &[u8]) -> io::Result<()> {
+    pub(super) fn write(&mut self, piece: &[u8]) -> Result<(), String> {
         self.hasher.update(piece);
         self.bytes += piece.len() as u64;
-        self.file.write_all(piece)
-    }
-
-    /// Of what was written.
-    pub(super) fn hash(&self) -> String {
-        self.hasher.finalize().to_hex().to_string()
+        self.file.write_all(piece).map_err(|error| format!("cannot write {}: {error}", self.wasm.display()))
     }
 
     /// Puts it in its place, at once and for good; unless it is there already and served.
@@ -135,50 +116,45 @@ impl Incoming {
         if is_served(published, &self.name, &self.wasm) && self.is_in_place() {
             return Ok(Put::Unchanged);
         }
-        self.file.as_file().sync_all().map_err(cannot)?;
-        let file = self.file.persist(&self.wasm).map_err(|error| cannot(error.error))?;
-        sync_folder(&self.wasm);
-        // Of what was put there, whatever stands there by now.
-        let seen = Snapshot::of_file(&self.wasm, &file.metadata().map_err(cannot)?);
+        let facts = unfinished::put_in_place(self.file, &self.wasm).map_err(cannot)?;
+        let seen = Snapshot::of_file(&self.wasm, &facts);
         Ok(Put::There(Change { name: self.name, wasm: self.wasm, seen, if_refused: IfRefused::Stays }))
     }
 
     fn is_in_place(&self) -> bool {
         let same_size = self.wasm.metadata().is_ok_and(|facts| facts.is_file() && facts.len() == self.bytes);
-        same_size && hash_of(&self.wasm).is_ok_and(|hash| hash == self.hash())
+        let mut there = blake3::Hasher::new();
+        same_size
+            && File::open(&self.wasm).is_ok_and(|file| there.update_reader(file).is_ok())
+            && there.finalize() == self.hasher.finalize()
     }
 }
 
-/// Removes what uploads have left in the folder that were cut off with their server.
-pub(super) fn sweep(published: &Prepared) {
-    let folder = published.config.server.modules_dir.as_ref().map(fs::read_dir);
-    // Where it cannot be read, that is told by whoever looks for modules there.
-    let entries = folder.and_then(Result::ok).into_iter().flatten().filter_map(Result::ok);
-    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(is_incoming)) {
+/// Removes what was left where files are put that serve or say what serves: by uploads, by versions that were brought back, and by
+/// the parent, all cut off with their server.
+pub(super) fn sweep(prepared: &Prepared) {
+    let config::Server { modules_dir, runtime_dir, .. } = &prepared.config.server;
+    let of_modules = prepared.config.modules.iter().filter_map(|module| module.path.parent());
+    let folders: BTreeSet<&Path> = of_modules.chain(modules_dir.as_deref()).chain([runtime_dir.as_path()]).collect();
+    // Where one cannot be read, that is told by whoever looks for modules there.
+    let entries = folders.into_iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten().filter_map(Result::ok);
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(unfinished::is_name)) {
         let age = entry.metadata().and_then(|facts| facts.modified()).map(|at| at.elapsed().unwrap_or_default());
-        // Another server may put files there too.
+        // It may be under way, in another server too.
         if age.is_ok_and(|age| age > FILE_TIME)
             && let Err(error) = fs::remove_file(entry.path())
         {
-            tracing::warn!("cannot remove {}, which was left by an upload: {error}", entry.path().display());
+            tracing::warn!("cannot remove {}, which was never finished: {error}", entry.path().display());
         }
     }
-}
-
-/// Whether a file of this name is one on its way into the folder: an upload, or a version that is brought back.
-fn is_incoming(name: &str) -> bool {
-    let is_random = |part: &str| part.len() == RANDOM && part.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    let Some(rest) = name.strip_prefix('.') else { return false };
-    let upload = rest.strip_suffix(INCOMING).and_then(|between| between.rsplit_once('.'));
-    upload.is_some_and(|(_, random)| is_random(random)) || rest.strip_suffix(unfinished::SUFFIX).is_some_and(is_random)
 }
 
 /// Takes the files of a module away.
 ///
 /// # Errors
 /// There are none, or none can be removed.
-pub(super) fn remove(published: &Prepared, name: &str) -> Result<Removed, String> {
-    let wasm = place(published, name)?;
+pub(super) fn remove(prepared: &Prepared, name: &str) -> Result<Removed, String> {
+    let wasm = place(prepared, name)?;
     let settings = wasm.with_extension("toml");
     // Without its settings it must not serve, so they go last; and those that were left before go too, since a module that came
     // by this name would have what they grant.
@@ -186,8 +162,9 @@ pub(super) fn remove(published: &Prepared, name: &str) -> Result<Removed, String
     match left {
         Ok(false) if !removed => return Err(format!("there is no {}", wasm.display())),
         Err(problem) if !removed => return Err(problem),
-        Ok(_) | Err(_) => sync_folder(&wasm),
+        Ok(_) | Err(_) => unfinished::flush_folder_of(&wasm),
     }
+    // There is no file.
     let (name, seen, if_refused) = (name.to_owned(), Snapshot::default(), IfRefused::Stays);
     Ok(Removed { change: Change { name, wasm, seen, if_refused }, left: left.err() })
 }
@@ -201,44 +178,13 @@ fn remove_file(path: &Path) -> Result<bool, String> {
     }
 }
 
-/// What is in a folder outlives the machine's fall, where the file system can do that.
-fn sync_folder(file: &Path) {
-    let folder = file.parent().map(File::open);
-    let _best_effort = folder.map(|folder| folder.and_then(|folder| folder.sync_all()));
-}
-
-/// The BLAKE3 hash of a file.
-///
-/// # Errors
-/// It cannot be read.
-pub(super) fn hash_of(path: &Path) -> io::Result<String> {
-    let mut hasher = blake3::Hasher::new();
-    let (mut file, mut piece) = (File::open(path)?, vec![0; 64 << 10]);
-    loop {
-        match file.read(&mut piece)? {
-            0 => return Ok(hasher.finalize().to_hex().to_string()),
-            read => hasher.update(&piece[..read]),
-        };
-    }
-}
-
 /// Whether the file that stands there now, with its settings, is what is served under this name.
 fn is_served(Published { prepared, is_written, .. }: &Published, name: &str, wasm: &Path) -> bool {
-    let is_module = prepared.config.modules.iter().any(|module| module.name == name);
     let files = [wasm, &wasm.with_extension("toml")];
     *is_written
-        && is_module
+        && prepared.module(name).is_some()
         && !prepared.refused.contains_key(name)
-        && files.iter().all(|path| prepared.seen.agrees_with(&look_at(path), path))
-}
-
-/// Whether nobody has touched a file since what is published was made of it.
-pub(super) fn is_untouched(Published { prepared, is_written, .. }: &Published, path: &Path) -> bool {
-    *is_written && prepared.seen.agrees_with(&look_at(path), path)
-}
-
-fn look_at(path: &Path) -> Snapshot {
-    path.metadata().map(|facts| Snapshot::of_file(path, &facts)).unwrap_or_default()
+        && files.iter().all(|path| prepared.seen.is_as_on_disk(path))
 }
 
 impl Change {
@@ -247,11 +193,10 @@ impl Change {
     ///
     /// # Errors
     /// There is none, or it cannot be put there.
-    pub(super) fn bring_back(published: &Prepared, name: &str, wanted: Option<&str>) -> Result<(String, Self), String> {
-        let BroughtBack { hash, path: wasm } = versions::bring_back(published, name, wanted)?;
-        let facts = wasm.metadata().map_err(|error| format!("cannot look at {}: {error}", wasm.display()))?;
-        let if_refused = if configured(published, name).is_some() { IfRefused::IsTakenBack } else { IfRefused::Stays };
-        Ok((hash, Self { name: name.to_owned(), seen: Snapshot::of_file(&wasm, &facts), wasm, if_refused }))
+    pub(super) fn bring_back(prepared: &Prepared, name: &str, wanted: Option<&str>) -> Result<(String, Self), String> {
+        let BroughtBack { hash, path: wasm, seen } = versions::bring_back(prepared, name, wanted)?;
+        let if_refused = if configured(prepared, name).is_some() { IfRefused::IsTakenBack } else { IfRefused::Stays };
+        Ok((hash, Self { name: name.to_owned(), wasm, seen, if_refused }))
     }
 
     /// To be called when a version that was brought back is refused: where it would hold up others, what is published takes its
@@ -259,11 +204,11 @@ impl Change {
     ///
     /// # Errors
     /// It cannot be put there, and what to do.
-    pub(super) fn take_back(&self, published: &Prepared) -> Result<(), String> {
-        let serves = published.versions.get(&self.name).and_then(|history| history.first());
+    pub(super) fn take_back(&self, prepared: &Prepared) -> Result<(), String> {
+        let serves = prepared.versions.get(&self.name).and_then(|history| history.first());
         match (self.if_refused, serves) {
-            (IfRefused::IsTakenBack, Some(serves)) if self.seen.agrees_with(&look_at(&self.wasm), &self.wasm) => {
-                let put = versions::bring_back(published, &self.name, Some(&serves.hash));
+            (IfRefused::IsTakenBack, Some(serves)) if self.seen.is_as_on_disk(&self.wasm) => {
+                let put = versions::bring_back(prepared, &self.name, Some(&serves.hash));
                 put.map(drop).map_err(|problem| {
                     format!(
                         "{problem}\nnothing is deployed while {} is what was refused: replace it",
@@ -282,32 +227,36 @@ impl Change {
         if is_seen && (self.is_there() || reload == Some(Outcome::Serving)) {
             return Some(self.verdict(&published.prepared));
         }
-        let fate = |waits_for: &str| match self.if_refused {
-            IfRefused::Stays => format!("{} waits for {waits_for}", self.wasm.display()),
-            IfRefused::IsTakenBack => format!("{} is left as it was", self.wasm.display()),
-        };
-        let reason = match reload? {
-            Outcome::Serving if !published.is_written => String::from(
+        let reload = reload?;
+        let waits_for = if reload == Outcome::Stopping { "its next start" } else { "that to be mended" };
+        Some(Err(match reload.problem() {
+            Some(problem) => format!("{problem}; {}", self.fate(waits_for)),
+            None if !published.is_written => String::from(
                 "the server cannot write into its runtime_dir what serves, so it cannot tell: its error log says more",
             ),
-            Outcome::Serving => format!("{} was changed by somebody else meanwhile", self.wasm.display()),
-            Outcome::Failed(reason) => format!(
-                "{reason}: the error log says more, and so does `guesthouse check`; {}",
-                fate("that to be mended")
-            ),
-            Outcome::Stopping => format!("the server stops; {}", fate("its next start")),
-        };
-        Some(Err(reason))
+            None => format!("{} was changed by somebody else meanwhile", self.wasm.display()),
+        }))
+    }
+
+    /// Of the file, where nothing is taken over.
+    fn fate(&self, waits_for: &str) -> String {
+        let wasm = self.wasm.display();
+        match self.if_refused {
+            _ if !self.is_there() => {
+                format!("{wasm} is removed, and that its module is withdrawn waits for {waits_for}")
+            }
+            IfRefused::Stays => format!("{wasm} waits for {waits_for}"),
+            IfRefused::IsTakenBack => format!("{wasm} is left as it was"),
+        }
     }
 
     fn is_there(&self) -> bool {
-        self.seen != Snapshot::default()
+        self.seen.has(&self.wasm)
     }
 
-    fn verdict(&self, published: &Prepared) -> Result<(), String> {
+    fn verdict(&self, prepared: &Prepared) -> Result<(), String> {
         let Self { name, wasm, .. } = self;
-        let serves = published.config.modules.iter().any(|module| module.name == *name);
-        match (self.is_there(), published.refused.get(name), serves) {
+        match (self.is_there(), prepared.refused.get(name), prepared.module(name).is_some()) {
             (true, None, true) | (false, _, false) => Ok(()),
             (true, Some(refusal), true) => Err(format!("{}\nthe version before goes on", refusal.problem())),
             (true, Some(refusal), false) => Err(refusal.problem().to_owned()),
@@ -354,6 +303,9 @@ mod tests {
         assert_eq!(change.outcome(&after, None), Some(Ok(())));
         assert!(matches!(put(&after, "a", "one"), Put::Unchanged));
         assert!(matches!(put(&after, "a", "two"), Put::There(_)));
+        let withdrawn = remove(&after.prepared, "a").unwrap().change;
+        let failed = withdrawn.outcome(&after, Some(Outcome::Failed("why".into()))).unwrap().unwrap_err();
+        assert!(failed.contains("a.wasm is removed, and that its module is withdrawn waits for that"), "{failed}");
         let stolen = change.outcome(&published(folder.path(), &[]), Some(Outcome::Serving)).unwrap().unwrap_err();
         assert!(stolen.ends_with("a.wasm was changed by somebody else meanwhile"), "{stolen}");
     }
@@ -395,15 +347,25 @@ mod tests {
     #[test]
     fn what_an_upload_has_left_is_removed_when_it_is_old() {
         let folder = tempfile::tempdir().unwrap();
-        let here = published(folder.path(), &[]).prepared;
+        let elsewhere = tempfile::tempdir().unwrap();
+        let mut here = published(folder.path(), &[("configured", "1")]).prepared;
+        here.config.modules[0].path = elsewhere.path().join("configured.wasm");
+        here.config.server.runtime_dir = folder.path().join("run");
+        fs::create_dir(&here.config.server.runtime_dir).unwrap();
         let incoming = Incoming::begin(&here, "a.b").unwrap();
         let left = incoming.file.into_temp_path().keep().unwrap();
-        let others = [".a.backup.new", ".deploying", ".a.deploying", "a.AbCd12.deploying", ".a.AbCd1-.deploying"];
-        let others = others.map(|name| folder.path().join(name));
         let long_ago = SystemTime::now() - 2 * FILE_TIME;
-        others.iter().for_each(|path| File::create(path).unwrap().set_modified(long_ago).unwrap());
+        let make = |path: PathBuf| {
+            File::create(&path).unwrap().set_modified(long_ago).unwrap();
+            path
+        };
+        let others = [".a.backup.new", ".unfinished", "a.unfinished", ".a.AbCd12.unfinished"];
+        let others = others.map(|name| make(folder.path().join(name)));
+        let unfinished = ".AbCd12.unfinished";
+        let beside = [elsewhere.path(), &here.config.server.runtime_dir].map(|folder| make(folder.join(unfinished)));
         sweep(&here);
         assert!(left.exists(), "it may be under way");
+        assert!(!beside.iter().any(|path| path.exists()));
         File::options().append(true).open(&left).unwrap().set_modified(long_ago).unwrap();
         sweep(&here);
         assert!(!left.exists() && others.iter().all(|path| path.exists()));
@@ -416,10 +378,10 @@ mod tests {
         let Put::There(change) = put(&before, "a", "one") else { panic!("it is new") };
         let mut after = published(folder.path(), &[("a", "1")]);
         after.prepared.seen = change.seen.clone();
-        assert!(is_untouched(&after, &change.wasm));
+        assert!(after.prepared.seen.is_as_on_disk(&change.wasm));
         fs::write(folder.path().join("a.toml"), "").unwrap();
         assert!(matches!(put(&after, "a", "one"), Put::There(_)));
-        assert!(!is_untouched(&after, &change.wasm), "it was put there anew");
+        assert!(!after.prepared.seen.is_as_on_disk(&change.wasm), "it was put there anew");
     }
 
     #[test]

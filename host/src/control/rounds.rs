@@ -18,6 +18,22 @@ pub(super) enum Outcome {
     Stopping,
 }
 
+impl Outcome {
+    /// Why what was asked for is not done; `None` if it is.
+    pub(super) fn problem(&self) -> Option<String> {
+        match self {
+            Outcome::Serving => None,
+            Outcome::Failed(reason) => Some(format!(
+                "{reason}: the error log says more, and `guesthouse check` tells what is wrong with a configuration"
+            )),
+            Outcome::Stopping => Some(String::from(STOPS)),
+        }
+    }
+}
+
+/// Why nothing is done any more.
+pub(super) const STOPS: &str = "the server stops";
+
 /// The reloads of a server, one after the other.
 #[derive(Debug, Default)]
 pub(super) struct Rounds {

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::deploy::is_untouched;
 use super::desk::{Desk, Published};
 use super::rollback;
 use crate::config::Module;
@@ -33,17 +32,16 @@ struct Trials {
 /// ```text
 ///             more errors than are allowed
 ///   Unjudged ──────────────────────────────► Failed
-///      │ ▲ serves again
-///      ▼ │ another version serves
-///   Unjudged, not on trial
+///      │ they cannot be acted on now           ▲
+///      ▼                                       │
+///   PutOff ────────────────────────────────────┘
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Standing {
     /// On trial whenever it serves.
-    Unjudged {
-        /// It was told that it fails, and that it is not rolled back, as its file has been changed.
-        is_put_off: bool,
-    },
+    Unjudged,
+    /// So is this one. It was told that it fails, and why it is not rolled back.
+    PutOff,
     Failed,
 }
 
@@ -101,8 +99,7 @@ impl Trials {
     }
 
     fn begin(&mut self, settings: &Module, version: &Version) {
-        let standing = Standing::Unjudged { is_put_off: false };
-        self.standings.insert((settings.name.clone(), version.hash.clone()), standing);
+        self.standings.insert((settings.name.clone(), version.hash.clone()), Standing::Unjudged);
     }
 
     fn standing(&self, name: &str, hash: &str) -> Option<Standing> {
@@ -112,7 +109,7 @@ impl Trials {
     /// What is on trial now, with the share that may fail.
     fn on_trial<'a>(&self, now: &'a Prepared) -> impl Iterator<Item = (u8, &'a Module, &'a PreparedModule)> {
         let on_trial = wanted(now).filter(|(settings, module)| {
-            matches!(self.standing(&settings.name, &module.hash), Some(Standing::Unjudged { .. }))
+            matches!(self.standing(&settings.name, &module.hash), Some(Standing::Unjudged | Standing::PutOff))
         });
         on_trial.filter_map(|(settings, module)| Some((settings.rollback_on_errors?, settings, module)))
     }
@@ -146,8 +143,7 @@ impl Trials {
 
     /// Whether it is news that a version fails and is not rolled back.
     fn put_off(&mut self, Failure { module, hash, .. }: &Failure) -> bool {
-        let put_off = Standing::Unjudged { is_put_off: true };
-        self.standings.insert((module.clone(), hash.clone()), put_off) != Some(put_off)
+        self.standings.insert((module.clone(), hash.clone()), Standing::PutOff) != Some(Standing::PutOff)
     }
 }
 
@@ -185,12 +181,9 @@ fn roll_back(desk: &Desk, published: &Published, trials: &mut Trials, failure: &
         "module {module:?}: {failed} of the first {requests} requests to its new version failed, more than \
          rollback_on_errors allows"
     );
-    let settings = published.prepared.config.modules.iter().find(|settings| settings.name == *module);
-    // What somebody has just put there is not to be lost, and may be better.
-    let was_refused = published.prepared.refused.contains_key(module);
-    if was_refused || settings.is_none_or(|settings| !is_untouched(published, &settings.path)) {
+    if let Some(why) = hindrance(published, module) {
         if trials.put_off(failure) {
-            tracing::error!("{told}, but its file has been changed meanwhile: what is there is to be deployed first");
+            tracing::error!("{told}, but {why}");
         }
         return;
     }
@@ -201,6 +194,21 @@ fn roll_back(desk: &Desk, published: &Published, trials: &mut Trials, failure: &
         Ok(hash) => tracing::error!("{told}: the version before is brought back, {}", short(&hash)),
         Err(problem) => tracing::error!("{told}, but the version before cannot be brought back: {problem}"),
     }
+}
+
+/// Why a module cannot be rolled back now, and what to do.
+fn hindrance(Published { prepared, is_written, .. }: &Published, module: &str) -> Option<&'static str> {
+    if !is_written {
+        return Some(
+            "the server could not write into its runtime_dir what serves, so nobody knows whether this version still does: mend \
+             that, and reload",
+        );
+    }
+    // What somebody has just put there is not to be lost, and may be better.
+    let is_untouched = |settings: &Module| prepared.seen.is_as_on_disk(&settings.path);
+    let is_as_served = prepared.module(module).is_some_and(|(settings, _)| is_untouched(settings));
+    (!is_as_served || prepared.refused.contains_key(module))
+        .then_some("its file has been changed meanwhile: what is there is to be deployed first")
 }
 
 #[cfg(test)]

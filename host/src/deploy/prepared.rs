@@ -33,6 +33,14 @@ pub struct Prepared {
     pub made_by: String,
 }
 
+impl Prepared {
+    /// What is served under this name, with its settings.
+    #[must_use]
+    pub fn module(&self, name: &str) -> Option<(&Module, &PreparedModule)> {
+        self.config.modules.iter().zip(&self.modules).find(|(settings, _)| settings.name == name)
+    }
+}
+
 /// A module that can be served: what it says of itself and what the operator says of it, made one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PreparedModule {

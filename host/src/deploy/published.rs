@@ -1,13 +1,14 @@
 //! `published.json` in `runtime_dir`: what serves, as the preparation has told it. It outlives the server, so that a module
 //! whose file has gone bad serves on in its last good version, also after a restart.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::{Prepared, PreparedModule};
 use crate::config::{Module, ModuleLines};
+use crate::unfinished;
 
 const FILE: &str = "published.json";
 
@@ -37,14 +38,11 @@ pub fn made_by() -> String {
 /// # Errors
 /// The runtime directory cannot be written to.
 pub fn write(runtime_dir: &Path, prepared: &[u8]) -> io::Result<()> {
-    let (path, unfinished) = (path(runtime_dir), runtime_dir.join(format!(".{FILE}.unfinished")));
-    // What a server left behind that was killed here.
-    let _ = fs::remove_file(&unfinished);
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&unfinished)?;
-    file.write_all(prepared)?;
+    let path = path(runtime_dir);
     // Not flushed: the parent does this, which waits for no disk. After a power failure it may be gone, or say nothing, which costs
     // those modules their last good version whose files are bad then.
-    fs::rename(unfinished, path)
+    unfinished::write(&path, prepared, 0o600)?.persist(&path)?;
+    Ok(())
 }
 
 /// What is different for clients since `before`, a line for each module.

@@ -105,6 +105,18 @@ impl Snapshot {
         Self { files: BTreeMap::from([(path.to_owned(), Identity::of(facts))]), folder_is_there: true }
     }
 
+    /// Whether this file was there.
+    #[must_use]
+    pub fn has(&self, path: &Path) -> bool {
+        self.files.contains_key(path)
+    }
+
+    /// Whether this file is now as it was, there or not.
+    #[must_use]
+    pub fn is_as_on_disk(&self, path: &Path) -> bool {
+        self.files.get(path).copied() == path.metadata().ok().as_ref().map(Identity::of)
+    }
+
     /// Whether this file was the same in both, there or not.
     #[must_use]
     pub fn agrees_with(&self, other: &Snapshot, path: &Path) -> bool {
@@ -168,8 +180,8 @@ mod tests {
         fs::create_dir(folder.path().join("m")).unwrap();
         fs::write(&wasm, "one").unwrap();
         let one = sources.look();
-        assert!(one.agrees_with(&sources.look(), &wasm));
+        assert!(one.agrees_with(&sources.look(), &wasm) && one.is_as_on_disk(&wasm));
         fs::write(&wasm, "other").unwrap();
-        assert!(!one.agrees_with(&sources.look(), &wasm));
+        assert!(!one.agrees_with(&sources.look(), &wasm) && !one.is_as_on_disk(&wasm));
     }
 }

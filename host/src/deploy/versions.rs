@@ -3,12 +3,12 @@
 //! module's file lies. Compiles nothing, and serves nothing: what is put back is deployed like any other file.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder, File, Permissions};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::prepared::{Histories, Prepared, PreparedModule, Version};
+use super::snapshot::Snapshot;
 use crate::unfinished;
 
 /// The folder in `runtime_dir`. Nobody else writes to that, and no other server has it.
@@ -20,8 +20,8 @@ const DIGITS_MIN: usize = 4;
 /// Hexadecimal digits of a hash that people are shown.
 const DIGITS_SHOWN: usize = 12;
 
-/// Of a file that is made where none was.
-const MODE: u32 = 0o644;
+/// Of a module's file that is made where none was.
+pub(crate) const MODE: u32 = 0o644;
 
 /// What was put back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub struct BroughtBack {
     pub hash: String,
     /// The module's file, which is that version now.
     pub path: PathBuf,
+    /// How it looks.
+    pub seen: Snapshot,
 }
 
 /// Names a version of a module, by its Wasm in the binary format.
@@ -104,7 +106,7 @@ pub fn keep(runtime_dir: &Path, hash: &str, wasm: &[u8]) -> Result<(), String> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
     // Not flushed to the disk: who brings it back compares its hash.
     let written = made.and_then(|()| {
-        unfinished::write(&path, wasm, Permissions::from_mode(0o600))?.persist(&path)?;
+        unfinished::write(&path, wasm, 0o600)?.persist(&path)?;
         Ok(())
     });
     written.map_err(|error| format!("cannot keep its file in {}: {error}", folder.display()))
@@ -146,14 +148,13 @@ pub fn bring_back(published: &Prepared, name: &str, wanted: Option<&str>) -> Res
     let Version { hash, .. } = find(history, wanted).map_err(|problem| format!("module {name:?}: {problem}"))?;
     let wasm =
         read(&published.config.server.runtime_dir, hash).map_err(|problem| format!("module {name:?}: {problem}"))?;
-    put(&module.path, &wasm).map_err(|error| {
-        let folder = module.path.parent().unwrap_or(&module.path).display();
-        format!(
-            "cannot write {}: {error}: see to it that the server's user can write to {folder}",
-            module.path.display()
-        )
+    let path = &module.path;
+    let put = unfinished::write(path, &wasm, MODE).and_then(|unfinished| unfinished::put_in_place(unfinished, path));
+    let facts = put.map_err(|error| {
+        let folder = path.parent().unwrap_or(path).display();
+        format!("cannot write {}: {error}: see to it that the server's user can write to {folder}", path.display())
     })?;
-    Ok(BroughtBack { hash: hash.clone(), path: module.path.clone() })
+    Ok(BroughtBack { hash: hash.clone(), path: path.clone(), seen: Snapshot::of_file(path, &facts) })
 }
 
 fn find<'a>(history: &'a [Version], wanted: Option<&str>) -> Result<&'a Version, String> {
@@ -200,16 +201,6 @@ fn read(runtime_dir: &Path, wanted: &str) -> Result<Vec<u8>, String> {
         return Ok(wasm);
     }
     Err(format!("{} is damaged: deploy the version's own file", path.display()))
-}
-
-/// Puts a file into the place of another, which keeps its permissions. A link is replaced, not what it leads to.
-fn put(path: &Path, wasm: &[u8]) -> io::Result<()> {
-    let permissions = path.metadata().map_or_else(|_| Permissions::from_mode(MODE), |facts| facts.permissions());
-    let folder = path.parent().unwrap_or(path);
-    let unfinished = unfinished::write(path, wasm, permissions)?;
-    unfinished.as_file().sync_all()?;
-    unfinished.persist(path)?;
-    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -308,11 +299,10 @@ mod tests {
         let (folder, now) = published_in_turn(&[&[("a", "1")], &[("a", "2")]]);
         let path = folder.path().join("a.wasm");
         fs::write(&path, "2").unwrap();
-        fs::set_permissions(&path, Permissions::from_mode(0o640)).unwrap();
         let brought_back = bring_back(&now, "a", None).unwrap();
-        assert_eq!(brought_back, BroughtBack { hash: hash(b"1"), path: path.clone() });
+        assert_eq!((&brought_back.hash, &brought_back.path), (&hash(b"1"), &path));
+        assert!(brought_back.seen.is_as_on_disk(&path));
         assert_eq!(fs::read_to_string(&path).unwrap(), "1");
-        assert_eq!(path.metadata().unwrap().permissions().mode() & 0o7777, 0o640);
         let names: BTreeSet<_> = fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(names, ["a.wasm".into(), "run".into()].into(), "nothing unfinished is left");
     }

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use super::screen;
@@ -43,7 +44,7 @@ fn publish(output: &Path) -> io::Result<bool> {
     if fs::read(&to).is_ok_and(|before| before == module) {
         return Ok(false);
     }
-    unfinished::write(&to, &module, fs::metadata(output)?.permissions())?.persist(to)?;
+    unfinished::write(&to, &module, fs::metadata(output)?.mode() & 0o777)?.persist(to)?;
     Ok(true)
 }
 

@@ -1,14 +1,15 @@
-//! The cache of native code: a private directory with two files for every compiled module.
+//! The cache of native code: a private directory with two files for every compiled module, beside what servers
+//! [need](super::eviction) of them.
 //!
 //! `KEY.cwasm` is the code, `KEY.json` says what the code needs and its checksum. The key is made of the Wasm file's
 //! content, Wasmtime's compatibility hash and our version, so an entry never has to be replaced by a different one;
-//! one that does not match its checksum counts as missing. The time of the label is that of its last use. Native code is trusted by whoever maps it, so nobody
-//! else may write to the directory. Nothing here compiles or runs anything.
+//! one that does not match its checksum counts as missing. The time of the label is that of its last use. Native code is
+//! trusted by whoever maps it, so nobody else may write to the directory. Nothing here compiles or runs anything.
 
-use std::fs::{self, DirBuilder, File, Permissions};
+use std::fs::{self, DirBuilder, File};
 use std::hash::{Hash, Hasher};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::AT_FDCWD;
@@ -46,8 +47,8 @@ pub enum CacheError {
         /// What to do.
         mend: String,
     },
-    /// The second file of an entry is not what we write.
-    #[error("{} is not a cache entry: {cause}", path.display())]
+    /// A file in JSON is not what we write.
+    #[error("{} is not what this program writes there: {cause}: is it of another version?", path.display())]
     Entry {
         /// The file.
         path: PathBuf,
@@ -206,7 +207,7 @@ fn is_ours_alone(path: &Path) -> bool {
 /// Writes a file so that it appears whole or not at all. Two servers may share a cache: the last one to rename wins.
 pub(super) fn write_whole(path: &Path, content: &[u8]) -> Result<(), CacheError> {
     let write = || -> io::Result<()> {
-        let unfinished = unfinished::write(path, content, Permissions::from_mode(0o600))?;
+        let unfinished = unfinished::write(path, content, 0o600)?;
         unfinished.as_file().sync_all()?;
         unfinished.persist(path)?;
         Ok(())
@@ -237,6 +238,8 @@ impl Hasher for Blake3 {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     fn stored() -> (tempfile::TempDir, PathBuf, Footprint) {
