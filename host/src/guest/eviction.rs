@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::cache::{CacheError, io_error, write_whole};
+use crate::unfinished;
 
 /// Seconds for which what was used, or is being written, stays. A preparation takes minutes at most.
 const RECENT: u64 = 60 * 60;
@@ -57,8 +59,12 @@ pub fn evict(cache_dir: &Path, needs: &Needs<'_>, limit: u64, now: u64) -> Resul
         let path = entry.map_err(io_error("read", cache_dir))?.path();
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("cwasm") => natives.push(path),
-            Some("needs") => needed.extend(read_needs(&path)),
-            Some("unfinished") if used(&path).is_some_and(|used| !is_recent(used, now)) => remove(&path)?,
+            Some("needs") => match read_needs(&path)? {
+                Some(Needed { runtime_dir, .. }) if is_gone(&runtime_dir) => remove(&path)?,
+                Some(Needed { natives, .. }) => needed.extend(natives),
+                None => {}
+            },
+            _ if is_left_unfinished(&path, now) => remove(&path)?,
             _ => {}
         }
     }
@@ -101,7 +107,7 @@ fn write_down(cache_dir: &Path, needs: &Needs<'_>) -> Result<(), CacheError> {
     let mut natives: BTreeSet<_> =
         needs.natives.iter().filter_map(|native| native.file_name()).map(PathBuf::from).collect();
     if !needs.are_all {
-        natives.extend(read_needs(&path));
+        natives.extend(read_needs(&path)?.into_iter().flat_map(|before| before.natives));
     }
     let needed = Needed { runtime_dir: needs.runtime_dir.to_owned(), natives };
     let text = serde_json::to_vec(&needed).expect("paths of the configuration are text");
@@ -111,17 +117,24 @@ fn write_down(cache_dir: &Path, needs: &Needs<'_>) -> Result<(), CacheError> {
     write_whole(&path, &text)
 }
 
-/// Of a server that is still there, running or not; what one that is gone has needed nobody does.
-fn read_needs(path: &Path) -> BTreeSet<PathBuf> {
-    let needed = fs::read(path).ok().and_then(|text| serde_json::from_slice::<Needed>(&text).ok());
-    match needed {
-        Some(needed) if needed.runtime_dir.is_dir() => needed.natives,
-        _ => {
-            // Another server may have removed it.
-            let _ = fs::remove_file(path);
-            BTreeSet::new()
-        }
-    }
+/// `None`: there is none, or another server has removed it. One that cannot be read may name anything.
+fn read_needs(path: &Path) -> Result<Option<Needed>, CacheError> {
+    let text = match fs::read(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        text => text.map_err(io_error("read", path))?,
+    };
+    serde_json::from_slice(&text).map(Some).map_err(|cause| CacheError::Entry { path: path.to_owned(), cause })
+}
+
+/// What a server has needed that is gone nobody needs. One that is still there need not run.
+fn is_gone(runtime_dir: &Path) -> bool {
+    runtime_dir.try_exists().is_ok_and(|is_there| !is_there)
+}
+
+/// Whether whoever wrote a file has left it long ago.
+fn is_left_unfinished(path: &Path, now: u64) -> bool {
+    let is_unfinished = path.file_name().and_then(|name| name.to_str()).is_some_and(unfinished::is_name);
+    is_unfinished && used(path).is_some_and(|used| !is_recent(used, now))
 }
 
 /// `None`: it is gone.
@@ -142,7 +155,7 @@ fn used(path: &Path) -> Option<u64> {
 
 fn remove(path: &Path) -> Result<(), CacheError> {
     match fs::remove_file(path) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error("remove", path)(error)),
         _ => Ok(()),
     }
 }
@@ -246,15 +259,26 @@ mod tests {
     }
 
     #[test]
+    fn while_it_is_not_known_what_another_server_needs_nothing_goes() {
+        let (dir, here) = (cache(&["a"]), tempfile::tempdir().unwrap());
+        let of_other = dir.path().join("other.needs");
+        fs::write(&of_other, "{}").unwrap();
+        let needs = Needs { runtime_dir: here.path(), natives: BTreeSet::new(), are_all: true };
+        let told = evict(dir.path(), &needs, 0, NOW).unwrap_err().to_string();
+        assert!(told.contains("other.needs is not what this program writes there"), "{told}");
+        assert!(of_other.exists() && natives(dir.path()) == ["a.cwasm", "a.json"]);
+    }
+
+    #[test]
     fn what_was_left_half_written_goes() {
         let dir = cache(&[]);
-        for (name, used) in [("a.1.unfinished", LONG_AGO), ("b.2.unfinished", NOW)] {
+        for (name, used) in [(".AbCd12.unfinished", LONG_AGO), (".XyZ345.unfinished", NOW)] {
             let file = fs::File::create(dir.path().join(name)).unwrap();
             file.set_modified(UNIX_EPOCH + Duration::from_secs(used)).unwrap();
         }
         let needs = Needs { runtime_dir: dir.path(), natives: BTreeSet::new(), are_all: true };
         evict(dir.path(), &needs, 1 << 30, NOW).unwrap();
-        assert_eq!(natives(dir.path()), ["b.2.unfinished"]);
+        assert_eq!(natives(dir.path()), [".XyZ345.unfinished"]);
     }
 
     #[test]
