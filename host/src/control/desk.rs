@@ -1,6 +1,5 @@
 //! What the lookout's threads share: what serves, the reloads that were asked for, the socket, and the line to the parent.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -8,6 +7,8 @@ use std::time::{Duration, Instant};
 use guesthouse_mpm::Scoreboard;
 use guesthouse_mpm::lookout::{LookoutLine, Request, Ticket};
 
+use super::deploy::Change;
+use super::protocol::HEARTBEAT;
 use super::rounds::{Outcome, Rounds};
 use super::since::Since;
 use super::socket::Door;
@@ -97,21 +98,41 @@ impl Desk {
     ///
     /// # Errors
     /// It is gone.
-    pub(super) fn ask(&self, request: Request) -> io::Result<Ticket> {
-        let mut state = self.state();
-        let ticket = self.line.send(request)?;
-        state.rounds.asked(ticket);
-        Ok(ticket)
+    pub(super) fn ask(&self, request: Request) -> Result<Ticket, String> {
+        self.ask_with(&mut self.state(), request)
     }
 
     /// Asks for what has changed to be published, unless something is under way, which may see the change.
     pub(super) fn ask_if_quiet(&self) {
         let mut state = self.state();
-        if state.rounds.is_quiet()
-            && let Ok(ticket) = self.line.send(Request::Publish)
-        {
-            state.rounds.asked(ticket);
+        if state.rounds.is_quiet() {
+            // That the parent is gone is heard in a moment.
+            let _ticket = self.ask_with(&mut state, Request::Publish);
         }
+    }
+
+    fn ask_with(&self, state: &mut State, request: Request) -> Result<Ticket, String> {
+        let ticket = self.line.send(request).map_err(|error| format!("the server has ended: {error}"))?;
+        state.rounds.asked(ticket);
+        Ok(ticket)
+    }
+
+    /// Has a change published, and waits for what becomes of it. Answers with what it was judged by. `meanwhile` is done once a
+    /// second, and may break it off.
+    ///
+    /// # Errors
+    /// It is refused, or not known, and why; or it was broken off.
+    pub(super) fn publish<E: From<String>>(
+        &self,
+        change: &Change,
+        meanwhile: impl FnMut() -> Result<(), E>,
+    ) -> Result<Arc<Published>, E> {
+        let ticket = self.ask(Request::Publish)?;
+        let judged = self.wait_long_for(meanwhile, |rounds, published| {
+            let outcome = change.outcome(published, rounds.outcome_of(ticket))?;
+            Some(outcome.map(|()| Arc::clone(published)))
+        })?;
+        Ok(judged?)
     }
 
     pub(super) fn is_quiet(&self) -> bool {
@@ -119,7 +140,11 @@ impl Desk {
     }
 
     /// Looks whenever a reload has ended, until `look` finds something; `None` after so long.
-    pub(super) fn wait_for<T>(&self, longest: Duration, look: impl Fn(&Rounds, &Published) -> Option<T>) -> Option<T> {
+    pub(super) fn wait_for<T>(
+        &self,
+        longest: Duration,
+        look: impl Fn(&Rounds, &Arc<Published>) -> Option<T>,
+    ) -> Option<T> {
         let until = Instant::now() + longest;
         let mut state = self.state();
         loop {
@@ -131,6 +156,23 @@ impl Desk {
                 return None;
             }
             state = self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    /// The same for as long as it takes. `meanwhile` is done once a second, and may break it off.
+    ///
+    /// # Errors
+    /// Those of `meanwhile`.
+    pub(super) fn wait_long_for<T, E>(
+        &self,
+        mut meanwhile: impl FnMut() -> Result<(), E>,
+        look: impl Fn(&Rounds, &Arc<Published>) -> Option<T>,
+    ) -> Result<T, E> {
+        loop {
+            match self.wait_for(HEARTBEAT, &look) {
+                Some(found) => return Ok(found),
+                None => meanwhile()?,
+            }
         }
     }
 
@@ -217,9 +259,4 @@ impl Desk {
         }
         state.door = Some(Arc::clone(door));
     }
-}
-
-/// What is said where the parent is asked for something and does not hear it.
-pub(super) fn parent_gone(error: &io::Error) -> String {
-    format!("the server has ended: {error}")
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -108,14 +108,7 @@ fn watch(desk: &Desk, wake: &SyncSender<()>, woken: &Receiver<()>) {
             desk.ask_if_quiet();
         }
         thread::sleep(SETTLED);
-        let waited = if is_watching {
-            woken.recv_timeout(RESCAN)
-        } else {
-            woken.recv().map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        if waited == Err(RecvTimeoutError::Disconnected) {
-            return;
-        }
+        let _hint = if is_watching { woken.recv_timeout(RESCAN).ok() } else { woken.recv().ok() };
     }
 }
 

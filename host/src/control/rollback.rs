@@ -1,11 +1,8 @@
 //! Bringing a version of a module back while a server runs: its file is put there, is deployed like any other, and is taken away
 //! again where it would hold up others. Which version comes back, and why, is decided elsewhere.
 
-use guesthouse_mpm::lookout::Request;
-
 use super::deploy::Change;
-use super::desk::{Desk, parent_gone};
-use super::protocol::HEARTBEAT;
+use super::desk::Desk;
 
 /// Brings a version back, the one before if none is wanted, and waits for what becomes of it. `meanwhile` is done once a second.
 /// Answers with the version's hash.
@@ -14,19 +11,12 @@ use super::protocol::HEARTBEAT;
 /// There is no such version, or it is refused, and what serves now.
 pub(super) fn roll_back(desk: &Desk, name: &str, wanted: Option<&str>, meanwhile: impl Fn()) -> Result<String, String> {
     let (hash, change) = Change::bring_back(&desk.published().prepared, name, wanted)?;
-    let outcome = match desk.ask(Request::Publish) {
-        Err(error) => Err(parent_gone(&error)),
-        Ok(ticket) => loop {
-            let outcome =
-                desk.wait_for(HEARTBEAT, |rounds, published| change.outcome(published, rounds.outcome_of(ticket)));
-            match outcome {
-                Some(outcome) => break outcome,
-                None => meanwhile(),
-            }
-        },
-    };
-    match outcome {
-        Ok(()) => Ok(hash),
+    let published = desk.publish(&change, || {
+        meanwhile();
+        Ok(())
+    });
+    match published {
+        Ok(_) => Ok(hash),
         Err(reason) => match change.take_back(&desk.published().prepared) {
             Ok(()) => Err(reason),
             Err(problem) => Err(format!("{reason}\n{problem}")),

@@ -9,13 +9,12 @@ use std::time::{Duration, Instant};
 
 use guesthouse_mpm::lookout;
 
-use super::deploy::{self, Change, Incoming, Put, Removed};
-use super::desk::{Desk, Published, parent_gone};
+use super::deploy::{self, Incoming, Put, Removed};
+use super::desk::Desk;
 use super::protocol::{Answer, FILE_TIME, HEARTBEAT, REQUEST_BYTES_MAX, Request, line_of, read_line};
-use super::rounds::Outcome;
+use super::rounds::STOPS;
 use super::socket::{self, Door};
 use super::{modules, rollback};
-use crate::deploy::Prepared;
 use crate::module::FILE_SIZE_MAX;
 
 /// Connections at once. More are told to come again.
@@ -63,17 +62,17 @@ pub(super) fn attend(desk: &Arc<Desk>) {
 
 fn admit(desk: &Arc<Desk>, stream: UnixStream, open: &Arc<AtomicUsize>) {
     let client = Client { stream };
-    if open.fetch_add(1, Ordering::Relaxed) >= CONNECTIONS_MAX {
-        open.fetch_sub(1, Ordering::Relaxed);
+    let before = open.fetch_add(1, Ordering::Relaxed);
+    let leaving = Leaving(Arc::clone(open));
+    if before >= CONNECTIONS_MAX {
         return client.refuse(format!("{CONNECTIONS_MAX} others are being served: try again"));
     }
-    let (desk, count) = (Arc::clone(desk), Arc::clone(open));
+    let desk = Arc::clone(desk);
     let served = thread::Builder::new().name(String::from("control")).spawn(move || {
-        let _leaving = Leaving(count);
+        let _leaving = leaving;
         client.serve(&desk);
     });
     if let Err(error) = served {
-        open.fetch_sub(1, Ordering::Relaxed);
         tracing::error!("cannot start a thread for a connection of the control socket: {error}");
     }
 }
@@ -92,8 +91,19 @@ struct Client {
     stream: UnixStream,
 }
 
-/// Why there is no last word: the client is gone, or has had it.
-struct Gone;
+/// Why there is no answer.
+enum NotDone {
+    /// To be told.
+    Refused(String),
+    /// The client is gone.
+    Gone,
+}
+
+impl From<String> for NotDone {
+    fn from(reason: String) -> Self {
+        NotDone::Refused(reason)
+    }
+}
 
 impl Client {
     fn serve(&self, desk: &Desk) {
@@ -107,7 +117,7 @@ impl Client {
                 return self.refuse(reason);
             }
         };
-        let mut reader = BufReader::new(Timed { stream: &self.stream, until: Instant::now() + REQUEST_TIME });
+        let mut reader = BufReader::new(Timed::new(&self.stream, REQUEST_TIME));
         let line = match read_line(&mut reader, REQUEST_BYTES_MAX) {
             Ok(line) => line,
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => return,
@@ -122,7 +132,7 @@ impl Client {
         };
         tracing::debug!("user {user} asks for {request:?}");
         if desk.is_stopping() && !matches!(request, Request::Stop { .. } | Request::Status | Request::Modules) {
-            return self.refuse(String::from("the server stops"));
+            return self.refuse(STOPS.to_owned());
         }
         let answer = match request {
             Request::Deploy { name, bytes } => {
@@ -139,10 +149,10 @@ impl Client {
                 let rolled_back = rollback::roll_back(desk, &name, version.as_deref(), || {
                     let _ = self.say(&Answer::Waiting);
                 });
-                Ok(rolled_back.map(|hash| Answer::RolledBack { name, hash }))
+                rolled_back.map(|hash| Answer::RolledBack { name, hash }).map_err(NotDone::Refused)
             }
-            Request::Modules => Ok(Ok(modules(desk))),
-            Request::Status => Ok(Ok(Answer::Status { status: Box::new(desk.board.snapshot(&desk.published())) })),
+            Request::Modules => Ok(modules(desk)),
+            Request::Status => Ok(Answer::Status { status: Box::new(desk.board.snapshot(&desk.published())) }),
             Request::Reload => {
                 tracing::info!("user {user} orders a reload");
                 self.reload(desk)
@@ -153,9 +163,9 @@ impl Client {
             }
         };
         match answer {
-            Ok(Ok(answer)) => self.last_word(&answer),
-            Ok(Err(reason)) => self.refuse(reason),
-            Err(Gone) => {}
+            Ok(answer) => self.last_word(&answer),
+            Err(NotDone::Refused(reason)) => self.refuse(reason),
+            Err(NotDone::Gone) => {}
         }
     }
 
@@ -165,55 +175,41 @@ impl Client {
         name: &str,
         bytes: u64,
         reader: &mut BufReader<Timed<'_>>,
-    ) -> Result<Result<Answer, String>, Gone> {
+    ) -> Result<Answer, NotDone> {
         if bytes > FILE_SIZE_MAX {
-            return Ok(Err(format!("the file has {bytes} bytes, and no module has more than {FILE_SIZE_MAX}")));
+            return Err(format!("the file has {bytes} bytes, and no module has more than {FILE_SIZE_MAX}").into());
         }
-        let incoming = Incoming::begin(&desk.published().prepared, name);
-        let incoming = incoming.and_then(|incoming| receive(incoming, bytes, reader));
-        let put = incoming.and_then(|incoming| incoming.finish(&desk.published()));
-        let (unchanged, outcome) = match put {
-            Ok(Put::Unchanged) => (true, Ok(())),
-            Ok(Put::There(change)) => (false, self.publish(desk, &change)?),
-            Err(reason) => (false, Err(reason)),
+        let incoming = receive(Incoming::begin(&desk.published().prepared, name)?, bytes, reader)?;
+        let published = desk.published();
+        let (unchanged, published) = match incoming.finish(&published)? {
+            Put::Unchanged => (true, published),
+            Put::There(change) => (false, desk.publish(&change, || self.wait())?),
         };
-        let hash = || hash_of(desk, name).unwrap_or_default();
-        Ok(outcome.map(|()| Answer::Deployed { name: name.to_owned(), hash: hash(), unchanged }))
+        let (_, module) =
+            published.prepared.module(name).ok_or_else(|| format!("module {name:?} is not served any more"))?;
+        Ok(Answer::Deployed { name: name.to_owned(), hash: module.hash.clone(), unchanged })
     }
 
-    fn undeploy(&self, desk: &Desk, name: &str) -> Result<Result<Answer, String>, Gone> {
-        match deploy::remove(&desk.published().prepared, name) {
-            Ok(Removed { change, left }) => {
-                let outcome = self.publish(desk, &change)?;
-                Ok(left.map_or(outcome, Err).map(|()| Answer::Undeployed { name: change.name }))
-            }
-            Err(reason) => Ok(Err(reason)),
+    fn undeploy(&self, desk: &Desk, name: &str) -> Result<Answer, NotDone> {
+        let Removed { change, left } = deploy::remove(&desk.published().prepared, name)?;
+        match (desk.publish(&change, || self.wait()), left) {
+            (Ok(_), None) => Ok(Answer::Undeployed { name: change.name }),
+            (Ok(_), Some(left)) => Err(NotDone::Refused(left)),
+            (Err(NotDone::Refused(reason)), Some(left)) => Err(NotDone::Refused(format!("{left}\n{reason}"))),
+            (Err(not_done), _) => Err(not_done),
         }
     }
 
-    /// Has a change published, and waits for what becomes of it.
-    fn publish(&self, desk: &Desk, change: &Change) -> Result<Result<(), String>, Gone> {
-        let ticket = match desk.ask(lookout::Request::Publish) {
-            Ok(ticket) => ticket,
-            Err(error) => return Ok(Err(parent_gone(&error))),
-        };
-        self.wait_for(desk, |outcome_of, published| change.outcome(published, outcome_of(ticket)))
-    }
-
-    fn reload(&self, desk: &Desk) -> Result<Result<Answer, String>, Gone> {
-        let ticket = match desk.ask(lookout::Request::Reload) {
-            Ok(ticket) => ticket,
-            Err(error) => return Ok(Err(parent_gone(&error))),
-        };
-        self.wait_for(desk, |outcome_of, published| {
-            Some(match outcome_of(ticket)? {
-                Outcome::Serving => Ok(Answer::Reloaded { generation: published.generation }),
-                Outcome::Failed(reason) => {
-                    Err(format!("{reason}: the error log says more, and so does `guesthouse check`"))
-                }
-                Outcome::Stopping => Err(String::from("the server stops")),
-            })
-        })
+    fn reload(&self, desk: &Desk) -> Result<Answer, NotDone> {
+        let ticket = desk.ask(lookout::Request::Reload)?;
+        let reloaded = desk.wait_long_for(
+            || self.wait(),
+            |rounds, published| {
+                let problem = rounds.outcome_of(ticket)?.problem();
+                Some(problem.map_or(Ok(published.generation), Err))
+            },
+        )?;
+        Ok(Answer::Reloaded { generation: reloaded? })
     }
 
     fn stop(&self, desk: &Desk, graceful: bool) {
@@ -233,20 +229,9 @@ impl Client {
         });
     }
 
-    /// Waits until `look` finds something, and tells the client meanwhile that it is waited for.
-    fn wait_for<T>(
-        &self,
-        desk: &Desk,
-        look: impl Fn(&dyn Fn(lookout::Ticket) -> Option<Outcome>, &Published) -> Option<T>,
-    ) -> Result<T, Gone> {
-        loop {
-            let found =
-                desk.wait_for(HEARTBEAT, |rounds, published| look(&|ticket| rounds.outcome_of(ticket), published));
-            match found {
-                Some(found) => return Ok(found),
-                None => self.say(&Answer::Waiting).map_err(|_| Gone)?,
-            }
-        }
+    /// Tells the client that it does not wait in vain.
+    fn wait(&self) -> Result<(), NotDone> {
+        self.say(&Answer::Waiting).map_err(|_| NotDone::Gone)
     }
 
     fn say(&self, answer: &Answer) -> io::Result<()> {
@@ -266,7 +251,7 @@ impl Client {
 }
 
 fn receive(mut incoming: Incoming, bytes: u64, reader: &mut BufReader<Timed<'_>>) -> Result<Incoming, String> {
-    reader.get_mut().until = Instant::now() + FILE_TIME;
+    *reader.get_mut() = Timed::new(reader.get_ref().stream, FILE_TIME);
     let mut piece = vec![0; 64 << 10];
     let mut left = bytes;
     while left > 0 {
@@ -277,7 +262,7 @@ fn receive(mut incoming: Incoming, bytes: u64, reader: &mut BufReader<Timed<'_>>
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(format!("cannot read the file: {error}")),
         };
-        incoming.write(&piece[..read]).map_err(|error| format!("cannot write the file: {error}"))?;
+        incoming.write(&piece[..read])?;
         left -= read as u64;
     }
     Ok(incoming)
@@ -287,30 +272,34 @@ fn modules(desk: &Desk) -> Answer {
     Answer::Modules { modules: modules::tell(&desk.published(), |module| desk.board.reading(module)) }
 }
 
-/// Of what is served under this name.
-fn hash_of(desk: &Desk, name: &str) -> Option<String> {
-    let Prepared { config, modules, .. } = &desk.published().prepared;
-    let index = config.modules.iter().position(|module| module.name == name)?;
-    Some(modules[index].hash.clone())
-}
-
-/// Reads until a time, and no longer than [`STALL_TIME`] for a piece.
+/// Reads for so long, and no longer than [`STALL_TIME`] for a piece.
 struct Timed<'a> {
     stream: &'a UnixStream,
+    limit: Duration,
     until: Instant,
+}
+
+impl<'a> Timed<'a> {
+    fn new(stream: &'a UnixStream, limit: Duration) -> Self {
+        Self { stream, limit, until: Instant::now() + limit }
+    }
+
+    fn too_long(&self) -> io::Error {
+        let (all, piece) = (self.limit.as_secs(), STALL_TIME.as_secs());
+        let text = format!("it takes too long: {all} s may pass in all, and {piece} s until something comes");
+        io::Error::new(io::ErrorKind::TimedOut, text)
+    }
 }
 
 impl Read for Timed<'_> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.until.saturating_duration_since(Instant::now()).min(STALL_TIME);
         if left.is_zero() {
-            return Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"));
+            return Err(self.too_long());
         }
         self.stream.set_read_timeout(Some(left))?;
         match self.stream.read(buffer) {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                Err(io::Error::new(io::ErrorKind::TimedOut, "it takes too long"))
-            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(self.too_long()),
             read => read,
         }
     }

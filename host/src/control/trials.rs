@@ -161,7 +161,7 @@ pub(super) fn hold(desk: &Desk) {
     loop {
         let is_idle = trials.on_trial(&known.prepared).next().is_none();
         let longest = if is_idle { WAIT_MAX } else { pause };
-        let _changed = desk.wait_for(longest, |_, now| (!std::ptr::eq(now, Arc::as_ptr(&known))).then_some(()));
+        let _changed = desk.wait_for(longest, |_, now| (!Arc::ptr_eq(now, &known)).then_some(()));
         let now = desk.published();
         if !Arc::ptr_eq(&now, &known) {
             trials.advance(&known.prepared, &now.prepared);
