@@ -16,14 +16,13 @@ use guesthouse_mpm::{Application, ChildContext, LoadError, Lookout, Settings, St
 use crate::clock::{Began, epoch_secs};
 use crate::config::{self, Config, LogTarget, Module};
 use crate::confined::Cell;
-use crate::control::{self, Inherited, Since};
-use crate::deploy::published;
-use crate::deploy::{Prepared, PreparedModule};
+use crate::control::{self, Inherited};
+use crate::deploy::{Prepared, PreparedModule, published};
 use crate::error_log::{self, ErrorLog};
 use crate::service::Service;
 use crate::site::{self, Ground};
 use crate::sites::Sites;
-use crate::tally::{Counting, ModuleTallies, Row, Rows, TooManyModules};
+use crate::tally::{Counted, Counting, ModuleTallies, Row, Rows, TooManyModules};
 
 /// Readings that are remembered. More generations than that have requests that go on at the same time only where modules are
 /// deployed all the time.
@@ -38,8 +37,6 @@ pub struct Server {
     /// children of an older one.
     readings: Vec<Reading>,
     began: Began,
-    /// Of what serves.
-    since: Since,
     counting: Counting,
     rows: Rows,
 }
@@ -60,15 +57,7 @@ impl Server {
     /// There is no memory for the counters.
     pub fn new(config_path: PathBuf, error_log: ErrorLog) -> io::Result<Self> {
         let (counting, rows) = (Counting::new()?, Rows::default());
-        Ok(Self {
-            config_path,
-            error_log,
-            readings: Vec::new(),
-            began: Began::now(),
-            since: Since::default(),
-            counting,
-            rows,
-        })
+        Ok(Self { config_path, error_log, readings: Vec::new(), began: Began::now(), counting, rows })
     }
 
     /// Where the preparation writes what it has to say.
@@ -111,31 +100,41 @@ fn assign_rows(
     running: Option<&Prepared>,
     prepared: &mut Prepared,
 ) -> Result<(), TooManyModules> {
-    let kept: BTreeSet<String> = running.into_iter().chain([&*prepared]).flat_map(counted).collect();
-    rows.keep_only(|name| kept.contains(name));
-    let mut row_of = |name: &str| {
-        let (row, was_used) = rows.of(name)?;
+    let kept: BTreeSet<Counted> = running.into_iter().chain([&*prepared]).flat_map(counted).collect();
+    rows.keep_only(|counted| kept.contains(counted));
+    let mut row_of = |counted: Counted| {
+        let (row, was_used) = rows.of(counted)?;
         if was_used {
             tallies.row(row).reset();
         }
         Ok(row)
     };
     for (settings, module) in prepared.config.modules.iter().zip(&mut prepared.modules) {
-        let version = version_counted(settings, module).map(|version| row_of(&version)).transpose()?;
-        module.row = Row { module: row_of(&settings.name)?, version };
+        let version = version_counted(settings, module).map(&mut row_of).transpose()?;
+        module.row = Row { module: row_of((settings.name.clone(), None))?, version };
     }
     Ok(())
 }
 
 /// Whatever is counted by itself.
-fn counted(prepared: &Prepared) -> impl Iterator<Item = String> {
+fn counted(prepared: &Prepared) -> impl Iterator<Item = Counted> {
     let modules = prepared.config.modules.iter().zip(&prepared.modules);
-    modules.flat_map(|(settings, module)| [Some(settings.name.clone()), version_counted(settings, module)]).flatten()
+    modules
+        .flat_map(|(settings, module)| [Some((settings.name.clone(), None)), version_counted(settings, module)])
+        .flatten()
 }
 
-/// What a version is called among what is counted, if it has to be told from its module: no module's name has a space.
-fn version_counted(settings: &Module, module: &PreparedModule) -> Option<String> {
-    settings.rollback_on_errors.map(|_| format!("{} {}", settings.name, module.hash))
+/// A version, if it has to be told from its module.
+fn version_counted(settings: &Module, module: &PreparedModule) -> Option<Counted> {
+    settings.rollback_on_errors.map(|_| (settings.name.clone(), Some(module.hash.clone())))
+}
+
+/// Says of each module since when it serves as it does: `now`, unless it did before.
+fn date(running: Option<&Prepared>, prepared: &mut Prepared, now: u64) {
+    for (settings, module) in prepared.config.modules.iter().zip(&mut prepared.modules) {
+        let before = running.filter(|running| published::serves(running, settings, module));
+        module.since = before.and_then(|before| before.module(&settings.name)).map_or(now, |(_, before)| before.since);
+    }
 }
 
 /// Whether children that serve the one can serve the other: nothing that belongs to a child as a whole is different.
@@ -175,6 +174,7 @@ impl Application for Server {
         let running = self.readings.last().map(|reading| &reading.prepared);
         assign_rows(&mut self.rows, &self.counting.modules, running, &mut prepared)
             .map_err(|error| LoadError(error.to_string()))?;
+        date(running, &mut prepared, epoch_secs());
         let text = serde_json::to_vec(&prepared)
             .map_err(|error| LoadError(format!("cannot write what the preparation wrote: {error}")))?;
         // Last: what is refused is told in the log of what goes on.
@@ -208,14 +208,16 @@ impl Application for Server {
 
     fn reset_counters(&mut self) {
         let uptime = self.began.at.elapsed();
-        let rows = self.readings.iter().flat_map(|reading| reading.prepared.modules.iter().map(|module| module.row));
+        // What is in neither is counted from nothing if it comes back.
+        let latest = self.readings.iter().rev().take(2);
+        let rows = latest.flat_map(|reading| reading.prepared.modules.iter().map(|module| module.row));
         self.counting.of(rows).reset(uptime);
     }
 
     fn publish(&mut self) -> String {
         let [.., Reading { prepared, text, .. }] = &self.readings[..] else { return String::new() };
         let runtime_dir = &prepared.config.server.runtime_dir;
-        let note = match published::write(runtime_dir, text) {
+        match published::write(runtime_dir, text) {
             Ok(()) => published::path(runtime_dir).display().to_string(),
             // A lookout that compares with what served before would ask for what has been done.
             Err(error) => {
@@ -226,10 +228,7 @@ impl Application for Server {
                 );
                 String::new()
             }
-        };
-        let before = self.readings.iter().rev().nth(1).map(|reading| &reading.prepared);
-        self.since.advance(before, prepared, epoch_secs());
-        note
+        }
     }
 
     fn published(&mut self) {
@@ -248,7 +247,6 @@ impl Application for Server {
             lookout,
             Inherited {
                 prepared: reading.prepared.clone(),
-                since: self.since.clone(),
                 error_log: self.error_log.clone(),
                 began: self.began,
                 counting: self.counting.clone(),
@@ -298,6 +296,21 @@ mod tests {
         assert!(rows.iter().all(|row| row.module == 0));
         // Nothing of version 1 was left when it came back: it is counted anew.
         assert_eq!(rows.map(|row| row.version), [None, Some(1), Some(2), Some(2), Some(3), None]);
+    }
+
+    #[test]
+    fn what_changes_serves_since_then() {
+        let mut running = None;
+        let mut since = |modules: &[(&str, &str)], now| {
+            let mut prepared = prepared(modules);
+            date(running.as_ref(), &mut prepared, now);
+            let since: Vec<u64> = prepared.modules.iter().map(|module| module.since).collect();
+            running = Some(prepared);
+            since
+        };
+        assert_eq!(since(&[("a", "1"), ("b", "2")], 10), [10, 10]);
+        assert_eq!(since(&[("b", "3"), ("a", "1"), ("c", "4")], 20), [20, 10, 20]);
+        assert_eq!(since(&[("a", "1"), ("b", "2")], 30), [10, 30]);
     }
 
     #[test]

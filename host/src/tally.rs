@@ -131,21 +131,23 @@ const RESTING: usize = 256;
 /// parent.
 #[derive(Debug, Clone, Default)]
 pub struct Rows {
-    /// By name.
-    taken: BTreeMap<String, usize>,
+    taken: BTreeMap<Counted, usize>,
     /// Of what is gone, the longest gone first.
     left: VecDeque<usize>,
     /// Rows that were never used begin here.
     unused: usize,
 }
 
+/// A module's name, and a hash if it is that version alone.
+pub type Counted = (String, Option<String>);
+
 impl Rows {
-    /// The row of a module, and whether somebody else has counted there before.
+    /// The row of what is counted, and whether somebody else has counted there before.
     ///
     /// # Errors
     /// There are too many modules.
-    pub fn of(&mut self, name: &str) -> Result<(usize, bool), TooManyModules> {
-        if let Some(row) = self.taken.get(name) {
+    pub fn of(&mut self, counted: Counted) -> Result<(usize, bool), TooManyModules> {
+        if let Some(row) = self.taken.get(&counted) {
             return Ok((*row, false));
         }
         let fresh = (self.unused < MODULES_MAX && self.left.len() < RESTING).then_some(self.unused);
@@ -154,15 +156,15 @@ impl Rows {
             Some(row) => (row, false),
             None => (self.left.pop_front().ok_or(TooManyModules)?, true),
         };
-        self.taken.insert(name.to_owned(), row);
+        self.taken.insert(counted, row);
         Ok((row, was_used))
     }
 
     /// Those of what is not to be kept may be used by others.
-    pub fn keep_only(&mut self, is_kept: impl Fn(&str) -> bool) {
+    pub fn keep_only(&mut self, is_kept: impl Fn(&Counted) -> bool) {
         let left = &mut self.left;
-        self.taken.retain(|name, row| {
-            let kept = is_kept(name);
+        self.taken.retain(|counted, row| {
+            let kept = is_kept(counted);
             if !kept {
                 left.push_back(*row);
             }
@@ -267,6 +269,12 @@ impl ModuleTally {
 }
 
 impl ModuleReading {
+    /// Requests that failed. Counters that a hostile child wrote must not end one that only looks.
+    #[must_use]
+    pub fn errors_total(&self) -> u64 {
+        self.errors.iter().fold(0, |sum, count| sum.saturating_add(*count))
+    }
+
     /// The time that half of the requests did not exceed; `None` without a request.
     #[must_use]
     pub fn p50(&self) -> Option<Duration> {
@@ -436,15 +444,17 @@ mod tests {
 
     #[test]
     fn a_module_keeps_its_row_and_one_that_has_gone_leaves_it_when_no_other_is_left() {
-        let mut rows = Rows::default();
-        assert_eq!([rows.of("a"), rows.of("b"), rows.of("a")], [Ok((0, false)), Ok((1, false)), Ok((0, false))]);
-        rows.keep_only(|name| name == "b");
-        assert_eq!([rows.of("c"), rows.of("b")], [Ok((2, false)), Ok((1, false))]);
+        let (mut rows, module) = (Rows::default(), |name: &str| (name.to_owned(), None));
+        let mut of = |name: &str| rows.of(module(name));
+        assert_eq!([of("a"), of("b"), of("a")], [Ok((0, false)), Ok((1, false)), Ok((0, false))]);
+        rows.keep_only(|counted| *counted == module("b"));
+        let mut of = |name: &str| rows.of(module(name));
+        assert_eq!([of("c"), of("b")], [Ok((2, false)), Ok((1, false))]);
         for number in 3..MODULES_MAX {
-            assert_eq!(rows.of(&format!("m{number}")), Ok((number, false)));
+            assert_eq!(of(&format!("m{number}")), Ok((number, false)));
         }
-        assert_eq!(rows.of("a"), Ok((0, true)), "where it was, but nobody knows what has counted there since");
-        assert_eq!(rows.of("one too many"), Err(TooManyModules));
+        assert_eq!(of("a"), Ok((0, true)), "where it was, but nobody knows what has counted there since");
+        assert_eq!(of("one too many"), Err(TooManyModules));
     }
 
     #[test]
@@ -452,7 +462,7 @@ mod tests {
         let mut rows = Rows::default();
         let taken = (0..=RESTING).map(|number| {
             rows.keep_only(|_| false);
-            rows.of(&format!("version {number}")).unwrap()
+            rows.of((String::from("a"), Some(format!("version {number}")))).unwrap()
         });
         let taken: Vec<_> = taken.collect();
         assert_eq!((taken[RESTING - 1], taken[RESTING]), ((RESTING - 1, false), (0, true)));

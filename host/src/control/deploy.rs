@@ -272,14 +272,13 @@ impl Change {
 mod tests {
     use std::time::SystemTime;
 
-    use super::super::since::Since;
     use super::*;
     use crate::deploy::testing::prepared;
 
     fn published(folder: &Path, modules: &[(&str, &str)]) -> Published {
         let mut prepared = prepared(modules);
         prepared.config.server.modules_dir = Some(folder.to_owned());
-        Published { prepared, generation: 0, since: Since::default(), is_written: true }
+        Published { prepared, generation: 0, is_written: true }
     }
 
     fn put(published: &Published, name: &str, content: &str) -> Put {

@@ -10,7 +10,6 @@ use guesthouse_mpm::lookout::{LookoutLine, Request, Ticket};
 use super::deploy::Change;
 use super::protocol::HEARTBEAT;
 use super::rounds::{Outcome, Rounds};
-use super::since::Since;
 use super::socket::Door;
 use crate::clock::Began;
 use crate::deploy::{Prepared, PreparedModule};
@@ -22,7 +21,6 @@ use crate::tally::{Counting, ModuleReading};
 pub(super) struct Published {
     pub(super) prepared: Prepared,
     pub(super) generation: u32,
-    pub(super) since: Since,
     /// Whether it could be written down. Where it could not, what served before stands in `prepared`.
     pub(super) is_written: bool,
 }

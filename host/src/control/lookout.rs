@@ -13,12 +13,10 @@ use guesthouse_mpm::lookout::{News, Serving};
 use nix::sys::prctl::set_pdeathsig;
 
 use super::desk::{Board, Desk, Published};
-use super::since::Since;
 use super::{serve, trials};
-use crate::clock::{Began, epoch_secs};
-use crate::deploy::Prepared;
-use crate::deploy::published;
+use crate::clock::Began;
 use crate::deploy::watch::{Hints, RESCAN, SETTLED, Watch};
+use crate::deploy::{Prepared, published};
 use crate::error_log::ErrorLog;
 use crate::tally::Counting;
 
@@ -30,8 +28,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub struct Inherited {
     /// What serves when the lookout begins.
     pub prepared: Prepared,
-    /// Since when it does.
-    pub since: Since,
     pub error_log: ErrorLog,
     /// When the server did.
     pub began: Began,
@@ -45,8 +41,8 @@ pub fn look_out(lookout: Lookout, inherited: Inherited) {
         tracing::warn!("the lookout ends with its parent, and cannot tell anybody ({error})");
     }
     let Lookout { line, scoreboard, serving: Serving { generation, note } } = lookout;
-    let Inherited { prepared, since, error_log, began, counting } = inherited;
-    let published = Published { prepared, generation, since, is_written: !note.is_empty() };
+    let Inherited { prepared, error_log, began, counting } = inherited;
+    let published = Published { prepared, generation, is_written: !note.is_empty() };
     let desk = Arc::new(Desk::new(line, Board { scoreboard, began, counting }, published));
     let (wake, woken) = sync_channel(1);
     let (watched, attended, tried, hints) = (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&desk), wake.clone());
@@ -79,16 +75,11 @@ fn read(before: &Arc<Published>, serving: Serving, error_log: &ErrorLog) -> Publ
     let Serving { generation, note } = serving;
     let written = if note.is_empty() { None } else { published::read(Path::new(&note)) };
     let is_written = written.is_some();
-    let mut since = before.since.clone();
-    let prepared = match written {
-        Some(prepared) => prepared,
-        None => before.prepared.clone(),
-    };
-    since.advance(Some(&before.prepared), &prepared, epoch_secs());
+    let prepared = written.unwrap_or_else(|| before.prepared.clone());
     if let Err(error) = error_log.reopen(&prepared.config.server.error_log) {
         tracing::error!("the lookout cannot open the error log anew: {error}");
     }
-    Published { prepared, generation, since, is_written }
+    Published { prepared, generation, is_written }
 }
 
 /// Watches the files of what serves, and asks for what has changed. Never returns.

@@ -5,11 +5,11 @@
 //!  (client)                              │     ▲                 │
 //!                            a thread    │     └──────news───────┘
 //!                            for each    ▼
-//!                            connection, and one that watches the files
+//!                            connection, one that watches the files, and one that tries new versions
 //! ```
 //!
 //! The lookout is forked from the parent, and has what the parent had then. It serves no request of the web, runs no guest,
-//! and may die at any time: the parent starts another one.
+//! and may die at any time: the parent starts another one. [`logs`] alone asks it nothing: what it shows stands in files.
 
 mod client;
 mod deploy;
@@ -21,11 +21,9 @@ mod protocol;
 mod rollback;
 mod rounds;
 mod serve;
-mod since;
 mod socket;
 mod trials;
 
 pub use client::{Control, ControlError};
 pub use lookout::{Inherited, look_out};
-pub use protocol::{Answer, ModuleTold, Request, State};
-pub use since::Since;
+pub use protocol::{KeptVersion, ModuleTold, State};

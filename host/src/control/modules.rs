@@ -2,9 +2,8 @@
 
 use super::desk::Published;
 use super::protocol::{KeptVersion, ModuleTold, State};
-use crate::deploy::Version;
 use crate::deploy::versions::short;
-use crate::deploy::{Prepared, PreparedModule};
+use crate::deploy::{Prepared, PreparedModule, Version};
 use crate::status::snapshot::Runs;
 use crate::status::terminal::{Heading, table};
 use crate::status::units;
@@ -15,7 +14,7 @@ const NONE: &str = "-";
 
 /// All modules by name. `reading`: what is counted of one.
 pub(super) fn tell(published: &Published, reading: impl Fn(&PreparedModule) -> ModuleReading) -> Vec<ModuleTold> {
-    let Published { prepared: Prepared { config, modules, refused, versions, .. }, since, .. } = published;
+    let Published { prepared: Prepared { config, modules, refused, versions, .. }, .. } = published;
     let kept = |name: &str, served: &str| {
         let history = versions.get(name).into_iter().flatten().filter(|version| version.hash != served);
         let kept = history.map(|Version { hash, version, published, .. }| KeptVersion {
@@ -34,10 +33,10 @@ pub(super) fn tell(published: &Published, reading: impl Fn(&PreparedModule) -> M
             hash: Some(prepared.hash.clone()),
             reason,
             version: prepared.version.clone(),
-            since_secs: since.of(&module.name),
+            since_secs: Some(prepared.since),
             requests: Some(reading.requests),
-            errors: Some(reading.errors.iter().fold(0, |sum, count| count.saturating_add(sum))),
-            runs: Some(runs(prepared)),
+            errors: Some(reading.errors_total()),
+            runs: Some(Runs::of(prepared)),
             kept: kept(&module.name, &prepared.hash),
         }
     });
@@ -57,14 +56,6 @@ pub(super) fn tell(published: &Published, reading: impl Fn(&PreparedModule) -> M
     let mut told: Vec<ModuleTold> = serving.chain(never_served).collect();
     told.sort_by(|one, other| one.name.cmp(&other.name));
     told
-}
-
-fn runs(prepared: &PreparedModule) -> Runs {
-    match (prepared.thread_safe, &prepared.pool) {
-        (true, _) => Runs::Shared,
-        (false, Some(_)) => Runs::Confined,
-        (false, None) => Runs::Resident,
-    }
 }
 
 /// For a terminal. What is long stands below the table: versions that are kept, and reasons.
@@ -119,7 +110,6 @@ fn word(state: State) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use super::super::since::Since;
     use super::*;
     use crate::deploy::Refusal;
     use crate::deploy::testing::prepared;
@@ -140,9 +130,8 @@ mod tests {
         let served = Version { hash: prepared.modules[0].hash.clone(), ..version("0", None) };
         let history = vec![served, version("a", Some("1.1")), version("b", None)];
         prepared.versions.insert(String::from("good"), history);
-        let mut since = Since::default();
-        since.advance(None, &prepared, 1_795_251_600);
-        let published = Published { prepared, generation: 0, since, is_written: true };
+        prepared.modules[0].since = 1_795_251_600;
+        let published = Published { prepared, generation: 0, is_written: true };
         let told = tell(&published, |_| ModuleTallies::new().unwrap().row(0).read());
         let states: Vec<_> = told.iter().map(|module| (module.name.as_str(), module.state)).collect();
         assert_eq!(states, [("bad", State::ServingEarlier), ("good", State::Serving), ("never", State::Refused)]);

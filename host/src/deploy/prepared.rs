@@ -61,6 +61,9 @@ pub struct PreparedModule {
     /// Where its requests are counted: the parent fills it in.
     #[serde(default)]
     pub row: Row,
+    /// Since when it serves as it does, in seconds since the Unix epoch; begins anew with the server. Likewise.
+    #[serde(default)]
+    pub since: u64,
 }
 
 impl PreparedModule {

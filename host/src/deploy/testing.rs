@@ -30,6 +30,7 @@ pub(crate) fn prepared(modules: &[(&str, &str)]) -> Prepared {
         pool: None,
         was_dropped_in: true,
         row: Row::default(),
+        since: 0,
     };
     let modules = modules.iter().map(module).collect();
     let (sources, seen) = (Sources::default(), Snapshot::default());

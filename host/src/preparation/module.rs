@@ -39,6 +39,7 @@ pub(super) fn prepare_module(
         pool: None,
         was_dropped_in: false,
         row: Row::default(),
+        since: 0,
     };
     health::ask(module, &prepared, config, published).map_err(|refusal| {
         let refusal = refusal.map(|problem| format!("module {:?}: {problem}", module.name));

@@ -1,5 +1,5 @@
-//! Takes the [`Snapshot`]: from the scoreboard, the tallies and the configuration that this child serves, and from what
-//! `/proc` tells. Renders nothing, and changes nothing.
+//! Takes the [`Snapshot`]: from the scoreboard, the tallies and the configuration that serves, as whoever looks knows it, a child
+//! or the lookout, and from what `/proc` tells. Renders nothing, and changes nothing.
 //!
 //! What stands on the scoreboard is what children claim, one that was taken over included: it is shown, and apart from
 //! a look-up that may find nothing it is never used to find anything.
@@ -20,7 +20,7 @@ use crate::config::Config;
 use crate::deploy::PreparedModule;
 use crate::tally::{CAUSES, Counters, ModuleReading, STATUS_CLASSES, latency};
 
-/// How a child sees the whole server.
+/// How one of its processes sees the whole server.
 #[derive(Debug)]
 pub struct Observer {
     scoreboard: Scoreboard,
@@ -31,13 +31,13 @@ pub struct Observer {
 }
 
 impl Observer {
-    /// `generation`: of the child that looks. `modules`: in the order of its configuration.
+    /// `generation`: the one that whoever looks knows to serve. `modules`: in the order of its configuration.
     #[must_use]
     pub fn new(scoreboard: Scoreboard, generation: u32, began: Began, modules: Vec<PreparedModule>) -> Self {
         Self { scoreboard, generation, began, modules }
     }
 
-    /// The server now. `config` and `counters` are those of the child that looks.
+    /// The server now. `config` and `counters` are those of that generation.
     #[must_use]
     pub fn snapshot(&self, config: &Config, counters: &Counters, now: Instant) -> Snapshot {
         let pools = &config.mpm.pools;
@@ -231,11 +231,7 @@ fn module(name: &str, prepared: &PreparedModule, pools: &[PoolSettings], reading
         kind: prepared.kind.name().to_owned(),
         version: prepared.version.clone(),
         description: prepared.description.clone(),
-        runs: match (prepared.thread_safe, pool) {
-            (true, _) => Runs::Shared,
-            (false, Some(_)) => Runs::Confined,
-            (false, None) => Runs::Resident,
-        },
+        runs: Runs::of(prepared),
         max_requests_per_instance: prepared.max_requests_per_instance,
         max_concurrent_requests_per_instance: prepared.max_concurrent_requests_per_instance,
         pool: pool.map(|pool| pool.name.clone()),

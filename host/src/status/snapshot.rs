@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::deploy::PreparedModule;
+
 /// See the file's head.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Snapshot {
@@ -232,6 +234,16 @@ pub enum Runs {
 }
 
 impl Runs {
+    /// How those of this module do.
+    #[must_use]
+    pub fn of(module: &PreparedModule) -> Self {
+        match (module.thread_safe, &module.pool) {
+            (true, _) => Runs::Shared,
+            (false, Some(_)) => Runs::Confined,
+            (false, None) => Runs::Resident,
+        }
+    }
+
     /// As the JSON has it.
     #[must_use]
     pub fn word(self) -> &'static str {
