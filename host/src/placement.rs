@@ -297,7 +297,7 @@ mod tests {
         };
         for mpm in ["worker", "event"] {
             let mistake = mistakes(mpm).unwrap_err();
-            assert!(mistake.contains("guesthouse.toml:6: module \"a\": its socket in "), "{mistake}");
+            assert!(mistake.contains("guesthouse.toml:6: module \"a\": the socket "), "{mistake}");
             assert!(mistake.contains("no socket's path has more than 107: name a shorter runtime_dir"), "{mistake}");
         }
         assert!(mistakes("prefork").is_ok());

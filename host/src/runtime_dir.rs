@@ -48,16 +48,23 @@ pub fn confined(runtime_dir: &Path) -> PathBuf {
 /// # Errors
 /// No socket can have a path that long. All versions of a module have paths of the same length.
 pub fn socket(runtime_dir: &Path, module: &str, version: u32) -> Result<PathBuf, String> {
-    let dir = confined(runtime_dir);
-    let path = dir.join(format!("{module}-{version:08x}.sock"));
+    let path = confined(runtime_dir).join(format!("{module}-{version:08x}.sock"));
+    check_socket(&path).map(|()| path)
+}
+
+/// Whether a socket in the runtime directory can have this path.
+///
+/// # Errors
+/// It is too long; what to do.
+pub fn check_socket(path: &Path) -> Result<(), String> {
     let length = path.as_os_str().len();
     if length <= SOCKET_PATH_MAX {
-        return Ok(path);
+        return Ok(());
     }
     Err(format!(
-        "its socket in {} would have a path of {length} bytes, and no socket's path has more than {SOCKET_PATH_MAX}: \
-         name a shorter runtime_dir, such as \"/run/guesthouse\"",
-        dir.display()
+        "the socket {} would have a path of {length} bytes, and no socket's path has more than {SOCKET_PATH_MAX}: name a \
+         shorter runtime_dir, such as \"/run/guesthouse\"",
+        path.display()
     ))
 }
 

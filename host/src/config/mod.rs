@@ -34,8 +34,8 @@ use toml::de::DeTable;
 pub use self::drop_in::{DropIn, read_text as read_drop_in};
 use self::module::Modules;
 pub use self::names::module as check_module_name;
+use self::report::Report;
 pub use self::report::{Errors, Finding, Warning};
-use self::report::{Report, cause};
 use self::surroundings::{Surroundings, ThisMachine};
 use self::table::Table;
 pub use self::whereabouts::{runtime_dir_of, written_by_server};
@@ -69,7 +69,7 @@ pub fn read(path: &Path) -> Result<(Config, Vec<Warning>), Errors> {
 /// # Errors
 /// As [`read`].
 pub fn read_placed(path: &Path, placed: Placed<'_>) -> Result<(Config, Vec<Warning>), Errors> {
-    let text = read_file(path).map_err(|error| Errors::Unreadable { path: path.to_owned(), cause: cause(&error) })?;
+    let text = read_file(path).map_err(|error| Errors::unreadable(path, &error))?;
     check_text(&text, path, placed)
 }
 
@@ -82,14 +82,18 @@ pub fn read_text(text: &str, path: &Path) -> Result<(Config, Vec<Warning>), Erro
 }
 
 fn check_text(text: &str, path: &Path, placed: Placed<'_>) -> Result<(Config, Vec<Warning>), Errors> {
+    check(text, path, Surroundings { folder: &folder_of(path)?, machine: &ThisMachine }, placed)
+}
+
+/// Where the file at `path` lies.
+fn folder_of(path: &Path) -> Result<PathBuf, Errors> {
     let unreadable = |cause: &str| Errors::Unreadable { path: path.to_owned(), cause: cause.to_owned() };
-    let absolute = std::path::absolute(path).map_err(|error| unreadable(&cause(&error)))?;
+    let absolute = std::path::absolute(path).map_err(|error| Errors::unreadable(path, &error))?;
     // The configuration travels as JSON, which has no other text.
     if absolute.to_str().is_none() {
         return Err(unreadable("its path is not UTF-8: move it"));
     }
-    let folder = absolute.parent().ok_or_else(|| unreadable("it is a directory"))?;
-    check(text, path, Surroundings { folder, machine: &ThisMachine }, placed)
+    absolute.parent().map(Path::to_owned).ok_or_else(|| unreadable("it is a directory"))
 }
 
 /// Reads a file that somebody has written by hand.

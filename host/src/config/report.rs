@@ -37,6 +37,12 @@ pub enum Errors {
     Mistakes(Vec<Finding>),
 }
 
+impl Errors {
+    pub(super) fn unreadable(path: &Path, error: &io::Error) -> Self {
+        Errors::Unreadable { path: path.to_owned(), cause: cause(error) }
+    }
+}
+
 impl fmt::Display for Errors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

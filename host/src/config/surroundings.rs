@@ -98,7 +98,8 @@ impl Surroundings<'_> {
         }
     }
 
-    fn path(&self, value: Value<'_>) -> Result<PathBuf, Wrong> {
+    /// Whatever stands there.
+    pub(super) fn path(&self, value: Value<'_>) -> Result<PathBuf, Wrong> {
         match value.text("a path")? {
             "" => Err(value.wrong("the path is empty")),
             written => Ok(self.absolute(written)),

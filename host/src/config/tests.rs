@@ -97,7 +97,7 @@ mpm = "event"                   # prefork | worker | event
 runtime_dir = "run"             # pid file, sockets; relative paths are relative to this file
 cache_dir = "cache"
 keep_versions = 3               # of each module, with the one that serves
-cache_limit = "1GiB"            # of native code that nothing needs
+cache_limit = "1GiB"            # of native code; what is needed stays
 error_log = "-"                 # file or "-" for standard error
 access_log = "logs/access.log"  # combined format plus module, microseconds, guest CPU microseconds; "off"
 keep_alive_timeout = "5s"       # also max_keep_alive_requests = 100 (0: no limit)

@@ -3,39 +3,42 @@
 
 use std::path::{Path, PathBuf};
 
-use toml::Table;
+use toml::de::DeTable;
 
-use super::report::{Errors, cause};
-use super::{read_file, server};
+use super::report::{Errors, Report};
+use super::surroundings::{Surroundings, ThisMachine};
+use super::table::Table;
+use super::{folder_of, read_file, server};
+use crate::runtime_dir;
 
 /// The `runtime_dir` of the configuration in this file.
 ///
 /// # Errors
 /// The file cannot be read, or is so wrong that it does not show.
 pub fn runtime_dir_of(path: &Path) -> Result<PathBuf, Errors> {
-    let text = read_file(path).map_err(|error| Errors::Unreadable { path: path.to_owned(), cause: cause(&error) })?;
-    let absolute = std::path::absolute(path)
-        .map_err(|error| Errors::Unreadable { path: path.to_owned(), cause: cause(&error) })?;
-    let folder = absolute.parent().unwrap_or(&absolute);
-    written(&text)
-        .map(|written| folder.join(written))
-        .map_err(|cause| Errors::Unreadable { path: path.to_owned(), cause })
+    let text = read_file(path).map_err(|error| Errors::unreadable(path, &error))?;
+    find(&text, path)
 }
 
-fn written(text: &str) -> Result<String, String> {
-    let document: Table = text.parse().map_err(|error: toml::de::Error| error.message().to_owned())?;
-    match document.get("server").and_then(|server| server.get("runtime_dir")) {
-        None => Ok(server::RUNTIME_DIR.to_owned()),
-        Some(toml::Value::String(written)) => Ok(written.clone()),
-        Some(_) => Err(String::from("runtime_dir is no path")),
+fn find(text: &str, path: &Path) -> Result<PathBuf, Errors> {
+    let folder = folder_of(path)?;
+    let surroundings = Surroundings { folder: &folder, machine: &ThisMachine };
+    let (document, syntax_errors) = DeTable::parse_recoverable(text);
+    let report = Report::new(path, text);
+    if !syntax_errors.is_empty() {
+        return Err(report.conclude_syntax(&syntax_errors));
     }
+    let mut table = Table::document(document.get_ref(), &report).table("server", "[server]");
+    let default = surroundings.absolute(server::RUNTIME_DIR);
+    let runtime_dir = table.field(runtime_dir::KEY, default, |value| surroundings.path(value)).value;
+    report.conclude(runtime_dir).map(|(runtime_dir, _)| runtime_dir)
 }
 
 /// What a server of this configuration writes, or lets its guests write: relative to the configuration's folder, or
 /// absolute. No mistake is reported here: what cannot be read is taken to be left out.
 #[must_use]
 pub fn written_by_server(configuration: &str) -> Vec<PathBuf> {
-    let table: Table = configuration.parse().unwrap_or_default();
+    let table: toml::Table = configuration.parse().unwrap_or_default();
     let server = |key: &str| Some(PathBuf::from(table.get("server")?.get(key)?.as_str()?));
     let modules = table.get("module").and_then(toml::Value::as_array).into_iter().flatten();
     let folders = modules.filter_map(|module| module.get("dir")?.as_array()).flatten();
@@ -56,6 +59,10 @@ pub fn written_by_server(configuration: &str) -> Vec<PathBuf> {
 mod tests {
     use super::*;
 
+    fn found(text: &str) -> Result<PathBuf, String> {
+        find(text, Path::new("/etc/guesthouse.toml")).map_err(|errors| errors.to_string())
+    }
+
     #[test]
     fn what_a_server_writes_is_known_from_its_configuration() {
         let written = |text: &str| -> Vec<String> {
@@ -71,11 +78,17 @@ mod tests {
 
     #[test]
     fn it_is_found_whatever_else_is_wrong() {
-        assert_eq!(written("server.runtime_dir = \"here\"\nwrong = 5"), Ok(String::from("here")));
-        assert_eq!(written("[server]\nmpm = \"none\"\n"), Ok(String::from("run")));
-        assert_eq!(written(""), Ok(String::from("run")));
-        assert!(written("server.runtime_dir = 5").is_err());
-        assert!(written("[server").is_err());
+        assert_eq!(found("server.runtime_dir = \"here\"\nwrong = 5"), Ok(PathBuf::from("/etc/here")));
+        assert_eq!(found("[server]\nmpm = \"none\"\n"), Ok(PathBuf::from("/etc/run")));
+        assert_eq!(found(""), Ok(PathBuf::from("/etc/run")));
+    }
+
+    #[test]
+    fn what_hides_it_is_told_with_its_line() {
+        let told = found("wrong = 5\nserver.runtime_dir = 5").unwrap_err();
+        assert_eq!(told, "/etc/guesthouse.toml:2: runtime_dir: expected a path, found the number 5");
+        let told = found("\n[server").unwrap_err();
+        assert!(told.starts_with("/etc/guesthouse.toml:2: "), "{told}");
     }
 
     #[test]

@@ -21,7 +21,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(30);
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
     /// In the words of the configuration's reader.
-    #[error("{0}")]
+    #[error(transparent)]
     Configuration(#[from] config::Errors),
     #[error("no server runs with this configuration: nobody listens at {}", .0.display())]
     NotRunning(PathBuf),
@@ -61,6 +61,8 @@ impl Control {
     pub fn connect(file: &Path) -> Result<Self> {
         let runtime_dir = config::runtime_dir_of(file)?;
         let (path, stopping) = (socket::path(&runtime_dir), socket::path_of_stopping(&runtime_dir));
+        let unreachable = |error| ControlError::Unreachable { path: path.clone(), error };
+        socket::check_length(&runtime_dir).map_err(unreachable)?;
         let stream = match UnixStream::connect(&path) {
             Err(error) if is_nobody(&error) => UnixStream::connect(stopping),
             connected => connected,
@@ -68,9 +70,8 @@ impl Control {
         let stream = stream.map_err(|error| match error.kind() {
             _ if is_nobody(&error) => ControlError::NotRunning(path.clone()),
             io::ErrorKind::PermissionDenied => ControlError::NotAllowed { path: path.clone(), error },
-            _ => ControlError::Unreachable { path: path.clone(), error },
+            _ => unreachable(error),
         })?;
-        let unreachable = |error| ControlError::Unreachable { path: path.clone(), error };
         stream.set_read_timeout(Some(SILENCE_MAX)).map_err(unreachable)?;
         stream.set_write_timeout(Some(SILENCE_MAX)).map_err(unreachable)?;
         Ok(Self { reader: BufReader::new(stream) })
@@ -229,4 +230,36 @@ fn is_nobody(error: &io::Error) -> bool {
 
 fn unexpected(answer: &Answer) -> ControlError {
     ControlError::Unreadable(format!("{answer:?} is no answer to this"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(file: &Path) -> String {
+        // As the program prints it, with every cause.
+        format!("{:#}", anyhow::Error::from(Control::connect(file).unwrap_err()))
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_configuration_is_told_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("guesthouse.toml");
+        assert_eq!(told(&file), format!("cannot read {}: no such file or directory", file.display()));
+        std::fs::write(&file, "\nserver.runtime_dir = 5").unwrap();
+        let expected = format!("{}:2: runtime_dir: expected a path, found the number 5", file.display());
+        assert_eq!(told(&file), expected);
+    }
+
+    #[test]
+    fn a_server_that_cannot_be_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("guesthouse.toml");
+        std::fs::write(&file, format!("server.runtime_dir = \"{}\"", "d".repeat(100))).unwrap();
+        let told = told(&file);
+        assert!(
+            told.starts_with("cannot reach the server at ") && told.contains("name a shorter runtime_dir"),
+            "{told}"
+        );
+    }
 }

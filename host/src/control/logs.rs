@@ -25,7 +25,7 @@ enum Log {
 /// Writes the lines about `module` to `out`; with `follow` for as long as somebody takes them.
 ///
 /// # Errors
-/// No log goes to a file, or one cannot be read.
+/// No log goes to a file, or one cannot be read, or the lines not be written.
 pub fn show(server: &Server, module: &str, follow: bool, out: &mut impl Write) -> Result<(), String> {
     let mut tails = Vec::new();
     for (log, target) in [(Log::Error, Some(&server.error_log)), (Log::Access, server.access_log.as_ref())] {
@@ -41,18 +41,32 @@ pub fn show(server: &Server, module: &str, follow: bool, out: &mut impl Write) -
     }
     loop {
         for tail in &mut tails {
-            let read = tail.read_on(module, out).and_then(|()| out.flush());
-            match read {
+            let shown = tail.read_on(module, out).and_then(|()| out.flush().map_err(Failure::Write));
+            match shown {
                 Ok(()) => {}
                 // Who reads only the beginning has seen enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                Err(error) => return Err(format!("cannot read {}: {error}", tail.path.display())),
+                Err(Failure::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+                Err(Failure::Write(error)) => return Err(format!("cannot write the lines: {error}")),
+                Err(Failure::Read(error)) => return Err(format!("cannot read {}: {error}", tail.path.display())),
             }
         }
         if !follow {
             return Ok(());
         }
         thread::sleep(BETWEEN_LOOKS);
+    }
+}
+
+/// Why lines are not shown.
+#[derive(Debug)]
+enum Failure {
+    Read(io::Error),
+    Write(io::Error),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Failure::Read(error)
     }
 }
 
@@ -73,7 +87,7 @@ impl Tail {
     }
 
     /// Writes what has come since the last time; also from the file that has taken its place.
-    fn read_on(&mut self, module: &str, out: &mut impl Write) -> io::Result<()> {
+    fn read_on(&mut self, module: &str, out: &mut impl Write) -> Result<(), Failure> {
         self.read_to_end(module, out)?;
         if self.is_current()? {
             return Ok(());
@@ -99,7 +113,7 @@ impl Tail {
         Ok(ours.dev() == here.dev() && ours.ino() == here.ino() && !is_cut)
     }
 
-    fn read_to_end(&mut self, module: &str, out: &mut impl Write) -> io::Result<()> {
+    fn read_to_end(&mut self, module: &str, out: &mut impl Write) -> Result<(), Failure> {
         loop {
             let Some(file) = &mut self.file else { return Ok(()) };
             let room = LINE_BYTES_MAX.saturating_sub(self.unfinished.len() as u64);
@@ -109,7 +123,7 @@ impl Tail {
                 let line = std::mem::take(&mut self.unfinished);
                 self.was_about = self.log.is_about(&String::from_utf8_lossy(&line), module, self.was_about);
                 if self.was_about {
-                    out.write_all(&line)?;
+                    out.write_all(&line).map_err(Failure::Write)?;
                 }
             } else if read == 0 {
                 return Ok(());
@@ -228,5 +242,16 @@ mod tests {
         let (config, _) = crate::config::read_text(text, Path::new("/nowhere/guesthouse.toml")).unwrap();
         let told = show(&config.server, "a", false, &mut Vec::new()).unwrap_err();
         assert!(told.contains("journalctl") && told.contains("error_log = \"logs/error.log\""), "{told}");
+    }
+
+    #[test]
+    fn no_file_is_blamed_for_an_output_that_takes_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("error.log"), ERRORS).unwrap();
+        let text = "server.access_log = \"off\"\nserver.error_log = \"error.log\"\n";
+        let (config, _) = crate::config::read_text(text, &folder.path().join("guesthouse.toml")).unwrap();
+        show(&config.server, "shop", false, &mut io::sink()).unwrap();
+        let told = show(&config.server, "shop", false, &mut io::Cursor::new([0; 0])).unwrap_err();
+        assert!(told.starts_with("cannot write the lines: "), "{told}");
     }
 }

@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 use nix::sys::socket::{Shutdown, getsockopt, shutdown, sockopt::PeerCredentials};
 use nix::unistd::geteuid;
 
+use crate::runtime_dir::check_socket;
+
 const FILE: &str = "control.sock";
 
 /// While the server finishes what is open: another one may have taken its place by then.
@@ -24,6 +26,14 @@ pub(super) fn path(runtime_dir: &Path) -> PathBuf {
 /// Where that of a server is that has been told to stop.
 pub(super) fn path_of_stopping(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join(FILE_OF_STOPPING)
+}
+
+/// Whether sockets can have these paths, of which that one is the longest.
+///
+/// # Errors
+/// They are too long; what to do.
+pub(super) fn check_length(runtime_dir: &Path) -> io::Result<()> {
+    check_socket(&path_of_stopping(runtime_dir)).map_err(io::Error::other)
 }
 
 /// The socket of a server that serves.
@@ -55,6 +65,7 @@ impl Door {
                 path.display()
             )
         };
+        check_length(runtime_dir).map_err(cannot)?;
         // Nobody connects before the mode is right, and nothing is missing in between.
         let unfinished = runtime_dir.join(format!(".{FILE}"));
         let _ = fs::remove_file(&unfinished);
@@ -153,6 +164,13 @@ mod tests {
         assert!(place.exists() && !aside.exists());
         second.close();
         assert!(!place.exists());
+    }
+
+    #[test]
+    fn a_path_that_no_socket_has_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let told = Door::open(&folder.path().join("d".repeat(100))).unwrap_err();
+        assert!(told.starts_with("cannot listen at ") && told.contains("name a shorter runtime_dir"), "{told}");
     }
 
     #[test]

@@ -165,7 +165,7 @@ fn a_file_that_is_no_good_is_refused_with_the_reason(mpm: Mpm) {
     server.edit("modules_dir", "= modules_dir");
     write(&server, "good.wasm", saying("better"));
     let why = failed(&server, &["deploy", "good.wasm", "--name", "a"]);
-    assert!(why.contains("cannot read guesthouse.toml"), "{why}");
+    assert!(why.starts_with("guesthouse.toml:"), "{why}");
     server.edit("= modules_dir", "wrong = 5\nmodules_dir");
     let why = failed(&server, &["deploy", "good.wasm", "--name", "a"]);
     assert!(why.contains("the configuration was not accepted: ") && why.contains("a.wasm waits for that"), "{why}");
