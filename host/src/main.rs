@@ -128,7 +128,7 @@ fn health() -> ExitCode {
 /// What is wrong is told to the preparation, which has started this.
 fn refuse(refusal: &Refusal) -> ExitCode {
     println!("{}", refusal.problem());
-    if refusal.is_lasting() { ExitCode::FAILURE } else { ExitCode::from(deploy::vet::PASSING) }
+    ExitCode::from(refusal.exit_status())
 }
 
 fn inspect(file: &Path, json: bool) -> anyhow::Result<ExitCode> {

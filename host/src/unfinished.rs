@@ -64,7 +64,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let unfinished = begin(&folder.path().join("a.wasm"), 0o600).unwrap();
         assert!(is_name(unfinished.path().file_name().unwrap().to_str().unwrap()));
-        for name in ["AbCd12.unfinished", ".AbCd1.unfinished", ".AbCd1-.unfinished", ".a.AbCd12.unfinished", ".unfinished"] {
+        for name in
+            ["AbCd12.unfinished", ".AbCd1.unfinished", ".AbCd1-.unfinished", ".a.AbCd12.unfinished", ".unfinished"]
+        {
             assert!(!is_name(name), "{name}");
         }
     }

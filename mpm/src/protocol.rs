@@ -72,7 +72,7 @@ pub trait Application {
     /// Does the work of the lookout, a process of its own that asks the parent for reloads. It is forked as a child is, when
     /// the server has come to serve, so it has what the application had then, and may start threads. It is to return when the
     /// parent has gone ([`News::ParentGone`](crate::lookout::News::ParentGone)); one that ends before is started again after a
-    /// pause, and none outlives the parent.
+    /// pause. It ends with the parent, unless it asks the kernel for a moment more.
     fn look_out(&self, lookout: Lookout) {
         drop(lookout);
     }

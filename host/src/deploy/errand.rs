@@ -15,12 +15,10 @@ use nix::sys::prctl::set_pdeathsig;
 use nix::sys::signal::Signal;
 
 use super::Refusal;
+use super::refusal::PASSING;
 
 /// Bytes of what a process has to say that are listened to.
 const SAID_MAX: u64 = 64 << 10;
-
-/// With which status a process ends that was hindered by something that may pass (`EX_TEMPFAIL`).
-pub const PASSING: u8 = 75;
 
 /// How an errand failed.
 #[derive(Debug)]

@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::guest::compile::CompileError;
 
+/// With which status a process ends that was hindered by something that may pass (`EX_TEMPFAIL`).
+pub(super) const PASSING: u8 = 75;
+
 /// What is wrong, for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
@@ -43,6 +46,12 @@ impl Refusal {
     #[must_use]
     pub fn is_lasting(&self) -> bool {
         self.is_lasting
+    }
+
+    /// With which status a process ends that tells it to whoever has [started](super::errand) it.
+    #[must_use]
+    pub fn exit_status(&self) -> u8 {
+        if self.is_lasting { 1 } else { PASSING }
     }
 
     /// The same in other words.

@@ -23,9 +23,6 @@ const LOOK_TIME_MAX: Duration = Duration::from_secs(60);
 /// How often a file is looked at that is another one whenever it is read again.
 const LOOKS_MAX: usize = 3;
 
-/// With which status the process ends that looks at a file and is hindered by something that may pass.
-pub const PASSING: u8 = errand::PASSING;
-
 /// What came of one file: the hash of its Wasm, which is compiled, or why it cannot be served.
 pub(crate) type Verdict = Result<String, Refusal>;
 
