@@ -92,8 +92,7 @@ impl Control {
             return Err(unreadable(io::Error::other("it is no file")));
         }
         let bytes = facts.len();
-        // What cannot be sent was refused already, and the server has said why.
-        let _refused = self.send(&Request::Deploy { name: name.to_owned(), bytes });
+        self.send(&Request::Deploy { name: name.to_owned(), bytes });
         let _refused = io::copy(&mut opened.take(bytes), self.reader.get_mut());
         match self.last_word()? {
             Answer::Deployed { name, hash, unchanged: true } => {
@@ -112,7 +111,7 @@ impl Control {
     /// # Errors
     /// There is none, or it goes on.
     pub fn undeploy(mut self, name: &str) -> Result<String> {
-        self.send(&Request::Undeploy { name: name.to_owned() })?;
+        self.send(&Request::Undeploy { name: name.to_owned() });
         match self.last_word()? {
             Answer::Undeployed { name } => Ok(format!("{name} is withdrawn\n")),
             other => Err(unexpected(&other)),
@@ -125,7 +124,7 @@ impl Control {
     /// There is none, or it was refused.
     pub fn roll_back(mut self, name: &str, version: Option<&str>) -> Result<String> {
         let began = Instant::now();
-        self.send(&Request::Rollback { name: name.to_owned(), version: version.map(str::to_owned) })?;
+        self.send(&Request::Rollback { name: name.to_owned(), version: version.map(str::to_owned) });
         match self.last_word()? {
             Answer::RolledBack { name, hash } => {
                 let seconds = began.elapsed().as_secs_f64();
@@ -140,7 +139,7 @@ impl Control {
     /// # Errors
     /// The server does not answer.
     pub fn modules(mut self) -> Result<Vec<ModuleTold>> {
-        self.send(&Request::Modules)?;
+        self.send(&Request::Modules);
         match self.last_word()? {
             Answer::Modules { modules } => Ok(modules),
             other => Err(unexpected(&other)),
@@ -160,7 +159,7 @@ impl Control {
     /// # Errors
     /// The server does not answer.
     pub fn status(mut self) -> Result<Snapshot> {
-        self.send(&Request::Status)?;
+        self.send(&Request::Status);
         match self.last_word()? {
             Answer::Status { status } => Ok(*status),
             other => Err(unexpected(&other)),
@@ -172,7 +171,7 @@ impl Control {
     /// # Errors
     /// What is wrong with them.
     pub fn reload(mut self) -> Result<String> {
-        self.send(&Request::Reload)?;
+        self.send(&Request::Reload);
         match self.last_word()? {
             Answer::Reloaded { generation } => Ok(format!("reloaded: generation {generation} serves\n")),
             other => Err(unexpected(&other)),
@@ -184,7 +183,7 @@ impl Control {
     /// # Errors
     /// The server does not answer.
     pub fn stop(mut self, graceful: bool) -> Result<String> {
-        self.send(&Request::Stop { graceful })?;
+        self.send(&Request::Stop { graceful });
         match self.answer()? {
             Answer::Stopping => {}
             Answer::Refused { reason } => return Err(ControlError::Refused(reason)),
@@ -199,8 +198,9 @@ impl Control {
         }
     }
 
-    fn send(&mut self, request: &Request) -> Result<()> {
-        self.reader.get_mut().write_all(&line_of(request)).map_err(|_| ControlError::BrokenOff)
+    /// What cannot be sent was refused already, and the server has said why: that is read next, or that it is gone.
+    fn send(&mut self, request: &Request) {
+        let _refused = self.reader.get_mut().write_all(&line_of(request));
     }
 
     fn last_word(&mut self) -> Result<Answer> {
@@ -249,6 +249,15 @@ mod tests {
         std::fs::write(&file, "\nserver.runtime_dir = 5").unwrap();
         let expected = format!("{}:2: runtime_dir: expected a path, found the number 5", file.display());
         assert_eq!(told(&file), expected);
+    }
+
+    #[test]
+    fn who_is_refused_before_anything_was_sent_hears_why() {
+        let (client, mut server) = UnixStream::pair().unwrap();
+        server.write_all(&line_of(&Answer::Refused { reason: String::from("why") })).unwrap();
+        drop(server);
+        let refused = Control { reader: BufReader::new(client) }.modules().unwrap_err();
+        assert_eq!(refused.to_string(), "why");
     }
 
     #[test]
