@@ -365,6 +365,10 @@ pub enum Next {
     Read(Deadline),
     /// An answer is under way; the socket takes no more at the moment.
     Write(Deadline),
+    /// An answer is whole, and its last bytes are still to be written: advance it again soon, before the thread waits.
+    /// Where a thread has many connections, those that are ready come first, so that the answers of one turn leave
+    /// together: a client with several connections is woken once for them, and waking it costs more than writing.
+    Flush,
     /// Between two requests: nothing has begun, and the connection may be closed to make room for another one, after
     /// it was advanced once more. Not the answer of a connection that has just been accepted: its first request is on
     /// its way, so it is `Read`.
@@ -382,7 +386,7 @@ pub enum Next {
 }
 
 impl Next {
-    /// When to advance the connection at the latest; `None` if it is over.
+    /// When to advance the connection at the latest; `None` if that is at once, or it is over.
     #[must_use]
     pub fn deadline(&self) -> Option<Deadline> {
         match *self {
@@ -393,7 +397,7 @@ impl Next {
             | Next::Wait(at)
             | Next::Yield(at)
             | Next::Linger(at) => Some(at),
-            Next::Close => None,
+            Next::Flush | Next::Close => None,
         }
     }
 }

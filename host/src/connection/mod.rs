@@ -150,6 +150,13 @@ enum Step {
     Wait(State, Next),
 }
 
+impl Step {
+    /// The answer is whole. It leaves with others, if there are any.
+    fn answered(scope: &Scope<'_, '_>) -> Self {
+        Step::Wait(State::flush(scope), Next::Flush)
+    }
+}
+
 /// The circumstances of a turn.
 struct Scope<'a, 't> {
     site: &'a Site,
@@ -207,7 +214,8 @@ impl Connection {
                 Step::Go(State::Closed) => return Next::Close,
                 Step::Go(next) => self.state = next,
                 Step::Wait(state, next) => {
-                    self.site = state.is_request().then_some(site);
+                    // One that flushes is advanced again at once.
+                    self.site = (state.is_request() || next == Next::Flush).then_some(site);
                     self.state = state;
                     return next;
                 }
@@ -370,7 +378,7 @@ fn answer_fixed(
     record.status = answer.status.as_u16();
     wire.answer_fixed(answer, must_close(facts, scope), scope);
     scope.log(&record, wire);
-    Step::Go(State::flush(scope))
+    Step::answered(scope)
 }
 
 /// Whether the connection may carry no further request.

@@ -16,8 +16,8 @@ const SLACK: usize = 64;
 /// Connections by token, and the queues they stand in.
 ///
 /// ```text
-///             wake, edge, deadline                 Next::Yield
-///   Parked ─────────────────────────► Ready   ┌──────────────────► Yielded
+///             wake, edge, deadline         Next::Flush, Next::Yield
+///   Parked ─────────────────────────► Ready   ┌──────────────────► Flushing, Yielded
 ///     ▲                                 │     │                       │
 ///     └──── any other Next ◄──── advanced ◄───┴───────────────────────┘
 /// ```
@@ -26,6 +26,8 @@ pub(super) struct Connections<T> {
     free: Vec<u32>,
     /// To be advanced now.
     ready: VecDeque<Token>,
+    /// To be advanced when nobody is ready, before the thread waits.
+    flushing: VecDeque<Token>,
     /// To be advanced one at a time, when nobody is ready.
     yielded: VecDeque<Token>,
     /// Those that were told to wait for admission, oldest first, and others that have moved on.
@@ -56,6 +58,7 @@ struct Seat<T> {
 enum Queue {
     Parked,
     Ready,
+    Flushing,
     Yielded,
 }
 
@@ -69,6 +72,7 @@ impl<T> Connections<T> {
             places: Vec::new(),
             free: Vec::new(),
             ready: VecDeque::new(),
+            flushing: VecDeque::new(),
             yielded: VecDeque::new(),
             admission: VecDeque::new(),
             idle: DeadlineQueue::default(),
@@ -136,13 +140,17 @@ impl<T> Connections<T> {
         self.unadmitted += usize::from(matches!(next, Next::Admit(_)));
         match next {
             // One that is ready has its turn before that anyway.
+            Next::Flush if seat.queue == Queue::Parked => {
+                seat.queue = Queue::Flushing;
+                self.flushing.push_back(token);
+            }
             Next::Yield(_) if seat.queue == Queue::Parked => {
                 seat.queue = Queue::Yielded;
                 self.yielded.push_back(token);
             }
             Next::Admit(_) if !std::mem::replace(&mut seat.is_in_admission, true) => self.admission.push_back(token),
             Next::Idle(at) => self.idle.set(token.index, at),
-            Next::Yield(_) | Next::Admit(_) | Next::Read(_) | Next::Write(_) => {}
+            Next::Flush | Next::Yield(_) | Next::Admit(_) | Next::Read(_) | Next::Write(_) => {}
             Next::Wait(_) | Next::Linger(_) | Next::Close => {}
         }
         if let Some(deadline) = next.deadline() {
@@ -193,7 +201,17 @@ impl<T> Connections<T> {
     }
 
     pub(super) fn has_runnable(&self) -> bool {
-        !self.ready.is_empty() || !self.yielded.is_empty()
+        !self.ready.is_empty() || !self.flushing.is_empty() || !self.yielded.is_empty()
+    }
+
+    /// How many are to be flushed now. Who comes to it while they are is flushed after them, in another turn.
+    pub(super) fn flushing_len(&self) -> usize {
+        self.flushing.len()
+    }
+
+    pub(super) fn pop_flushing(&mut self) -> Option<Token> {
+        let token = self.flushing.pop_front()?;
+        self.park(token)
     }
 
     pub(super) fn pop_ready(&mut self) -> Option<Token> {
@@ -267,7 +285,7 @@ impl<T> Place<T> {
 fn count_of(tally: &mut Tally, next: Next) -> &mut u32 {
     match next {
         Next::Read(_) => &mut tally.reading,
-        Next::Write(_) => &mut tally.writing,
+        Next::Write(_) | Next::Flush => &mut tally.writing,
         Next::Idle(_) => &mut tally.idle,
         Next::Admit(_) | Next::Wait(_) | Next::Yield(_) => &mut tally.waiting,
         Next::Linger(_) | Next::Close => &mut tally.lingering,

@@ -23,6 +23,8 @@ use crate::waker::{Inbox, Wakes};
 
 /// Connections that a thread accepts in one turn, before it looks after those that it has.
 const ACCEPTS_PER_TURN: usize = 16;
+/// How long a whole answer waits for others to leave with it. Then it is written, though connections are ready.
+const FLUSH_DELAY_MAX: Duration = Duration::from_micros(200);
 /// How long a thread with more than its share leaves a connection to the others. Then it accepts nevertheless: the
 /// others may be busy, and nothing may be stranded in the backlog.
 const DEFERENCE: Duration = Duration::from_millis(2);
@@ -163,7 +165,9 @@ impl<P: Protocol> EventThread<P> {
             self.collect(&events, &mut woken, now);
             self.serve_ready(now);
             self.accept(now);
+            self.flush(now);
             self.serve_yielded(now);
+            self.flush(now);
             self.end_turn();
         }
         self.slot.set_status(Status::Dead);
@@ -253,8 +257,22 @@ impl<P: Protocol> EventThread<P> {
     }
 
     fn serve_ready(&mut self, now: Instant) {
+        let mut flushed = now;
         for _ in 0..self.connections.ready_len() {
             if let Some(token) = self.connections.pop_ready() {
+                self.serve_one(token, now);
+            }
+            if self.connections.flushing_len() > 0 && flushed.elapsed() >= FLUSH_DELAY_MAX {
+                self.flush(now);
+                flushed = Instant::now();
+            }
+        }
+    }
+
+    /// Lets answers leave that are whole.
+    fn flush(&mut self, now: Instant) {
+        for _ in 0..self.connections.flushing_len() {
+            if let Some(token) = self.connections.pop_flushing() {
                 self.serve_one(token, now);
             }
         }
