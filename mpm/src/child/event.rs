@@ -24,7 +24,7 @@ use crate::waker::{Inbox, Wakes};
 /// Connections that a thread accepts in one turn, before it looks after those that it has.
 const ACCEPTS_PER_TURN: usize = 16;
 /// How long a whole answer waits for others to leave with it. Then it is written, though connections are ready.
-const FLUSH_DELAY_MAX: Duration = Duration::from_micros(200);
+const FLUSH_DELAY_MAX: Duration = Duration::from_micros(500);
 /// How long a thread with more than its share leaves a connection to the others. Then it accepts nevertheless: the
 /// others may be busy, and nothing may be stranded in the backlog.
 const DEFERENCE: Duration = Duration::from_millis(2);
