@@ -11,7 +11,7 @@ use crate::servers::Server;
 /// wrk's threads and connections: one thread keeps the load generator from taking a second core, and 32 connections
 /// keep a server of a few threads busy.
 const THREADS: &str = "1";
-const CONNECTIONS: &str = "32";
+pub const CONNECTIONS: usize = 32;
 
 /// One turn of load.
 #[derive(Debug, Clone, Copy)]
@@ -28,7 +28,7 @@ pub fn load(wrk: &Path, server: &Server, path: &str, duration: Duration) -> Resu
     let url = format!("http://{}{path}", server.address());
     let before = server.cpu_seconds();
     let output = Command::new(wrk)
-        .args(["--threads", THREADS, "--connections", CONNECTIONS, "--duration", &seconds, &url])
+        .args(["--threads", THREADS, "--connections", &CONNECTIONS.to_string(), "--duration", &seconds, &url])
         .output()
         .with_context(|| format!("cannot start {}", wrk.display()))?;
     let after = server.cpu_seconds();

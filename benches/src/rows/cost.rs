@@ -1,11 +1,12 @@
-//! What a request costs under load: rows 1 to 3 and 9.
+//! What a request costs under load: rows 1 to 3, 9 and 12.
 
 use anyhow::Result;
 
 use super::{Entrant, in_turns, without_load};
 use crate::Bench;
 use crate::figures::{Bound, Figure, Measured, Unit, Verdict};
-use crate::load::{Turn, load};
+use crate::load::{CONNECTIONS, Turn, load};
+use crate::servers::guesthouse::Shape;
 use crate::servers::peers::Allocation;
 use crate::servers::{AccessLog, HELLO, TEXT, guesthouse, peers};
 
@@ -68,6 +69,19 @@ pub(super) fn text(bench: &Bench) -> Result<Measured> {
     measured.ratio("Guesthouse", "nginx, return 200", Some(1.5), Some(1.0));
     measured.ratio("Guesthouse, no access log", "nginx, return 200, no access log", None, None);
     Ok(measured)
+}
+
+/// Row 12: the three MPMs beside each other. Under prefork and worker a connection has a process or a thread, so there are a few
+/// more than the load keeps.
+pub(super) fn mpms(bench: &Bench) -> Result<Measured> {
+    let connections = CONNECTIONS + 8;
+    let shapes = [
+        Shape::Event { children: 1, threads: THREADS },
+        Shape::Worker { children: 1, threads: connections },
+        Shape::Prefork { children: connections },
+    ];
+    let entrants = shapes.map(|shape| Ok(Entrant { setup: guesthouse::hello_by(bench, GUEST, shape)?, path: HELLO }));
+    in_turns(bench, entrants.into_iter().collect::<Result<_>>()?)
 }
 
 /// Row 9. With few cores the load generator is the limit: then the CPU time per request tells what two threads would

@@ -22,7 +22,7 @@ pub struct Row {
     pub measure: fn(&Bench) -> Result<Measured>,
 }
 
-pub const ROWS: [Row; 11] = [
+pub const ROWS: [Row; 12] = [
     Row { number: 1, title: "hello guest, a fresh instance for every request, event", measure: cost::hello },
     Row { number: 2, title: "hello guest of WASI 0.3, its instances reused, event", measure: cost::shared_hello },
     Row { number: 3, title: "an answer of the server's own, event", measure: cost::text },
@@ -34,6 +34,7 @@ pub const ROWS: [Row; 11] = [
     Row { number: 9, title: "hello guest, from one thread to two", measure: cost::scaling },
     Row { number: 10, title: "memory of one more idle process that answers alone", measure: confined::memory },
     Row { number: 11, title: "a renamed file to the first answer by its version", measure: deployment::deployment },
+    Row { number: 12, title: "hello guest, a fresh instance for every request, by each MPM", measure: cost::mpms },
 ];
 
 /// A server that takes part in a row, and what it is asked for.

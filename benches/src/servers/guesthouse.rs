@@ -1,4 +1,4 @@
-//! How Guesthouse is configured for the rows: event in front of whatever a row needs. Starts nothing.
+//! How Guesthouse is configured for the rows: one of its MPMs, mostly event, in front of whatever a row needs. Starts nothing.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,15 +11,47 @@ use crate::Bench;
 /// The guest that computes, sleeps and says which instance it is, as it is asked to.
 const PROBE: &str = "probe.wasm";
 
-/// Children and their threads.
+/// An MPM, its children and their threads.
 #[derive(Debug, Clone, Copy)]
-struct Shape {
-    children: usize,
-    threads: usize,
+pub enum Shape {
+    Prefork { children: usize },
+    Worker { children: usize, threads: usize },
+    Event { children: usize, threads: usize },
 }
 
 /// As it comes on a machine with two cores.
-const TWO_CORES: Shape = Shape { children: 2, threads: 1 };
+const TWO_CORES: Shape = Shape::Event { children: 2, threads: 1 };
+
+impl Shape {
+    fn name(self) -> &'static str {
+        match self {
+            Shape::Prefork { .. } => "prefork",
+            Shape::Worker { .. } => "worker",
+            Shape::Event { .. } => "event",
+        }
+    }
+
+    /// What the MPM's table says. What is there at the start stays.
+    fn lines(self) -> String {
+        match self {
+            Shape::Prefork { children } => format!(
+                "start_servers = {children}\nmin_spare_servers = 1\nmax_spare_servers = {children}\n\
+                 max_request_workers = {children}"
+            ),
+            Shape::Worker { children, threads } => {
+                let all = children * threads;
+                format!(
+                    "start_servers = {children}\nthreads_per_child = {threads}\nmin_spare_threads = 1\n\
+                     max_spare_threads = {}\nmax_request_workers = {all}",
+                    all + threads
+                )
+            }
+            Shape::Event { children, threads } => {
+                format!("start_servers = {children}\nthreads_per_child = {threads}")
+            }
+        }
+    }
+}
 
 /// A guest at [`HELLO`], fresh for every request, and a text of the server's own at [`TEXT`], by one child.
 pub fn hello(bench: &Bench, guest: &str, threads: usize, log: AccessLog) -> Result<Setup> {
@@ -27,7 +59,14 @@ pub fn hello(bench: &Bench, guest: &str, threads: usize, log: AccessLog) -> Resu
     let folder = format!("guesthouse-{stem}-{threads}-{}", log.word());
     let text = format!("[[route]]\npath = \"{TEXT}\"\ntext = \"Hello, world!\\n\"\n");
     let rest = module_at(HELLO, "hello", &wasm(bench, guest)?, "") + &text;
-    event(bench, &folder, Shape { children: 1, threads }, log, &rest)
+    served(bench, &folder, Shape::Event { children: 1, threads }, log, &rest)
+}
+
+/// A guest at [`HELLO`], fresh for every request, by whatever shape of server.
+pub fn hello_by(bench: &Bench, guest: &str, shape: Shape) -> Result<Setup> {
+    let rest = module_at(HELLO, "hello", &wasm(bench, guest)?, "");
+    let setup = served(bench, &format!("guesthouse-{}", shape.name()), shape, AccessLog::Combined, &rest)?;
+    Ok(setup.named(shape.name()))
 }
 
 /// One child, with a folder of modules; of one module in it, at "/module", which is there from the beginning. Answers also with
@@ -38,15 +77,15 @@ pub fn deployed(bench: &Bench, wasm: &[u8]) -> Result<(Setup, PathBuf)> {
     std::fs::create_dir_all(&modules)?;
     let file = modules.join("module.wasm");
     std::fs::write(&file, wasm)?;
-    let shape = Shape { children: 1, threads: 2 };
-    let setup = event_with(bench, folder, shape, AccessLog::Combined, "modules_dir = \"modules\"", "")?;
+    let shape = Shape::Event { children: 1, threads: 2 };
+    let setup = served_with(bench, folder, shape, AccessLog::Combined, "modules_dir = \"modules\"", "")?;
     Ok((setup, file))
 }
 
 /// The probe, at all paths.
 pub fn probe(bench: &Bench) -> Result<Setup> {
     let rest = module_at("/", "probe", &wasm(bench, PROBE)?, "");
-    event(bench, "guesthouse-probe", TWO_CORES, AccessLog::Combined, &rest)
+    served(bench, "guesthouse-probe", TWO_CORES, AccessLog::Combined, &rest)
 }
 
 /// A guest that must not share threads, at [`HELLO`], confined to so many processes.
@@ -69,7 +108,7 @@ fn confined(bench: &Bench, guest: &str, path: &str, processes: usize) -> Result<
     );
     let rest = module_at(path, "confined", &wasm(bench, guest)?, &pool);
     // The path of a pool's socket, which is below, has at most 107 bytes.
-    event(bench, &format!("confined-{processes}"), TWO_CORES, AccessLog::Combined, &rest)
+    served(bench, &format!("confined-{processes}"), TWO_CORES, AccessLog::Combined, &rest)
 }
 
 /// A module with a route to it; `lines` are the module's own beside its name and path.
@@ -88,37 +127,37 @@ module = "{name}"
     )
 }
 
-/// Event with `rest`, the configuration from the modules on.
-fn event(bench: &Bench, folder: &str, shape: Shape, log: AccessLog, rest: &str) -> Result<Setup> {
-    event_with(bench, folder, shape, log, "", rest)
+/// Guesthouse with `rest`, the configuration from the modules on.
+fn served(bench: &Bench, folder: &str, shape: Shape, log: AccessLog, rest: &str) -> Result<Setup> {
+    served_with(bench, folder, shape, log, "", rest)
 }
 
 /// The same with `lines` in `[server]`.
-fn event_with(bench: &Bench, folder: &str, shape: Shape, log: AccessLog, lines: &str, rest: &str) -> Result<Setup> {
+fn served_with(bench: &Bench, folder: &str, shape: Shape, log: AccessLog, lines: &str, rest: &str) -> Result<Setup> {
     let (folder, address) = place(bench, folder)?;
     let access_log = match log {
         AccessLog::Combined => "access.log",
         AccessLog::Off => "off",
     };
-    let Shape { children, threads } = shape;
     let file = write(
         &folder,
         "guesthouse.toml",
         &format!(
             r#"[server]
 listen = ["{address}"]
-mpm = "event"
+mpm = "{mpm}"
 access_log = "{access_log}"
 cache_dir = "{cache}"
 keep_alive_timeout = "1h"
 max_keep_alive_requests = 0
 {lines}
 
-[event]
-start_servers = {children}
-threads_per_child = {threads}
+[{mpm}]
+{table}
 
 {rest}"#,
+            mpm = shape.name(),
+            table = shape.lines(),
             // One for all, so that every start but the first finds it warm.
             cache = bench.folder.join("cache").display(),
         ),
