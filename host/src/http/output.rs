@@ -10,9 +10,12 @@ use bytes::{Buf, Bytes, BytesMut};
 /// Content of at most so many bytes is copied behind the head: cheaper than an entry of its own in the list.
 const COPIED_BYTES_MAX: usize = 512;
 
-/// What is still to be sent, in order.
+/// What is still to be sent, in order. Boxed, because most connections have nothing to send most of the time.
 #[derive(Debug, Default)]
-pub struct Output {
+pub struct Output(Option<Box<Gathered>>);
+
+#[derive(Debug, Default)]
+struct Gathered {
     /// Complete parts, none of them empty.
     parts: VecDeque<Bytes>,
     /// What comes after them: heads, sizes of chunks, small content.
@@ -31,13 +34,13 @@ impl Output {
     /// Whether everything was sent.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.bytes == 0
+        self.len() == 0
     }
 
     /// Bytes still to be sent.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.bytes
+        self.0.as_ref().map_or(0, |gathered| gathered.bytes)
     }
 
     /// Appends bytes, which are copied only if they are few.
@@ -46,28 +49,31 @@ impl Output {
             self.copy(&data);
             return;
         }
-        if !self.tail.is_empty() {
-            self.parts.push_back(self.tail.split().freeze());
+        let Gathered { parts, tail, bytes } = self.gathered();
+        if !tail.is_empty() {
+            parts.push_back(tail.split().freeze());
         }
-        self.bytes += data.len();
-        self.parts.push_back(data);
+        *bytes += data.len();
+        parts.push_back(data);
     }
 
     /// Appends a copy of the bytes.
     pub fn copy(&mut self, data: &[u8]) {
-        self.tail.extend_from_slice(data);
-        self.bytes += data.len();
+        let Gathered { tail, bytes, .. } = self.gathered();
+        tail.extend_from_slice(data);
+        *bytes += data.len();
     }
 
     /// Makes room for so many copied bytes at once.
     pub(super) fn reserve(&mut self, bytes: usize) {
-        self.tail.reserve(bytes);
+        self.gathered().tail.reserve(bytes);
     }
 
     /// Fills `slices` from the front with what comes next, and says how many were filled.
     pub fn io_slices<'a, const N: usize>(&'a self, slices: &mut [IoSlice<'a>; N]) -> usize {
-        let tail = (!self.tail.is_empty()).then_some(&self.tail[..]);
-        let next = self.parts.iter().map(|part| &part[..]).chain(tail);
+        let Some(Gathered { parts, tail, .. }) = self.0.as_deref() else { return 0 };
+        let tail = (!tail.is_empty()).then_some(&tail[..]);
+        let next = parts.iter().map(|part| &part[..]).chain(tail);
         slices.iter_mut().zip(next).map(|(slice, part)| *slice = IoSlice::new(part)).count()
     }
 
@@ -75,25 +81,30 @@ impl Output {
     ///
     /// # Panics
     /// If that is more than there was to send.
-    pub fn advance(&mut self, bytes: usize) {
-        assert!(bytes <= self.bytes, "more bytes were sent than there were");
-        self.bytes -= bytes;
-        let mut left = bytes;
+    pub fn advance(&mut self, sent: usize) {
+        assert!(sent <= self.len(), "more bytes were sent than there were");
+        let Gathered { parts, tail, bytes } = self.gathered();
+        *bytes -= sent;
+        let mut left = sent;
         while left > 0 {
-            let Some(part) = self.parts.front_mut() else {
-                self.tail.advance(left);
+            let Some(part) = parts.front_mut() else {
+                tail.advance(left);
                 break;
             };
-            let sent = left.min(part.len());
-            part.advance(sent);
-            left -= sent;
+            let of_this = left.min(part.len());
+            part.advance(of_this);
+            left -= of_this;
             if part.is_empty() {
-                self.parts.pop_front();
+                parts.pop_front();
             }
         }
-        if self.bytes == 0 {
-            self.tail.clear();
+        if *bytes == 0 {
+            tail.clear();
         }
+    }
+
+    fn gathered(&mut self) -> &mut Gathered {
+        self.0.get_or_insert_default()
     }
 }
 

@@ -45,6 +45,8 @@ enum Task {
     Sleep(mpsc::Receiver<()>),
     /// Holds a place for a request until the next line.
     Hold,
+    /// Answers when it is advanced again at once.
+    Flush,
     /// Says what its upstream says, when that has said a line.
     Hear(Vec<u8>),
 }
@@ -85,6 +87,7 @@ impl Protocol for Talker {
                     }
                     say(turn, "holding");
                 }
+                Task::Flush => say(turn, "flushed"),
                 Task::Hear(heard) => {
                     if let Some(unfinished) = hear(turn, heard) {
                         talk.task = Task::Hear(unfinished);
@@ -116,6 +119,10 @@ impl Protocol for Talker {
                 "panic" => panic!("expected by a test"),
                 "spin" => talk.task = Task::Spin(50),
                 "hold" => talk.task = Task::Hold,
+                "flush" => {
+                    talk.task = Task::Flush;
+                    return Next::Flush;
+                }
                 "release" => {
                     turn.end_request();
                     say(turn, "released");
@@ -130,37 +137,7 @@ impl Protocol for Talker {
                     });
                 }
                 "hear" => talk.task = Task::Hear(Vec::new()),
-                other => match other.split_once(' ') {
-                    Some(("run", address)) => {
-                        errands.run(address);
-                        say(turn, "running");
-                    }
-                    Some(("connect", path)) => {
-                        let connected = turn.connect(&ListenAddress::Unix(path.into()));
-                        let word = connected.map_or_else(|error| error.kind().to_string(), |()| "connected".to_owned());
-                        say(turn, &word);
-                    }
-                    Some(("pass", word)) => {
-                        turn.upstream().unwrap().write_all(word.as_bytes()).unwrap();
-                        say(turn, "passed");
-                    }
-                    _ if other == "inherit" => {
-                        errands.heir = turn.id();
-                        say(turn, if errands.heir.is_some() { "hoping" } else { "alone" });
-                    }
-                    _ if other == "bequeath" => {
-                        if let Some(heir) = errands.heir.take() {
-                            turn.hand_upstream_to(heir);
-                        }
-                        let word = if turn.upstream().is_none() { "given" } else { "kept" };
-                        say(turn, word);
-                    }
-                    _ if other == "disconnect" => {
-                        turn.disconnect();
-                        say(turn, "disconnected");
-                    }
-                    _ => say(turn, other),
-                },
+                other => obey(errands, turn, other),
             }
         }
     }
@@ -170,6 +147,41 @@ impl Protocol for Talker {
     }
 
     fn turn_end(&self, _: &mut upkeep::Errands) {}
+}
+
+/// Does what a line says that is about the thread's errands or the upstream, and answers any other with itself.
+fn obey(errands: &mut upkeep::Errands, turn: &mut Turn<'_>, line: &str) {
+    match line.split_once(' ').unwrap_or((line, "")) {
+        ("run", address) => {
+            errands.run(address);
+            say(turn, "running");
+        }
+        ("connect", path) => {
+            let connected = turn.connect(&ListenAddress::Unix(path.into()));
+            let word = connected.map_or_else(|error| error.kind().to_string(), |()| "connected".to_owned());
+            say(turn, &word);
+        }
+        ("pass", word) => {
+            turn.upstream().unwrap().write_all(word.as_bytes()).unwrap();
+            say(turn, "passed");
+        }
+        ("inherit", "") => {
+            errands.heir = turn.id();
+            say(turn, if errands.heir.is_some() { "hoping" } else { "alone" });
+        }
+        ("bequeath", "") => {
+            if let Some(heir) = errands.heir.take() {
+                turn.hand_upstream_to(heir);
+            }
+            let word = if turn.upstream().is_none() { "given" } else { "kept" };
+            say(turn, word);
+        }
+        ("disconnect", "") => {
+            turn.disconnect();
+            say(turn, "disconnected");
+        }
+        _ => say(turn, line),
+    }
 }
 
 impl Talk {
@@ -720,6 +732,19 @@ fn event_serves_more_connections_than_it_has_threads() {
     assert_eq!(accepted.iter().sum::<u64>(), 80);
     assert!(accepted[0] > 0 && accepted[1] > 0, "both threads take part: {accepted:?}");
     assert_eq!(child.drain(), ChildExit::Drained);
+}
+
+#[test]
+fn a_whole_answer_leaves_before_the_thread_waits() {
+    under_each(|mpm| {
+        let child = Child::start(mpm(common()));
+        let mut client = child.connect();
+        assert_eq!(client.ask("flush"), "flushed");
+        client.say("flush\nflush\nspin\nflush\nhello");
+        assert_eq!([(); 5].map(|()| client.hear()), ["flushed", "flushed", "spun", "flushed", "hello"]);
+        drop(client);
+        assert_eq!(child.drain(), ChildExit::Drained);
+    });
 }
 
 #[test]

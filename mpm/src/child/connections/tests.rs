@@ -78,6 +78,23 @@ fn a_yielded_connection_keeps_its_place_behind_all_that_are_ready() {
 }
 
 #[test]
+fn whole_answers_leave_after_all_that_are_ready_and_each_once() {
+    let start = Instant::now();
+    let (mut connections, [a, b, c]) = three(start);
+    connections.schedule(c);
+    for token in [a, b] {
+        connections.settle(token, Next::Flush);
+    }
+    // More of its next request has come.
+    connections.schedule(a);
+    assert_eq!((connections.flushing_len(), ready(&mut connections)), (2, vec![c]));
+    connections.remove(b);
+    assert_eq!([(); 3].map(|()| connections.pop_flushing()), [Some(a), None, None]);
+    connections.settle(a, Next::Idle(after(start, 5)));
+    assert!(!connections.has_runnable());
+}
+
+#[test]
 fn a_connection_that_yields_while_it_is_ready_has_one_turn_not_two() {
     let start = Instant::now();
     let (mut connections, [a, ..]) = three(start);
