@@ -128,11 +128,11 @@ impl Server {
         processes::memory(self.process.id())
     }
 
-    /// The one process below the parent that serves.
+    /// The process below the parent that serves. Guesthouse's lookout is started after it.
     pub fn child(&self) -> Result<u32> {
         match processes::tree(self.process.id())[..] {
-            [_, child] => Ok(child),
-            ref all => bail!("there are {} processes instead of a parent and a child", all.len()),
+            [_, child] | [_, child, _] => Ok(child),
+            ref all => bail!("there are {} processes instead of a parent, a child and a lookout", all.len()),
         }
     }
 }
