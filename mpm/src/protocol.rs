@@ -279,7 +279,7 @@ impl Turn<'_> {
 
     /// Opens the connection's second socket, its *upstream*, to an address on which another pool of this server
     /// listens. From here on the connection is advanced at every new readiness of that socket as well. It closes with
-    /// the connection. There is one at a time: the one before is closed, also if there will be no other.
+    /// the connection, unless it was handed to another. There is one at a time: the one before is closed, also if there will be no other.
     ///
     /// It counts as writable, and as readable when the kernel says so. What is written to it does not count as sent to
     /// clients.

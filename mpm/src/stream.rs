@@ -61,7 +61,7 @@ impl Stream {
             return Err(io::Error::new(io::ErrorKind::Unsupported, text));
         };
         let address = SockAddr::unix(path)?;
-        // Born as it is to be: each request of a confined module comes by here, and two system calls less count.
+        // Born as it is to be: most requests of a confined module come by here, and two system calls less count.
         let socket = socket2::Socket::new_raw(Domain::UNIX, Type::STREAM.nonblocking().cloexec(), None)?;
         socket.connect(&address)?;
         Ok(Self { readable: false, ..Self::new(Socket::Unix(OwnedFd::from(socket).into())) })

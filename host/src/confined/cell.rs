@@ -27,11 +27,18 @@ use crate::transfer::{Filled, Sent};
 /// The only module of a cell, as an index into its [`Guests`].
 const MODULE: usize = 0;
 
-/// A server child sends a request at once, so one that has not come by then never will.
+/// A server child sends a request together with its connection, so one that has not come by then never will.
 const HEARING_MAX: Duration = Duration::from_secs(10);
 
 /// How long the requests of one thread may follow each other while those of others may wait.
-const FOLLOWING_MAX: Duration = Duration::from_millis(10);
+const FOLLOWING_MAX: Duration = Duration::from_millis(2);
+
+/// By then the next request has followed, or the connection has ended, or there is something wrong with the server child.
+const NEXT_MAX: Duration = Duration::from_secs(1);
+
+/// Bytes of an answer after which another request may follow: fewer than a server child holds for a client that is slow, so
+/// that it gets to know of the answer's end whatever its client does.
+const FOLLOWED_BYTES_MAX: usize = 64 << 10;
 
 /// How long a server child may take for the last words after a fault.
 const LAST_WORDS_MAX: Duration = Duration::from_secs(1);
@@ -103,6 +110,8 @@ struct Answering {
     /// All that the server child says of this request has been heard.
     is_heard: bool,
     others_wait: bool,
+    /// Bytes of the answer's body.
+    told: usize,
     /// The guest must have finished by then.
     until: Instant,
 }
@@ -232,7 +241,7 @@ impl Cell {
         let call = self.guests.call(&mut desk.shelf, MODULE, Request::from_parts(parts, guests_end), facts);
         lane.say(Told::Begun { reused: call.is_reused() });
         let until = turn.now + call.wall();
-        State::Answering(Answering { request: id, call, body, is_heard: !has_body, others_wait, until })
+        State::Answering(Answering { request: id, call, body, is_heard: !has_body, others_wait, told: 0, until })
     }
 }
 
@@ -265,7 +274,10 @@ impl Answering {
                     }
                     lane.say(Told::Head(parts, length));
                 }
-                Progress::Data(data) => lane.say(Told::Data(data)),
+                Progress::Data(data) => {
+                    self.told = self.told.saturating_add(data.len());
+                    lane.say(Told::Data(data));
+                }
                 Progress::End(trailers) => lane.say(Told::End(trailers)),
                 // One that was sliced may wait for its body nevertheless: in another task, or by looking again and again.
                 progress @ (Progress::Pending | Progress::Sliced) => {
@@ -281,7 +293,8 @@ impl Answering {
                     }
                 }
                 Progress::Done => {
-                    let goes_on = may_follow && self.others_wait && self.is_heard;
+                    let is_small = self.told <= FOLLOWED_BYTES_MAX;
+                    let goes_on = may_follow && self.others_wait && self.is_heard && is_small;
                     lane.say(Told::Done { cpu: self.call.cpu(), goes_on });
                     self.call.finish(&mut desk.shelf);
                     turn.end_request();
@@ -378,7 +391,7 @@ fn tell(until: Instant, afterwards: Afterwards, lane: &mut Lane, turn: &mut Turn
         (Sent::Blocked { .. }, afterwards) if turn.now < until => {
             Step::Wait(State::Telling { until, afterwards }, Next::Write(until))
         }
-        (Sent::All, Afterwards::Hear) => Step::Go(State::Hearing { until: turn.now + HEARING_MAX }),
+        (Sent::All, Afterwards::Hear) => Step::Go(State::Hearing { until: turn.now + NEXT_MAX }),
         // The client takes the answer too slowly, or not at all: the server child will only see that this one is gone.
         (Sent::Blocked { .. } | Sent::Broken, Afterwards::Complain(last_words)) => {
             let LastWords { request, kind, text } = *last_words;

@@ -134,11 +134,18 @@ impl Hop {
         if !self.ticket.as_mut().is_some_and(Ticket::is_called) {
             return Ok(());
         }
-        if turn.upstream().is_none() {
-            turn.connect(&self.address).map_err(|error| match error.kind() {
-                io::ErrorKind::WouldBlock => Fault::PoolFull,
-                _ => Fault::NoPool(format!("{}: {error}", self.address)),
-            })?;
+        if turn.upstream().is_none()
+            && let Err(error) = turn.connect(&self.address)
+        {
+            let (id, waker) = (turn.id(), turn.waker);
+            return match error.kind() {
+                // It was called too early: others were faster.
+                io::ErrorKind::WouldBlock if self.ticket.as_mut().is_some_and(|ticket| ticket.step_back(id, waker)) => {
+                    Ok(())
+                }
+                io::ErrorKind::WouldBlock => Err(Fault::PoolFull),
+                _ => Err(Fault::NoPool(format!("{}: {error}", self.address))),
+            };
         }
         self.stage = Stage::Queued { until };
         if let Some(stream) = turn.upstream() {
@@ -246,9 +253,8 @@ impl Hop {
 
     /// All is said, and the child waits for more: the next request has the connection, if there is one.
     fn hand_over(&mut self, turn: &mut Turn<'_>) {
-        if self.lane.is_still()
-            && let Some(heir) = self.ticket.take().and_then(Ticket::hand_over)
-        {
+        let is_good = self.lane.is_still() && turn.upstream().is_some_and(|upstream| !upstream.peer_closed());
+        if is_good && let Some(heir) = self.ticket.take().and_then(Ticket::hand_over) {
             turn.hand_upstream_to(heir);
         }
     }

@@ -7,8 +7,7 @@
 //!
 //! A few stand outside, in the pool's own queue, which is the backlog of its socket: every child that is idle finds them.
 //! The others wait here, so that the connection of a request that is over can be given to the next instead of being
-//! made anew. Whenever a child takes one from outside, the next goes there; so nobody waits here while a child is idle.
-//! Nothing here knows a socket.
+//! made anew. Whenever a child says that it has taken one from outside, the next goes there. Nothing here knows a socket.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
@@ -18,7 +17,9 @@ use std::task::Waker;
 use guesthouse_mpm::ConnectionId;
 use guesthouse_mpm::settings::ListenAddress;
 
-/// Requests of one thread that stand outside. More than one, because a child may be slow to say that it has begun.
+/// Requests of one thread that stand outside. A child says that it has begun when its guest waits, answers, or has computed
+/// for a time slice, so that of those which only compute no more than these have children at once in their first slices: more
+/// than there are cores, if there is a thread for each core.
 const OUTSIDE_MAX: usize = 4;
 
 /// One thread's queues, by the address of the pool.
@@ -50,6 +51,7 @@ struct Waiter<I> {
 pub(super) struct Ticket<I> {
     queue: Queue<I>,
     stage: Stage,
+    has_waited: bool,
 }
 
 #[derive(Debug)]
@@ -109,7 +111,7 @@ impl<I: Copy> Queue<I> {
                 Stage::Outside
             }
         };
-        Ok(Ticket { queue: self.clone(), stage })
+        Ok(Ticket { queue: self.clone(), has_waited: matches!(stage, Stage::Waiting(_)), stage })
     }
 }
 
@@ -132,8 +134,8 @@ impl<I> State<I> {
     /// One stands outside no longer.
     fn leave_outside(&mut self) {
         self.outside -= 1;
-        // More than that have been given connections.
-        if self.outside < OUTSIDE_MAX
+        // More than that have been given connections; fewer, if some have stepped back.
+        while self.outside < OUTSIDE_MAX
             && let Some(next) = self.call()
         {
             next.waker.wake();
@@ -148,6 +150,18 @@ impl<I> Ticket<I> {
             self.stage = Stage::Outside;
         }
         !matches!(self.stage, Stage::Waiting(_))
+    }
+
+    /// Waits on, in front of all others, if the pool's own queue has no room for one that has waited for it already. Only
+    /// while others of the thread stand outside: one of them will make room.
+    pub(super) fn step_back(&mut self, connection: Option<I>, waker: &Waker) -> bool {
+        let mut state = self.queue.state.borrow_mut();
+        let Some(connection) = connection.filter(|_| self.has_waited && state.outside > 1) else { return false };
+        let called = Rc::new(Cell::new(false));
+        state.outside -= 1;
+        state.waiting.push_front(Waiter { connection, waker: waker.clone(), called: Rc::clone(&called) });
+        self.stage = Stage::Waiting(called);
+        true
     }
 
     /// Whether other requests of the thread wait for a child.
@@ -255,6 +269,23 @@ mod tests {
         hall.outside[0].begin();
         hall.waiting.remove(0);
         assert_eq!(hall.called(), (vec![true], 2));
+    }
+
+    #[test]
+    fn who_was_called_too_early_is_called_again_before_all_others() {
+        let mut hall = Hall::of(64, 3);
+        hall.outside[0].begin();
+        assert_eq!(hall.called(), (vec![true, false, false], 1));
+        assert!(hall.waiting[0].step_back(Some(1), Waker::noop()));
+        assert_eq!(hall.called(), (vec![false; 3], 1));
+        // Room for two has come of it.
+        hall.outside[1].begin();
+        assert_eq!(hall.called(), (vec![true, true, false], 2));
+        // Nobody would call the last one, and who has not waited is told at once.
+        assert!(!hall.outside[2].step_back(Some(0), Waker::noop()));
+        hall.outside.clear();
+        hall.waiting.truncate(1);
+        assert!(!hall.waiting[0].step_back(Some(1), Waker::noop()));
     }
 
     #[test]

@@ -297,7 +297,7 @@ impl Exchange {
     fn finish(mut self: Box<Self>, wire: &Wire, scope: &mut Scope<'_, '_>) -> Step {
         self.close_the_books(wire, scope);
         self.answerer.finish(scope);
-        Step::answered(scope)
+        Step::answered(wire, scope)
     }
 
     /// The guest is at fault, or took too long.

@@ -151,9 +151,11 @@ enum Step {
 }
 
 impl Step {
-    /// The answer is whole. It leaves with others, if there are any.
-    fn answered(scope: &Scope<'_, '_>) -> Self {
-        Step::Wait(State::flush(scope), Next::Flush)
+    /// The answer is whole. It leaves with those of other connections, if there are any; but a client that sends requests
+    /// without waiting for answers is served as long as its turn lasts.
+    fn answered(wire: &Wire, scope: &Scope<'_, '_>) -> Self {
+        let flush = State::flush(scope);
+        if wire.input.is_empty() { Step::Wait(flush, Next::Flush) } else { Step::Go(flush) }
     }
 }
 
@@ -378,7 +380,7 @@ fn answer_fixed(
     record.status = answer.status.as_u16();
     wire.answer_fixed(answer, must_close(facts, scope), scope);
     scope.log(&record, wire);
-    Step::answered(scope)
+    Step::answered(wire, scope)
 }
 
 /// Whether the connection may carry no further request.

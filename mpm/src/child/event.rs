@@ -23,7 +23,8 @@ use crate::waker::{Inbox, Wakes};
 
 /// Connections that a thread accepts in one turn, before it looks after those that it has.
 const ACCEPTS_PER_TURN: usize = 16;
-/// How long a whole answer waits for others to leave with it. Then it is written, though connections are ready.
+/// How long a whole answer waits for others to leave with it. Then it is written, though connections are ready; one that
+/// is being advanced meanwhile has its turn first.
 const FLUSH_DELAY_MAX: Duration = Duration::from_micros(500);
 /// How long a thread with more than its share leaves a connection to the others. Then it accepts nevertheless: the
 /// others may be busy, and nothing may be stranded in the backlog.
@@ -96,6 +97,8 @@ struct EventThread<P: Protocol> {
     gate: Gate,
     /// Upstreams on their way from one connection to another.
     handed: Vec<(Token, Box<Stream>)>,
+    /// When whole answers have last left.
+    flushed: Instant,
     /// What the thread's own work waits for.
     upkeep: Upkeep,
     poller: Poller,
@@ -146,6 +149,7 @@ impl<P: Protocol> EventThread<P> {
             connections_max: bounds.connections_max,
             gate: Gate::new(bounds.requests_in_flight_max),
             handed: Vec::new(),
+            flushed: Instant::now(),
             upkeep: Upkeep::Done,
             poller,
             inbox,
@@ -161,6 +165,7 @@ impl<P: Protocol> EventThread<P> {
                 return;
             }
             let now = Instant::now();
+            self.flushed = now;
             self.obey(now);
             self.collect(&events, &mut woken, now);
             self.serve_ready(now);
@@ -168,6 +173,7 @@ impl<P: Protocol> EventThread<P> {
             self.flush(now);
             self.serve_yielded(now);
             self.flush(now);
+            self.close_oldest_idle(now);
             self.end_turn();
         }
         self.slot.set_status(Status::Dead);
@@ -257,23 +263,31 @@ impl<P: Protocol> EventThread<P> {
     }
 
     fn serve_ready(&mut self, now: Instant) {
-        let mut flushed = now;
         for _ in 0..self.connections.ready_len() {
             if let Some(token) = self.connections.pop_ready() {
                 self.serve_one(token, now);
             }
-            if self.connections.flushing_len() > 0 && flushed.elapsed() >= FLUSH_DELAY_MAX {
-                self.flush(now);
-                flushed = Instant::now();
-            }
         }
     }
 
-    /// Lets answers leave that are whole.
+    /// Lets answers leave that are whole, and shares out what that gives back.
     fn flush(&mut self, now: Instant) {
+        self.write_out(now);
+        self.share_out(now);
+    }
+
+    /// Lets them leave if they have waited long enough for others.
+    fn flush_overdue(&mut self, now: Instant) {
+        if self.connections.flushing_len() > 0 && self.flushed.elapsed() >= FLUSH_DELAY_MAX {
+            self.write_out(now);
+            self.flushed = Instant::now();
+        }
+    }
+
+    fn write_out(&mut self, now: Instant) {
         for _ in 0..self.connections.flushing_len() {
             if let Some(token) = self.connections.pop_flushing() {
-                self.serve_one(token, now);
+                self.advance(token, now);
             }
         }
     }
@@ -295,6 +309,7 @@ impl<P: Protocol> EventThread<P> {
     /// Advances a connection, and after it whoever may use what it has given back: its upstream, its place for a request.
     fn serve_one(&mut self, token: Token, now: Instant) {
         self.advance(token, now);
+        self.flush_overdue(now);
         self.share_out(now);
     }
 
@@ -322,6 +337,7 @@ impl<P: Protocol> EventThread<P> {
             }
             let Some(admitted) = self.connections.pop_unadmitted() else { return };
             self.advance(admitted, now);
+            self.flush_overdue(now);
         }
     }
 
