@@ -1,7 +1,8 @@
 //! A confined child that is in the hands of its guest: whatever it says to a server child, the client gets one answer or
 //! a broken one, in time, and the next request is served.
 //!
-//! The test takes the place of the pool's children: it binds the path of their socket and speaks bytes.
+//! The test takes the place of the pool's children: it binds the path of their socket and speaks bytes. And it takes the
+//! place of a server child, to see what a real one is told.
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -9,8 +10,11 @@ use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use guesthouse_tests::patience::{PATIENCE, until};
 use guesthouse_tests::setup::guest;
 use guesthouse_tests::{Answer, Mpm, Server, Setup};
+
+use crate::confinement::{ONE, sockets, with_confined};
 
 const THREADED: [Mpm; 2] = [Mpm::Worker, Mpm::Event];
 
@@ -106,6 +110,59 @@ fn requests_that_wait_follow_each_other_on_one_connection() {
     }
     // Four were in the pool's queue already; a fifth went there when the first was taken out.
     assert_eq!(served.iter().take(5).collect::<Vec<i32>>(), [12, 1, 1, 1, 1]);
+}
+
+/// What a real child of a pool does with requests for `/hello`, said over one connection after the other: says whether it
+/// waits for another one after each. `flags`: no body, and whether others wait.
+fn asked(server: &Server, flags: [u8; 2]) -> Vec<bool> {
+    let [socket] = &sockets(server)[..] else { panic!("one pool") };
+    let mut stream = UnixStream::connect(socket).expect("the pool is there");
+    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    let content = [&[7, 0, 1, b'h', 3][..], b"GET", &[6], b"/hello", &[0], &flags, &[0, 0]].concat();
+    let length = u8::try_from(content.len()).expect("it is short");
+    let request = [&[1, length, 0, 0, 0][..], &content].concat();
+    let mut went_on = Vec::new();
+    loop {
+        stream.write_all(&request).expect("it is taken");
+        let mut said = Vec::new();
+        // DONE ends with its flag; its time has one byte or more.
+        let done = |said: &[u8]| {
+            let mut rest = said;
+            while let [kind, length, 0, 0, 0, content @ ..] = rest {
+                let (content, behind) = content.split_at_checked(usize::from(*length))?;
+                if *kind == DONE[0] {
+                    return content.last().copied();
+                }
+                rest = behind;
+            }
+            None
+        };
+        let goes_on = loop {
+            let mut piece = [0; 4096];
+            let count = stream.read(&mut piece).expect("it answers");
+            assert_ne!(count, 0, "it has ended in the middle of an answer: {said:?}");
+            said.extend_from_slice(&piece[..count]);
+            if let Some(goes_on) = done(&said) {
+                break goes_on == 1;
+            }
+        };
+        went_on.push(goes_on);
+        if !goes_on {
+            assert!(matches!(stream.read(&mut [0]), Ok(0)), "it waits for nothing more");
+            return went_on;
+        }
+    }
+}
+
+#[test]
+fn a_child_goes_on_with_a_connection_for_a_while_if_others_wait() {
+    let server = with_confined(Mpm::Event, ONE).start();
+    // How many follow in that time depends on the machine.
+    until("one has followed another", || (asked(&server, [0, 1]).len() > 1).then_some(()));
+    assert_eq!(asked(&server, [0, 0]), [false], "nobody waits");
+    let counted = ONE.to_owned() + "\nmax_connections_per_child = 1000";
+    let server = with_confined(Mpm::Event, &counted).start();
+    assert_eq!(asked(&server, [0, 1]), [false], "its connections are counted");
 }
 
 #[test]
