@@ -3,7 +3,8 @@
 //! module's file lies. Compiles nothing, and serves nothing: what is put back is deployed like any other file.
 
 use std::collections::BTreeSet;
-use std::fs::{self, DirBuilder};
+use std::fs::{self, DirBuilder, File};
+use std::io::{self, Read as _};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
@@ -99,8 +100,7 @@ pub fn newly_published<'a>(name: &str, now: &'a Prepared, before: &Prepared) -> 
 /// The folder cannot be written to.
 pub fn keep(runtime_dir: &Path, hash: &str, wasm: &[u8]) -> Result<(), String> {
     let (folder, path) = (runtime_dir.join(FOLDER), kept(runtime_dir, hash));
-    let has_length = path.metadata().is_ok_and(|facts| facts.len() == wasm.len() as u64);
-    if has_length && fs::read(&path).is_ok_and(|there| there == wasm) {
+    if File::open(&path).is_ok_and(|there| is_same(there, wasm).is_ok_and(|same| same)) {
         return Ok(());
     }
     let made = DirBuilder::new().recursive(true).mode(0o700).create(&folder);
@@ -110,6 +110,21 @@ pub fn keep(runtime_dir: &Path, hash: &str, wasm: &[u8]) -> Result<(), String> {
         Ok(())
     });
     written.map_err(|error| format!("cannot keep its file in {}: {error}", folder.display()))
+}
+
+/// Whether a file has this content. In pieces, because modules are large and this is part of every start.
+fn is_same(mut file: File, content: &[u8]) -> io::Result<bool> {
+    let mut piece = [0; 64 << 10];
+    let mut rest = content;
+    loop {
+        match file.read(&mut piece)? {
+            0 => return Ok(rest.is_empty()),
+            count => match rest.strip_prefix(&piece[..count]) {
+                Some(behind) => rest = behind,
+                None => return Ok(false),
+            },
+        }
+    }
 }
 
 fn kept(runtime_dir: &Path, hash: &str) -> PathBuf {

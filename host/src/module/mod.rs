@@ -90,10 +90,13 @@ impl WasmFile {
         let read_error = |source| FileError::Read { path: path.to_owned(), source };
         // A pipe without a writer is not waited for.
         let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).map_err(read_error)?;
-        if !file.metadata().map_err(read_error)?.is_file() {
+        let metadata = file.metadata().map_err(read_error)?;
+        if !metadata.is_file() {
             return Err(read_error(io::Error::other("it is not a regular file")));
         }
-        let mut bytes = Vec::new();
+        // At once, since growing costs more than reading; one more, so that the end is seen without it.
+        let expected = usize::try_from(metadata.len().min(FILE_SIZE_MAX)).unwrap_or_default() + 1;
+        let mut bytes = Vec::with_capacity(expected);
         let size = file.take(FILE_SIZE_MAX + 1).read_to_end(&mut bytes).map_err(read_error)? as u64;
         if size > FILE_SIZE_MAX {
             return Err(FileError::TooLarge { path: path.to_owned(), limit: FILE_SIZE_MAX });
