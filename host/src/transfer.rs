@@ -19,6 +19,8 @@ pub(crate) enum Filled {
     Nothing,
     /// Nothing will come any more: the peer has closed, or the connection is broken.
     End,
+    /// The same, and the peer has not read all that it was sent.
+    Reset,
 }
 
 /// What writing came to.
@@ -43,6 +45,7 @@ pub(crate) fn read(stream: &mut Stream, into: &mut [u8]) -> Filled {
             Err(error) => match error.kind() {
                 io::ErrorKind::Interrupted => {}
                 io::ErrorKind::WouldBlock => return Filled::Nothing,
+                io::ErrorKind::ConnectionReset => return Filled::Reset,
                 _ => return Filled::End,
             },
         }

@@ -221,7 +221,7 @@ impl Cell {
             match lane.fill(turn.stream, &mut desk.scratch) {
                 Filled::Bytes(_) => {}
                 Filled::Nothing if turn.now < until => return Step::Wait(State::Hearing { until }, Next::Read(until)),
-                Filled::Nothing | Filled::End => return Step::Go(State::Closed),
+                Filled::Nothing | Filled::End | Filled::Reset => return Step::Go(State::Closed),
             }
         }
     }
@@ -348,7 +348,7 @@ impl Answering {
                         match filled {
                             Filled::Bytes(_) => {}
                             Filled::Nothing => return Fed::Nothing,
-                            Filled::End => return Fed::Gone,
+                            Filled::End | Filled::Reset => return Fed::Gone,
                         }
                     }
                 },
@@ -398,7 +398,8 @@ fn tell(until: Instant, afterwards: Afterwards, lane: &mut Lane, turn: &mut Turn
             tracing::error!(%request, cause = kind, "{text}");
             Step::Go(State::Closed)
         }
-        _ => Step::Go(State::Closed),
+        (Sent::Blocked { .. } | Sent::Broken, Afterwards::Hear | Afterwards::Close)
+        | (Sent::All, Afterwards::Close | Afterwards::Complain(_)) => Step::Go(State::Closed),
     }
 }
 

@@ -66,7 +66,7 @@ pub(super) trait Frame: Sized {
 /// From a server child to a confined child.
 #[derive(Debug)]
 pub(super) enum Ask {
-    /// The first frame.
+    /// The first frame of a request. It may follow a `Done` that goes on.
     Request(Box<Asked>),
     /// A piece of the request's body; never empty; only when it is wanted.
     Data(Bytes),

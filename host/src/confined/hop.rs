@@ -54,6 +54,10 @@ pub struct Hop {
     /// Until all is said.
     ticket: Option<Ticket<ConnectionId>>,
     lane: Lane,
+    /// What says the request once more, until a child has begun it or it was said once more.
+    again: Option<Lane>,
+    /// The request could not be sent whole.
+    is_cut: bool,
     /// The pool did not take the request.
     refused: Option<Fault>,
     stage: Stage,
@@ -113,6 +117,8 @@ impl Hop {
             address: address.clone(),
             refused: ticket.is_none().then_some(Fault::PoolFull),
             ticket,
+            again: Some(lane.clone()),
+            is_cut: false,
             lane,
             stage: Stage::Waiting { until: turn.now + bounds.queue },
             answer: Answer::Awaited,
@@ -155,23 +161,34 @@ impl Hop {
         Ok(())
     }
 
+    /// Goes to another child with a request that this one was gone before it had read, as it may have been after the request
+    /// before it. Once: a child may do so on purpose.
+    fn begin_again(&mut self, turn: &mut Turn<'_>) -> bool {
+        let Stage::Queued { until } = self.stage else { return false };
+        let Some(lane) = self.again.take() else { return false };
+        turn.disconnect();
+        self.lane = lane;
+        self.stage = Stage::Waiting { until };
+        true
+    }
+
     /// Takes what the confined child has said, and sends it what it waits for. `scratch` is where a read puts its bytes
     /// first. [`Progress::Sliced`]: the child has said much that means nothing to the client.
     pub fn poll(&mut self, turn: &mut Turn<'_>, scratch: &mut [u8]) -> Progress {
         if let Some(fault) = self.refused.take() {
             return self.fail(fault, turn);
         }
-        if let Err(fault) = self.join_the_queue(turn) {
-            return self.fail(fault, turn);
-        }
         let now = turn.now;
-        match self.stage {
-            Stage::Waiting { until } if now < until => return Progress::Pending,
-            Stage::Waiting { .. } => return Progress::Failed(self.time_out(turn)),
-            Stage::Queued { .. } | Stage::Begun { .. } | Stage::Over => {}
-        }
         let mut reads = 0;
         loop {
+            if let Err(fault) = self.join_the_queue(turn) {
+                return self.fail(fault, turn);
+            }
+            match self.stage {
+                Stage::Waiting { until } if now < until => return Progress::Pending,
+                Stage::Waiting { .. } => return Progress::Failed(self.time_out(turn)),
+                Stage::Queued { .. } | Stage::Begun { .. } | Stage::Over => {}
+            }
             match self.lane.hear(ANSWER_BYTES_MAX) {
                 Ok(Some(told)) => {
                     if let Some(progress) = self.heard(told, now, turn) {
@@ -190,7 +207,10 @@ impl Hop {
             match self.lane.flush(stream) {
                 Sent::All | Sent::Blocked { .. } => {}
                 // What it said before it closed is still to be read, and the end of that tells the rest.
-                Sent::Broken => self.lane.fall_silent(),
+                Sent::Broken => {
+                    self.lane.fall_silent();
+                    self.is_cut = true;
+                }
             }
             match self.lane.fill(stream, scratch) {
                 Filled::Bytes(_) if reads < READS_MAX => reads += 1,
@@ -200,7 +220,9 @@ impl Hop {
                     return Progress::Failed(self.time_out(turn));
                 }
                 Filled::Nothing => return Progress::Pending,
-                Filled::End => return self.fail(Fault::ChildGone, turn),
+                Filled::Reset if self.begin_again(turn) => {}
+                Filled::End if self.is_cut && self.begin_again(turn) => {}
+                Filled::End | Filled::Reset => return self.fail(Fault::ChildGone, turn),
             }
         }
     }
@@ -265,6 +287,7 @@ impl Hop {
             (Told::Begun { reused }, Stage::Queued { .. }, Answer::Awaited) => {
                 self.is_reused = Some(reused);
                 self.ticket.as_mut().expect("until all is said").begin();
+                self.again = None;
                 self.stage = Stage::Begun { until: now + self.bounds.wall + GRACE };
                 None
             }

@@ -8,7 +8,7 @@ use crate::http::Output;
 use crate::transfer::{self, Filled, Sent};
 
 /// One end's buffers.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Lane {
     inbox: BytesMut,
     outbox: Output,

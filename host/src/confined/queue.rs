@@ -35,12 +35,16 @@ pub(super) struct Queue<I> {
 #[derive(Debug)]
 struct State<I> {
     outside: usize,
+    /// By their numbers.
     waiting: VecDeque<Waiter<I>>,
     waiting_max: usize,
+    /// Of the next that enters.
+    number: u64,
 }
 
 #[derive(Debug)]
 struct Waiter<I> {
+    number: u64,
     connection: I,
     waker: Waker,
     called: Rc<Cell<bool>>,
@@ -50,6 +54,7 @@ struct Waiter<I> {
 #[derive(Debug)]
 pub(super) struct Ticket<I> {
     queue: Queue<I>,
+    number: u64,
     stage: Stage,
     has_waited: bool,
 }
@@ -91,27 +96,29 @@ impl<I: Copy> Queue<I> {
     /// For so many requests of the thread, those that the pool's own queue holds included.
     pub(super) fn new(length_max: usize) -> Self {
         let waiting_max = length_max.saturating_sub(OUTSIDE_MAX);
-        Self { state: Rc::new(RefCell::new(State { outside: 0, waiting: VecDeque::new(), waiting_max })) }
+        Self { state: Rc::new(RefCell::new(State { outside: 0, waiting: VecDeque::new(), waiting_max, number: 0 })) }
     }
 
     /// Takes a place for the request of a connection; `None`: of the only one of its thread.
     pub(super) fn enter(&self, connection: Option<I>, waker: &Waker) -> Result<Ticket<I>, Full> {
         let mut state = self.state.borrow_mut();
+        let number = state.number;
+        state.number += 1;
+        // Also if there is room outside: somebody may have stepped back.
+        let must_wait = state.outside >= OUTSIDE_MAX || !state.waiting.is_empty();
         let stage = match connection {
-            Some(connection) if state.outside >= OUTSIDE_MAX && state.waiting_max > 0 => {
+            Some(connection) if must_wait && state.waiting_max > 0 => {
                 if state.waiting.len() >= state.waiting_max {
                     return Err(Full);
                 }
-                let called = Rc::new(Cell::new(false));
-                state.waiting.push_back(Waiter { connection, waker: waker.clone(), called: Rc::clone(&called) });
-                Stage::Waiting(called)
+                Stage::Waiting(state.wait(number, connection, waker))
             }
             _ => {
                 state.outside += 1;
                 Stage::Outside
             }
         };
-        Ok(Ticket { queue: self.clone(), has_waited: matches!(stage, Stage::Waiting(_)), stage })
+        Ok(Ticket { queue: self.clone(), number, has_waited: matches!(stage, Stage::Waiting(_)), stage })
     }
 }
 
@@ -123,6 +130,14 @@ impl<I> Queue<I> {
 }
 
 impl<I> State<I> {
+    /// Who came before waits before.
+    fn wait(&mut self, number: u64, connection: I, waker: &Waker) -> Rc<Cell<bool>> {
+        let called = Rc::new(Cell::new(false));
+        let place = self.waiting.partition_point(|other| other.number < number);
+        self.waiting.insert(place, Waiter { number, connection, waker: waker.clone(), called: Rc::clone(&called) });
+        called
+    }
+
     /// Calls the one who has waited longest.
     fn call(&mut self) -> Option<Waiter<I>> {
         let next = self.waiting.pop_front()?;
@@ -152,23 +167,20 @@ impl<I> Ticket<I> {
         !matches!(self.stage, Stage::Waiting(_))
     }
 
-    /// Waits on, in front of all others, if the pool's own queue has no room for one that has waited for it already. Only
-    /// while others of the thread stand outside: one of them will make room.
+    /// Waits on, before all that came later, if the pool's own queue has no room for one that has waited for it already.
+    /// Only while others of the thread stand outside: one of them will make room.
     pub(super) fn step_back(&mut self, connection: Option<I>, waker: &Waker) -> bool {
         let mut state = self.queue.state.borrow_mut();
         let Some(connection) = connection.filter(|_| self.has_waited && state.outside > 1) else { return false };
-        let called = Rc::new(Cell::new(false));
         state.outside -= 1;
-        state.waiting.push_front(Waiter { connection, waker: waker.clone(), called: Rc::clone(&called) });
-        self.stage = Stage::Waiting(called);
+        self.stage = Stage::Waiting(state.wait(self.number, connection, waker));
         true
     }
 
-    /// Whether other requests of the thread wait for a child.
+    /// Whether others of the thread wait for a child, beside this one.
     pub(super) fn others_wait(&self) -> bool {
         let state = self.queue.state.borrow();
-        let own = usize::from(!matches!(self.stage, Stage::Inside));
-        state.outside + state.waiting.len() > own
+        state.outside + state.waiting.len() > 1
     }
 
     /// A child has taken the request.
@@ -275,14 +287,20 @@ mod tests {
     fn who_was_called_too_early_is_called_again_before_all_others() {
         let mut hall = Hall::of(64, 3);
         hall.outside[0].begin();
-        assert_eq!(hall.called(), (vec![true, false, false], 1));
-        assert!(hall.waiting[0].step_back(Some(1), Waker::noop()));
-        assert_eq!(hall.called(), (vec![false; 3], 1));
-        // Room for two has come of it.
         hall.outside[1].begin();
         assert_eq!(hall.called(), (vec![true, true, false], 2));
+        for number in [0, 1] {
+            assert!(hall.waiting[number].step_back(Some(9), Waker::noop()));
+        }
+        assert_eq!(hall.called(), (vec![false; 3], 2));
+        // There is room outside, and yet a newcomer does not pass.
+        let mut newcomer = hall.queue.enter(Some(9), Waker::noop()).unwrap();
+        assert!(!newcomer.is_called());
+        hall.outside[2].begin();
+        assert_eq!((hall.called().0, newcomer.is_called()), (vec![true; 3], false));
+        drop(newcomer);
         // Nobody would call the last one, and who has not waited is told at once.
-        assert!(!hall.outside[2].step_back(Some(0), Waker::noop()));
+        assert!(!hall.outside[3].step_back(Some(0), Waker::noop()));
         hall.outside.clear();
         hall.waiting.truncate(1);
         assert!(!hall.waiting[0].step_back(Some(1), Waker::noop()));
@@ -294,7 +312,6 @@ mod tests {
         let mut over = hall.outside.remove(0);
         over.begin();
         assert_eq!(hall.called(), (vec![true, false, false, false], 1));
-        assert!(over.others_wait());
         assert_eq!(over.hand_over(), Some(2));
         // It is advanced by who hands it over, and need not be woken.
         assert_eq!(hall.called(), (vec![true, true, false, false], 1));
@@ -326,7 +343,7 @@ mod tests {
         let second = queue.enter(Some(2), Waker::noop()).unwrap();
         assert!(first.others_wait() && second.others_wait());
         first.begin();
-        assert!(first.others_wait() && !second.others_wait());
+        assert!(!second.others_wait());
         assert_eq!(first.hand_over(), None);
     }
 }

@@ -227,7 +227,7 @@ impl Exchange {
                             return Fed::Nothing;
                         }
                         Filled::Nothing => return Fed::Refused(Refusal::BodyTimeout),
-                        Filled::End => return Fed::Gone,
+                        Filled::End | Filled::Reset => return Fed::Gone,
                     }
                     self.upload = Upload::Wanted { body, deadline };
                 }

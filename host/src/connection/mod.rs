@@ -273,7 +273,7 @@ fn idle(until: Instant, wire: &mut Wire, scope: &mut Scope<'_, '_>) -> Step {
     let now = scope.turn.now;
     match wire.fill(scope) {
         Filled::Bytes(_) => Step::Go(State::head(now, scope.timing())),
-        Filled::End => Step::Go(State::Closed),
+        Filled::End | Filled::Reset => Step::Go(State::Closed),
         Filled::Nothing if now >= until => Step::Go(State::Closed),
         Filled::Nothing => {
             let until = if scope.turn.draining { until.min(now + DRAIN_GRACE) } else { until };
@@ -302,7 +302,7 @@ fn head(
             deadline.received(count);
             Step::Go(State::Head { began: if nothing_yet { now } else { began }, deadline })
         }
-        Filled::End => Step::Go(State::Closed),
+        Filled::End | Filled::Reset => Step::Go(State::Closed),
         Filled::Nothing if nothing_yet && (scope.turn.draining || now >= deadline.at()) => {
             Step::Go(State::Idle { until: deadline.at() })
         }
@@ -468,7 +468,7 @@ fn flush(mut deadline: ReadDeadline, wire: &mut Wire, scope: &mut Scope<'_, '_>)
                     let at = deadline.at();
                     Step::Wait(State::Flush { deadline }, Next::Read(at))
                 }
-                Filled::Nothing | Filled::End => shut_down(CloseReason::BodyUnread, wire, scope),
+                Filled::Nothing | Filled::End | Filled::Reset => shut_down(CloseReason::BodyUnread, wire, scope),
             },
             Err(_) => shut_down(CloseReason::BodyUnread, wire, scope),
         },
@@ -491,7 +491,7 @@ fn linger(mut until: Instant, at_the_latest: Instant, scope: &mut Scope<'_, '_>)
     for _ in 0..LINGER_READS_MAX {
         match Wire::discard(scope) {
             Filled::Bytes(_) => until = now + scope.timing().linger_timeout,
-            Filled::End => return Step::Go(State::Closed),
+            Filled::End | Filled::Reset => return Step::Go(State::Closed),
             Filled::Nothing => {
                 let at = until.min(at_the_latest);
                 if now >= at {

@@ -11,10 +11,10 @@ use bytes::{Buf, Bytes, BytesMut};
 const COPIED_BYTES_MAX: usize = 512;
 
 /// What is still to be sent, in order. Boxed, because most connections have nothing to send most of the time.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Output(Option<Box<Gathered>>);
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Gathered {
     /// Complete parts, none of them empty.
     parts: VecDeque<Bytes>,

@@ -204,7 +204,7 @@ impl<T> Connections<T> {
         !self.ready.is_empty() || !self.flushing.is_empty() || !self.yielded.is_empty()
     }
 
-    /// How many are to be flushed now. Who comes to it while they are is flushed after them, in another turn.
+    /// How many are to be flushed now. Who comes to it while they are is flushed in another round.
     pub(super) fn flushing_len(&self) -> usize {
         self.flushing.len()
     }

@@ -1,4 +1,5 @@
-//! How what is older goes: children and pools of generations that are no longer current, when nobody needs them any more.
+//! Who is let go when nobody needs them any more: what older generations have left, and at a graceful stop the pools behind
+//! the server's own. What begins a generation or a stop is in `reload` and `stop`.
 
 use super::children::Child;
 use super::reload::Reload;

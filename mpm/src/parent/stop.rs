@@ -54,9 +54,10 @@ impl<A: Application> Parent<'_, A> {
             return;
         }
         tracing::info!("stopping gracefully");
-        if self.is_adopting() {
-            // What is open, and what waits in the backlog, is served by the generation that is published.
-            self.go_back(now);
+        // What is open, and what waits in the backlog, is served by the generation that is published.
+        let given_up = self.current.number;
+        if self.is_adopting() && self.go_back(now) {
+            tracing::info!("generation {given_up} is given up, because the server stops");
         }
         let timeout = self.current.own().mpm.common().graceful_shutdown_timeout;
         self.stage = Stage::Finishing { until: (!timeout.is_zero()).then(|| now + timeout) };
