@@ -87,6 +87,7 @@ fn whole_answers_leave_after_all_that_are_ready_and_each_once() {
     }
     // More of its next request has come.
     connections.schedule(a);
+    assert!(connections.has_runnable(), "the thread does not wait");
     assert_eq!((connections.flushing_len(), ready(&mut connections)), (2, vec![c]));
     connections.remove(b);
     assert_eq!([(); 3].map(|()| connections.pop_flushing()), [Some(a), None, None]);

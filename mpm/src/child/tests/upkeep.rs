@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::task::Waker;
 
 use super::*;
+use crate::protocol::{ConnectionId, Upkeep};
 
 /// Asks for this many turns once it may go on.
 const TURNS: u32 = 3;
