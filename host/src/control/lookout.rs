@@ -42,7 +42,7 @@ pub fn look_out(lookout: Lookout, inherited: Inherited) {
     }
     let Lookout { line, scoreboard, serving: Serving { generation, note } } = lookout;
     let Inherited { prepared, error_log, began, counting } = inherited;
-    let published = Published { prepared, generation, is_written: !note.is_empty() };
+    let published = Published { prepared, generation, is_written: written_at(&note).is_some() };
     let desk = Arc::new(Desk::new(line, Board { scoreboard, began, counting }, published));
     let (wake, woken) = sync_channel(1);
     let (watched, attended, tried, hints) = (Arc::clone(&desk), Arc::clone(&desk), Arc::clone(&desk), wake.clone());
@@ -51,6 +51,9 @@ pub fn look_out(lookout: Lookout, inherited: Inherited) {
         .and_then(|()| start("trials", move || trials::hold(&tried)));
     if let Err(error) = started {
         return tracing::error!("cannot start the lookout's threads: {error}");
+    }
+    if let Some(path) = written_at(&note) {
+        published::flush(path);
     }
     loop {
         match desk.line.receive() {
@@ -70,10 +73,18 @@ fn start(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
     thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
+/// Where the parent has written down what serves, by its note.
+fn written_at(note: &str) -> Option<&Path> {
+    (!note.is_empty()).then(|| Path::new(note))
+}
+
 /// What serves now. If that could not be written down, what served before is the best that is known.
 fn read(before: &Arc<Published>, serving: Serving, error_log: &ErrorLog) -> Published {
     let Serving { generation, note } = serving;
-    let written = if note.is_empty() { None } else { published::read(Path::new(&note)) };
+    let written = written_at(&note).and_then(|path| {
+        published::flush(path);
+        published::read(path)
+    });
     let is_written = written.is_some();
     let prepared = written.unwrap_or_else(|| before.prepared.clone());
     if let Err(error) = error_log.reopen(&prepared.config.server.error_log) {

@@ -39,10 +39,16 @@ pub fn made_by() -> String {
 /// The runtime directory cannot be written to.
 pub fn write(runtime_dir: &Path, prepared: &[u8]) -> io::Result<()> {
     let path = path(runtime_dir);
-    // Not flushed: the parent does this, which waits for no disk. After a power failure it may be gone, or say nothing, which costs
-    // those modules their last good version whose files are bad then.
+    // Not flushed here: the parent waits for no disk; the lookout does it in a moment. Until then a power failure may cost the last
+    // good versions and all that is kept to go back to.
     unfinished::write(&path, prepared, 0o600)?.persist(&path)?;
     Ok(())
+}
+
+/// What is written outlives the machine's fall from now on, where the file system can do that. May wait for a disk.
+pub fn flush(path: &Path) {
+    let _best_effort = fs::File::open(path).and_then(|file| file.sync_all());
+    unfinished::flush_folder_of(path);
 }
 
 /// What is different for clients since `before`, a line for each module.
