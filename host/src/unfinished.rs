@@ -13,12 +13,18 @@ use tempfile::NamedTempFile;
 const RANDOM: usize = 6;
 const SUFFIX: &str = ".unfinished";
 
+/// What the owner may do, of a file's mode.
+const OWNER: u32 = 0o700;
+
 /// Begins a file beside `path`, which is to be its name: who makes it appear calls [`NamedTempFile::persist`], or [`put_in_place`].
-/// Otherwise it goes. It has this mode, but for what the process's umask takes away.
+/// Otherwise it goes. It has this mode, but for what the process's umask takes away, and what others may not do with the file that
+/// is there now.
 pub(crate) fn begin(path: &Path, mode: u32) -> io::Result<NamedTempFile> {
-    let folder = path.parent().unwrap_or(path);
+    // Nobody reads it on its way who may not read what is there.
+    let mode = path.metadata().map_or(mode, |there| mode & (there.permissions().mode() | OWNER));
     let mut named = tempfile::Builder::new();
-    named.prefix(".").rand_bytes(RANDOM).suffix(SUFFIX).permissions(Permissions::from_mode(mode)).tempfile_in(folder)
+    named.prefix(".").rand_bytes(RANDOM).suffix(SUFFIX).permissions(Permissions::from_mode(mode));
+    named.tempfile_in(folder_of(path))
 }
 
 /// Writes a file as one that was [begun](begin). Flushes nothing.
@@ -43,8 +49,12 @@ pub(crate) fn put_in_place(unfinished: NamedTempFile, path: &Path) -> io::Result
 
 /// That a file has appeared in its folder, or has gone, outlives the machine's fall, where the file system can do that.
 pub(crate) fn flush_folder_of(path: &Path) {
-    let folder = path.parent().map(File::open);
-    let _best_effort = folder.map(|folder| folder.and_then(|folder| folder.sync_all()));
+    let _best_effort = File::open(folder_of(path)).and_then(|folder| folder.sync_all());
+}
+
+/// Of a bare name the current one.
+fn folder_of(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// Whether a file of this name is unfinished, or was left so.
@@ -69,6 +79,23 @@ mod tests {
         {
             assert!(!is_name(name), "{name}");
         }
+    }
+
+    #[test]
+    fn what_is_private_is_private_on_its_way() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a");
+        let mode = || begin(&path, 0o644).unwrap().as_file().metadata().unwrap().permissions().mode() & 0o777;
+        fs::write(&path, "").unwrap();
+        for (there, others) in [(0o640, 0o007), (0o600, 0o077), (0o000, 0o077)] {
+            fs::set_permissions(&path, Permissions::from_mode(there)).unwrap();
+            assert_eq!(mode() & (others | 0o600), 0o600, "beside one of {there:03o}");
+        }
+    }
+
+    #[test]
+    fn a_bare_name_lies_in_the_current_folder() {
+        assert_eq!(["a", "b/a", "/a"].map(|path| folder_of(Path::new(path)).to_str()), [".", "b", "/"].map(Some));
     }
 
     #[test]

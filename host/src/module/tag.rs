@@ -1,14 +1,14 @@
 //! Writes the section `guesthouse` into a Wasm file. Every other byte of the file stays as it is.
 
-use std::fs::{self, Permissions};
-use std::io::{self, Write as _};
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-
-use tempfile::NamedTempFile;
 
 use super::facts::{Facts, FactsError, SECTION};
 use super::sections::sections;
 use super::{FileError, WasmFile};
+use crate::unfinished;
 
 /// What to state anew. `None` leaves it as the file says; an empty text removes it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -140,7 +140,7 @@ fn length(mut number: usize) -> Vec<u8> {
 }
 
 /// Writes a file so that it appears whole or not at all, with the permissions of the file that it replaces, or of
-/// `model` where there is none.
+/// `model` where there is none, but for what the process's umask takes away then.
 fn write_whole(out: &Path, model: &Path, content: &[u8]) -> io::Result<()> {
     // A link goes on to name the file that it names: deployments switch versions by links.
     let (target, permissions) = match fs::metadata(out) {
@@ -149,17 +149,7 @@ fn write_whole(out: &Path, model: &Path, content: &[u8]) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => (out.to_owned(), fs::metadata(model)?.permissions()),
         Err(error) => return Err(error),
     };
-    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut unfinished = NamedTempFile::new_in(folder)?;
-    unfinished.write_all(content)?;
-    unfinished.as_file().set_permissions(without_special_bits(permissions))?;
-    unfinished.as_file().sync_all()?;
-    unfinished.persist(&target)?;
-    Ok(())
-}
-
-/// Whatever set-user-id means for a Wasm file, a copy of ours must not have it.
-fn without_special_bits(permissions: Permissions) -> Permissions {
-    use std::os::unix::fs::PermissionsExt as _;
-    Permissions::from_mode(permissions.mode() & 0o777)
+    // Whatever set-user-id means for a Wasm file, a copy of ours must not have it.
+    let unfinished = unfinished::write(&target, content, permissions.mode() & 0o777)?;
+    unfinished::put_in_place(unfinished, &target).map(drop)
 }
