@@ -55,6 +55,18 @@ pub enum CacheError {
         /// Why.
         cause: serde_json::Error,
     },
+    /// What a server has written down of its needs says nothing.
+    #[error(
+        "cannot tell what a server needs: {} is not what this program writes there: {cause}: remove it if no server of another \
+         version uses this cache",
+        path.display()
+    )]
+    Needs {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: serde_json::Error,
+    },
 }
 
 /// What an instance of a module takes of a child's pool.

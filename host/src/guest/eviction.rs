@@ -50,7 +50,7 @@ struct Entry {
 /// needed, if these alone are more. `now` is in seconds since the Unix epoch.
 ///
 /// # Errors
-/// The directory cannot be read or written to.
+/// The directory cannot be read or written to; or it does not show what another server needs, and then no native code goes.
 pub fn evict(cache_dir: &Path, needs: &Needs<'_>, limit: u64, now: u64) -> Result<Option<u64>, CacheError> {
     write_down(cache_dir, needs)?;
     let mut needed = BTreeSet::new();
@@ -123,7 +123,7 @@ fn read_needs(path: &Path) -> Result<Option<Needed>, CacheError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         text => text.map_err(io_error("read", path))?,
     };
-    serde_json::from_slice(&text).map(Some).map_err(|cause| CacheError::Entry { path: path.to_owned(), cause })
+    serde_json::from_slice(&text).map(Some).map_err(|cause| CacheError::Needs { path: path.to_owned(), cause })
 }
 
 /// What a server has needed that is gone nobody needs. One that is still there need not run.
@@ -265,7 +265,8 @@ mod tests {
         fs::write(&of_other, "{}").unwrap();
         let needs = Needs { runtime_dir: here.path(), natives: BTreeSet::new(), are_all: true };
         let told = evict(dir.path(), &needs, 0, NOW).unwrap_err().to_string();
-        assert!(told.contains("other.needs is not what this program writes there"), "{told}");
+        assert!(told.contains("other.needs is not what this program writes there: "), "{told}");
+        assert!(told.ends_with(": remove it if no server of another version uses this cache"), "{told}");
         assert!(of_other.exists() && natives(dir.path()) == ["a.cwasm", "a.json"]);
     }
 
