@@ -132,8 +132,8 @@ fn version_counted(settings: &Module, module: &PreparedModule) -> Option<Counted
 /// Says of each module since when it serves as it does: `now`, unless it did before.
 fn date(running: Option<&Prepared>, prepared: &mut Prepared, now: u64) {
     for (settings, module) in prepared.config.modules.iter().zip(&mut prepared.modules) {
-        let before = running.filter(|running| published::serves(running, settings, module));
-        module.since = before.and_then(|before| before.module(&settings.name)).map_or(now, |(_, before)| before.since);
+        let before = running.and_then(|running| published::served(running, settings, module));
+        module.since = before.map_or(now, |before| before.since);
     }
 }
 

@@ -54,15 +54,13 @@ pub fn flush(path: &Path) {
 /// What is different for clients since `before`, a line for each module.
 #[must_use]
 pub fn changes(before: &Prepared, now: &Prepared) -> Vec<String> {
-    let find = |of: &Prepared, name: &str| of.config.modules.iter().position(|module| module.name == name);
-    let withdrawn = before.config.modules.iter().filter(|module| find(now, &module.name).is_none());
+    let withdrawn = before.config.modules.iter().filter(|module| now.module(&module.name).is_none());
     let withdrawn = withdrawn.map(|module| format!("module {:?} is withdrawn", module.name));
     let deployed = now.config.modules.iter().zip(&now.modules).filter_map(|(module, prepared)| {
-        let Some(index) = find(before, &module.name) else {
+        if before.module(&module.name).is_none() {
             return Some(format!("module {:?} is deployed", module.name));
-        };
-        let same = is_same(before, index, module, prepared);
-        (!same).then(|| format!("module {:?} is deployed in its next version", module.name))
+        }
+        (!serves(before, module, prepared)).then(|| format!("module {:?} is deployed in its next version", module.name))
     });
     deployed.chain(withdrawn).collect()
 }
@@ -70,14 +68,15 @@ pub fn changes(before: &Prepared, now: &Prepared) -> Vec<String> {
 /// Whether a module is served with this native code and these settings already.
 #[must_use]
 pub fn serves(published: &Prepared, module: &Module, prepared: &PreparedModule) -> bool {
-    let index = published.config.modules.iter().position(|other| other.name == module.name);
-    index.is_some_and(|index| is_same(published, index, module, prepared))
+    served(published, module, prepared).is_some()
 }
 
-/// Whether the module that has this index is the same, wherever its settings stand.
-fn is_same(of: &Prepared, index: usize, module: &Module, prepared: &PreparedModule) -> bool {
+/// How a module is served `by` what was prepared, if it is with this native code and these settings, wherever these stand.
+#[must_use]
+pub fn served<'a>(by: &'a Prepared, module: &Module, prepared: &PreparedModule) -> Option<&'a PreparedModule> {
     let plain = |module: &Module| Module { lines: ModuleLines::default(), ..module.clone() };
-    of.modules[index].native == prepared.native && plain(&of.config.modules[index]) == plain(module)
+    let (settings, there) = by.module(&module.name)?;
+    (there.native == prepared.native && plain(settings) == plain(module)).then_some(there)
 }
 
 #[cfg(test)]

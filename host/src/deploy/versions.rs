@@ -152,8 +152,7 @@ pub fn sweep<'a>(runtime_dir: &Path, may_serve: impl Iterator<Item = &'a Prepare
 /// # Errors
 /// There is no such module or version, its file is not as it was, or cannot be written; what to do.
 pub fn bring_back(published: &Prepared, name: &str, wanted: Option<&str>) -> Result<BroughtBack, String> {
-    let module = published.config.modules.iter().find(|module| module.name == name);
-    let Some(module) = module else {
+    let Some((module, _)) = published.module(name) else {
         let names: Vec<&str> = published.config.modules.iter().map(|module| module.name.as_str()).collect();
         let there =
             if names.is_empty() { String::from("none serves") } else { format!("there are {}", names.join(", ")) };
