@@ -94,8 +94,7 @@ impl Incoming {
     pub(super) fn begin(prepared: &Prepared, name: &str) -> Result<Self, String> {
         let wasm = place(prepared, name)?;
         sweep(prepared);
-        let file = unfinished::begin(&wasm, versions::MODE)
-            .map_err(|error| format!("cannot make a file beside {}: {error}", wasm.display()))?;
+        let file = unfinished::begin(&wasm, versions::MODE).map_err(|error| versions::cannot_write(&wasm, &error))?;
         Ok(Self { name: name.to_owned(), wasm, file, hasher: blake3::Hasher::new(), bytes: 0 })
     }
 
@@ -112,11 +111,11 @@ impl Incoming {
     /// # Errors
     /// It cannot be put there.
     pub(super) fn finish(self, published: &Published) -> Result<Put, String> {
-        let cannot = |error: io::Error| format!("cannot write {}: {error}", self.wasm.display());
         if is_served(published, &self.name, &self.wasm) && self.is_in_place() {
             return Ok(Put::Unchanged);
         }
-        let facts = unfinished::put_in_place(self.file, &self.wasm).map_err(cannot)?;
+        let facts = unfinished::put_in_place(self.file, &self.wasm)
+            .map_err(|error| versions::cannot_write(&self.wasm, &error))?;
         let seen = Snapshot::of_file(&self.wasm, &facts);
         Ok(Put::There(Change { name: self.name, wasm: self.wasm, seen, if_refused: IfRefused::Stays }))
     }
@@ -307,6 +306,15 @@ mod tests {
         assert!(failed.contains("a.wasm is removed, and that its module is withdrawn waits for that"), "{failed}");
         let stolen = change.outcome(&published(folder.path(), &[]), Some(Outcome::Serving)).unwrap().unwrap_err();
         assert!(stolen.ends_with("a.wasm was changed by somebody else meanwhile"), "{stolen}");
+    }
+
+    #[test]
+    fn a_folder_that_nothing_can_be_put_into_is_told_with_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let nowhere = folder.path().join("nowhere");
+        let told = Incoming::begin(&published(&nowhere, &[]).prepared, "a").unwrap_err();
+        let end = format!("see to it that the server's user can write to {}", nowhere.display());
+        assert!(told.starts_with("cannot write ") && told.contains("a.wasm") && told.ends_with(&end), "{told}");
     }
 
     #[test]

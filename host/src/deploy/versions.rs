@@ -164,11 +164,14 @@ pub fn bring_back(published: &Prepared, name: &str, wanted: Option<&str>) -> Res
         read(&published.config.server.runtime_dir, hash).map_err(|problem| format!("module {name:?}: {problem}"))?;
     let path = &module.path;
     let put = unfinished::write(path, &wasm, MODE).and_then(|unfinished| unfinished::put_in_place(unfinished, path));
-    let facts = put.map_err(|error| {
-        let folder = path.parent().unwrap_or(path).display();
-        format!("cannot write {}: {error}: see to it that the server's user can write to {folder}", path.display())
-    })?;
+    let facts = put.map_err(|error| cannot_write(path, &error))?;
     Ok(BroughtBack { hash: hash.clone(), path: path.clone(), seen: Snapshot::of_file(path, &facts) })
+}
+
+/// That nothing can be put where a module's file lies, and what to do.
+pub(crate) fn cannot_write(path: &Path, error: &io::Error) -> String {
+    let folder = path.parent().unwrap_or(path).display();
+    format!("cannot write {}: {error}: see to it that the server's user can write to {folder}", path.display())
 }
 
 fn find<'a>(history: &'a [Version], wanted: Option<&str>) -> Result<&'a Version, String> {
