@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use guesthouse_mpm::Scoreboard;
 use guesthouse_mpm::lookout::{LookoutLine, Request, Ticket};
 
-use super::deploy::Change;
 use super::protocol::HEARTBEAT;
 use super::rounds::{Outcome, Rounds};
 use super::socket::Door;
@@ -115,19 +114,19 @@ impl Desk {
         Ok(ticket)
     }
 
-    /// Has a change published, and waits for what becomes of it. Answers with what it was judged by. `meanwhile` is done once a
-    /// second, and may break it off.
+    /// Has what has changed published, and waits until `judge` knows what has become of it, by what is published and by the reload
+    /// that was asked for. Answers with what it was judged by. `meanwhile` is done once a second, and may break it off.
     ///
     /// # Errors
     /// It is refused, or not known, and why; or it was broken off.
     pub(super) fn publish<E: From<String>>(
         &self,
-        change: &Change,
+        judge: impl Fn(&Published, Option<Outcome>) -> Option<Result<(), String>>,
         meanwhile: impl FnMut() -> Result<(), E>,
     ) -> Result<Arc<Published>, E> {
         let ticket = self.ask(Request::Publish)?;
         let judged = self.wait_long_for(meanwhile, |rounds, published| {
-            let outcome = change.outcome(published, rounds.outcome_of(ticket))?;
+            let outcome = judge(published, rounds.outcome_of(ticket))?;
             Some(outcome.map(|()| Arc::clone(published)))
         })?;
         Ok(judged?)

@@ -2,7 +2,7 @@
 //! again where it would hold up others. Which version comes back, and why, is decided elsewhere.
 
 use super::deploy::Change;
-use super::desk::Desk;
+use super::desk::{Desk, Published};
 
 /// Brings a version back, the one before if none is wanted, and waits for what becomes of it. `meanwhile` is done once a second.
 /// Answers with the version's hash.
@@ -11,7 +11,8 @@ use super::desk::Desk;
 /// There is no such version, or it is refused, and what serves now.
 pub(super) fn roll_back(desk: &Desk, name: &str, wanted: Option<&str>, meanwhile: impl Fn()) -> Result<String, String> {
     let (hash, change) = Change::bring_back(&desk.published().prepared, name, wanted)?;
-    let published = desk.publish(&change, || {
+    let judge = |published: &Published, reload| change.outcome(published, reload);
+    let published = desk.publish(judge, || {
         meanwhile();
         Ok(())
     });

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use guesthouse_mpm::lookout;
 
-use super::deploy::{self, Incoming, Put, Removed};
-use super::desk::Desk;
+use super::deploy::{self, Change, Incoming, Put, Removed};
+use super::desk::{Desk, Published};
 use super::protocol::{Answer, FILE_TIME, HEARTBEAT, REQUEST_BYTES_MAX, Request, line_of, read_line};
 use super::rounds::STOPS;
 use super::socket::{self, Door};
@@ -183,21 +183,25 @@ impl Client {
         let published = desk.published();
         let (unchanged, published) = match incoming.finish(&published)? {
             Put::Unchanged => (true, published),
-            Put::There(change) => (false, desk.publish(&change, || self.wait())?),
+            Put::There(change) => (false, self.publish(desk, &change)?),
         };
-        let (_, module) =
-            published.prepared.module(name).ok_or_else(|| format!("module {name:?} is not served any more"))?;
+        let served = published.prepared.module(name);
+        let (_, module) = served.expect("what was just judged to serve is among what serves");
         Ok(Answer::Deployed { name: name.to_owned(), hash: module.hash.clone(), unchanged })
     }
 
     fn undeploy(&self, desk: &Desk, name: &str) -> Result<Answer, NotDone> {
         let Removed { change, left } = deploy::remove(&desk.published().prepared, name)?;
-        match (desk.publish(&change, || self.wait()), left) {
+        match (self.publish(desk, &change), left) {
             (Ok(_), None) => Ok(Answer::Undeployed { name: change.name }),
             (Ok(_), Some(left)) => Err(NotDone::Refused(left)),
             (Err(NotDone::Refused(reason)), Some(left)) => Err(NotDone::Refused(format!("{left}\n{reason}"))),
             (Err(not_done), _) => Err(not_done),
         }
+    }
+
+    fn publish(&self, desk: &Desk, change: &Change) -> Result<Arc<Published>, NotDone> {
+        desk.publish(|published, reload| change.outcome(published, reload), || self.wait())
     }
 
     fn reload(&self, desk: &Desk) -> Result<Answer, NotDone> {
