@@ -151,12 +151,12 @@ impl Stock<'_> {
             // The file was found good: what is wrong now are settings, or what they name, and is cheap to look at again.
             let (placement, warning) = placed.map_err(|(line, text)| complaint(line, Refusal::for_now(text)))?;
             let hash = hash(placement.file.binary());
-            Ok(((placement, warning), hash))
+            Ok(((placement, warning, hash.clone()), hash))
         };
         // Its settings may have been mended since the files were looked at.
         let verdict = verdict.unwrap_or_else(look);
-        let (placement, warning) = vet::read_as_vetted(verdict, look, place)?;
-        let prepared = prepare_module(module, placement, config, self.pools, self.published);
+        let (placement, warning, hash) = vet::read_as_vetted(verdict, look, place)?;
+        let prepared = prepare_module(module, placement, hash, config, self.pools, self.published);
         let prepared = prepared.map_err(|(line, refusal)| complaint(line, refusal))?;
         Ok((prepared, warning))
     }

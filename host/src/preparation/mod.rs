@@ -1,6 +1,6 @@
-//! What the preparation process (`guesthouse prepare`) does, and what it tells the parent: it reads and checks the
-//! configuration, decides where each module runs, and compiles what is not compiled yet. Serves nothing, and nothing of
-//! it runs in the parent or a child.
+//! What the preparation process (`guesthouse prepare`) does: it reads and checks the configuration, decides where each module
+//! runs, and compiles what is not compiled yet. What it tells the parent is [`Prepared`]'s. Serves nothing, and nothing of it
+//! runs in the parent or a child.
 
 mod drop_ins;
 mod module;
@@ -51,7 +51,8 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
             if let Some((line, text)) = warning {
                 tracing::warn!("{}", found(line, text));
             }
-            let prepared = prepare_module(module, placement, &config, &mut pools, published.as_ref());
+            let hash = versions::hash(placement.file.binary());
+            let prepared = prepare_module(module, placement, hash, &config, &mut pools, published.as_ref());
             prepared.map_err(|(line, refusal)| (line, refusal.problem().to_owned()))
         });
         match prepared {

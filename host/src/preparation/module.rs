@@ -12,14 +12,15 @@ use crate::placement::{Placement, Remark, Reuse};
 use crate::runtime_dir;
 use crate::tally::Row;
 
-/// Makes a module ready to be served that was read and placed, and adds the pool that it needs to `pools`, which follow those of
-/// `config`. It is asked whether it is well, unless it is `published` as it is.
+/// Makes a module ready to be served that was read and placed, and whose Wasm has this hash, and adds the pool that it needs to
+/// `pools`, which follow those of `config`. It is asked whether it is well, unless it is `published` as it is.
 ///
 /// # Errors
 /// What is wrong with it, and on which line of its settings.
 pub(super) fn prepare_module(
     module: &Module,
     placement: Placement,
+    hash: String,
     config: &Config,
     pools: &mut Vec<Pool>,
     published: Option<&Prepared>,
@@ -29,7 +30,7 @@ pub(super) fn prepare_module(
     let native = compile_module(module, &file, kind, &config.server.cache_dir)?;
     let mut prepared = PreparedModule {
         kind,
-        hash: versions::hash(file.binary()),
+        hash,
         native,
         thread_safe,
         version: facts.version,
