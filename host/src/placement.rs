@@ -1,14 +1,14 @@
 //! Where each module runs: among the server's own children, or confined to a pool of its own. That follows from what
-//! the module says of itself, what the operator says of it, and the MPM. Compiles nothing, creates nothing, and knows
-//! nothing of calls.
+//! the module says of itself, what the operator says of it, and the MPM. Says also what of these does not go together.
+//! Compiles nothing, creates nothing, and knows nothing of calls.
 
 use std::path::Path;
 
 use guesthouse_mpm::settings::Mpm;
 
-use crate::config::{self, Config, Errors, Finding, Module, Target, Warning};
+use crate::config::{self, Config, Errors, Finding, Module, Route, Warning};
 use crate::module::{Facts, Kind, WasmFile};
-use crate::route;
+use crate::route::{self, Router};
 use crate::runtime_dir;
 use crate::script::Scripts;
 
@@ -116,7 +116,7 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
         Reuse::of(module, kind, thread_safe).map_err(|why| mistake(lines.concurrent.unwrap_or(lines.path), why))?;
     check_kind(module, kind, config).map_err(|(line, what)| mistake(line, what))?;
     if let Some(asked) = &module.health {
-        route::of_module(module, asked, config).map_err(|what| mistake(lines.health.unwrap_or(lines.path), what))?;
+        health_route(module, asked, config).map_err(|what| mistake(lines.health.unwrap_or(lines.path), what))?;
     }
     let confined = needs_pool(thread_safe, config);
     if confined {
@@ -130,12 +130,29 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
     Ok((Placement { file, kind, facts, thread_safe, confined, reuse }, warning))
 }
 
+/// The route of a module's own that its health request for `target` comes by, whatever its host: the one that fits best.
+///
+/// # Errors
+/// None of them fits, or there is no such path; what to do.
+pub fn health_route<'a>(module: &'a Module, target: &str, config: &'a Config) -> Result<&'a Route, String> {
+    let routes: Vec<&Route> = config.routes_of(module).collect();
+    let of_any_host: Vec<Route> = routes.iter().map(|route| Route { host: None, ..(*route).clone() }).collect();
+    match Router::new(&of_any_host).find("", route::path_of(target)) {
+        Ok(Some(found)) => Ok(routes[found.route]),
+        Ok(None) => {
+            let paths: Vec<&str> = routes.iter().map(|route| route.path.as_str()).collect();
+            let paths = if paths.is_empty() { String::from("none") } else { paths.join(", ") };
+            Err(format!(
+                "health is {target:?}, which leads to none of its routes ({paths}): write a path below one of them"
+            ))
+        }
+        Err(bad) => Err(format!("health is {target:?}: {bad}: write a path below one of its routes")),
+    }
+}
+
 /// What the operator wrote must suit the kind of guest.
 fn check_kind(module: &Module, kind: Kind, config: &Config) -> Result<(), Remark> {
-    let served =
-        |target: &Target| matches!(target, Target::Module(index) if config.modules[*index].name == module.name);
-    let routes = config.routes.iter().filter(|route| served(&route.target));
-    let mut scripts = routes.filter_map(|route| route.scripts.as_ref());
+    let mut scripts = config.routes_of(module).filter_map(|route| route.scripts.as_ref());
     if kind.speaks_cgi() {
         check_program(module, scripts)
     } else {

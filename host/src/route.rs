@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use ipnet::IpNet;
 
-use crate::config::{Config, HostPattern, Module, Route, Target};
+use crate::config::{HostPattern, Route, Target};
 use crate::respond::{self, Fixed};
 
 /// The routes, ready to be looked up.
@@ -135,27 +135,6 @@ impl Router {
         let below = self.below.iter().filter(|(suffix, _)| is_below(&host, suffix)).map(|(_, paths)| paths);
         let mut candidates = self.exact.get(host.as_ref()).into_iter().chain(below).chain([&self.any]);
         candidates.find_map(|paths| paths.find(path))
-    }
-}
-
-/// The route of a module's own that a request of its for `target` comes by, whatever its host: the one that fits best.
-///
-/// # Errors
-/// None of them fits, or there is no such path: in words for who has written it as the module's `health`.
-pub fn of_module<'a>(module: &Module, target: &str, config: &'a Config) -> Result<&'a Route, String> {
-    let is_its = |to: &Target| matches!(to, Target::Module(index) if config.modules[*index].name == module.name);
-    let routes: Vec<&Route> = config.routes.iter().filter(|route| is_its(&route.target)).collect();
-    let of_any_host: Vec<Route> = routes.iter().map(|route| Route { host: None, ..(*route).clone() }).collect();
-    match Router::new(&of_any_host).find("", path_of(target)) {
-        Ok(Some(found)) => Ok(routes[found.route]),
-        Ok(None) => {
-            let paths: Vec<&str> = routes.iter().map(|route| route.path.as_str()).collect();
-            let paths = if paths.is_empty() { String::from("none") } else { paths.join(", ") };
-            Err(format!(
-                "health is {target:?}, which leads to none of its routes ({paths}): write a path below one of them"
-            ))
-        }
-        Err(bad) => Err(format!("health is {target:?}: {bad}")),
     }
 }
 

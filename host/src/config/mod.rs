@@ -164,6 +164,13 @@ impl Config {
     pub fn server_pool(&self) -> &Pool {
         &self.mpm.pools[0]
     }
+
+    /// Those that lead to this module.
+    pub fn routes_of<'a>(&'a self, module: &'a Module) -> impl Iterator<Item = &'a Route> {
+        self.routes
+            .iter()
+            .filter(|route| matches!(route.target, Target::Module(index) if self.modules[index].name == module.name))
+    }
 }
 
 /// `[server]`, apart from what `mpm` holds (`listen`, `mpm`, the pid file).

@@ -17,6 +17,7 @@ use super::{Prepared, PreparedModule, Refusal, published};
 use crate::config::{Config, HostPattern, Module, Route};
 use crate::guest::compile::limit_memory_of_this_process;
 use crate::guest::{Call, CallFacts, Capacity, CgiFacts, Guests, Progress, RequestBody, Scheme, Shelf};
+use crate::placement::health_route;
 use crate::request_id::RequestIds;
 use crate::route::{self, Router};
 use crate::script::{self, Scripts};
@@ -60,7 +61,7 @@ pub(crate) fn ask(
     let question = Question {
         module: module.clone(),
         prepared: prepared.clone(),
-        route: route::of_module(module, asked, config).map_err(Refusal::lasting)?.clone(),
+        route: health_route(module, asked, config).map_err(Refusal::lasting)?.clone(),
         time_slice: config.time_slice,
     };
     let question = serde_json::to_vec(&question).expect("settings are plain data");
@@ -222,7 +223,7 @@ mod tests {
         }
         text += "[[route]]\npath = \"/b\"\nmodule = \"b\"\n";
         let (config, _) = config::read_text(&text, &folder.path().join("guesthouse.toml")).unwrap();
-        let route = route::of_module(&config.modules[0], asked, &config)?.clone();
+        let route = health_route(&config.modules[0], asked, &config)?.clone();
         let (module, prepared) =
             (config.modules[0].clone(), super::super::testing::prepared(&[("a", "1")]).modules.remove(0));
         let authority = Question { module, prepared, route: route.clone(), time_slice: config.time_slice }.authority();
@@ -246,7 +247,10 @@ mod tests {
                 .into())
         );
         assert!(route("/", &[]).unwrap_err().contains("none of its routes (none)"));
-        assert_eq!(route("/../x", &["/"]), Err("health is \"/../x\": the path leaves the root".into()));
+        assert_eq!(
+            route("/../x", &["/"]),
+            Err("health is \"/../x\": the path leaves the root: write a path below one of its routes".into())
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::path::Path;
 use guesthouse_mpm::settings::Pool;
 
 use super::module::{confine, prepare_module};
-use crate::config::{self, Config, DropIn, Module, Target, Warning};
+use crate::config::{self, Config, DropIn, Module, Warning};
 use crate::deploy::folder::{self, Candidate};
 use crate::deploy::versions::hash;
 use crate::deploy::vet::{self, Verdict, Vetted};
@@ -281,9 +281,7 @@ fn missing_folder(module: &Module) -> Option<String> {
 
 /// A module of `modules_dir` as it was published.
 fn last_good(published: &Prepared, name: &str) -> Option<(DropIn, PreparedModule)> {
-    let index = published.config.modules.iter().position(|module| module.name == name)?;
-    let prepared = published.modules.get(index).filter(|prepared| prepared.was_dropped_in)?;
-    let routes = published.config.routes.iter().filter(|route| route.target == Target::Module(index)).cloned();
-    let drop_in = DropIn { module: published.config.modules[index].clone(), routes: routes.collect() };
-    Some((drop_in, prepared.clone()))
+    let (module, prepared) = published.module(name).filter(|(_, prepared)| prepared.was_dropped_in)?;
+    let routes = published.config.routes_of(module).cloned().collect();
+    Some((DropIn { module: module.clone(), routes }, prepared.clone()))
 }
