@@ -216,13 +216,13 @@ impl Fault {
         }
     }
 
-    /// What the guest handed over in place of a response.
     /// A fault of ours, which was caught.
     pub(super) fn of_panic(panic: &(dyn Any + Send)) -> Fault {
         let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         Fault::Host(format!("panicked: {}", text.unwrap_or("without a message")))
     }
 
+    /// What the guest handed over in place of a response.
     pub(super) fn from_error_code(code: &ErrorCode) -> Fault {
         Fault::ErrorCode(match code {
             ErrorCode::InternalError(Some(text)) => format!("internal-error: {}", printable(beginning(text))),

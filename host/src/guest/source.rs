@@ -67,7 +67,7 @@ impl ModuleSource<'_> {
 pub struct Capacity {
     /// Calls at once in this child. With more there may be no room: [`super::Fault::NoRoom`].
     pub calls_max: usize,
-    /// Threads that call, each with a [`Shelf`] of its own. What rests there takes nothing from `calls_max`.
+    /// Threads that call, each with a [`Shelf`](super::Shelf) of its own. What rests there takes nothing from `calls_max`.
     pub threads: usize,
     /// Instances for which each of them has room beyond those of the modules that there are: of such as come later, and of
     /// such as are on their way out. 0: there will be no other modules.
