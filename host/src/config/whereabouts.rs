@@ -45,7 +45,7 @@ pub fn written_by_server(configuration: &str) -> Vec<PathBuf> {
     let writable = folders.filter(|folder| folder.get("write").and_then(toml::Value::as_bool) == Some(true));
     let granted = writable.filter_map(|folder| Some(PathBuf::from(folder.get("host")?.as_str()?)));
     let own = [
-        ("runtime_dir", Some(server::RUNTIME_DIR)),
+        (runtime_dir::KEY, Some(server::RUNTIME_DIR)),
         ("cache_dir", Some(server::CACHE_DIR)),
         ("modules_dir", None),
         ("error_log", None),

@@ -17,11 +17,16 @@ pub const VARIABLE: &str = "GUESTHOUSE_DEV";
 /// As [`config::read`].
 pub fn read(path: &Path, output: &Path) -> Result<(Config, Vec<Warning>), Errors> {
     let served = served(output);
-    let output = identity(output);
-    let placed = |path: PathBuf| if identity(&path) == output { served.clone() } else { path };
+    let built = identity(output);
+    let placed = |path: PathBuf| if identity(&path) == built { served.clone() } else { path };
     let (mut config, warnings) = config::read_placed(path, &placed)?;
     if config.modules.iter().all(|module| module.path != served) {
-        tracing::warn!("no [[module]] has the path {}, which is what the project builds", output.display());
+        tracing::warn!(
+            "{}: no [[module]] has the path {}, which is what the project builds: name it there, or what is built is not \
+             served",
+            path.display(),
+            output.display()
+        );
     }
     config.server.error_log = LogTarget::StandardError;
     config.server.access_log = Some(LogTarget::StandardError);
