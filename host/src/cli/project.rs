@@ -48,6 +48,11 @@ What becomes of the handler:
   go, c, zig    a program that speaks CGI
   php, lua      scripts, run by an interpreter that speaks CGI; --interpreter copies it
 
+Exit status:
+  0  The project is made.
+  1  It is not: standard error says why.
+  2  The command line was wrong.
+
 Examples:
   guesthouse new shop --lang go
   cd shop
@@ -76,7 +81,8 @@ Every key is described in docs/guests.md.
 
 Exit status:
   0  The module is built, and it is one that answers requests.
-  1  Something is missing or failed: what it says stands above.";
+  1  Something is missing or failed: what it says stands above.
+  2  The command line was wrong.";
 
 pub(super) const DEV: &str = "\
 Build the project in a folder whenever it changes, serve it, and show what becomes of it.
