@@ -8,7 +8,7 @@
 //! `FOLDER/ask`: `publish`, `reload`, `restart`, `stop` or `stop-gracefully`.
 //! With `adopt yes` what is published is taken over by the children that there are, with `adopt fail` they cannot; a child that
 //! is told to forget a generation writes its number into `FOLDER/forgotten.PID`.
-//! `pool NAME ADDRESS CHILDREN` adds a pool of prefork children, which start on demand if CHILDREN is 0;
+//! `pool NAME ADDRESS CHILDREN` adds a pool of so many prefork children, never more, which start on demand if CHILDREN is 0;
 //! `start.NAME fail` is about that pool alone.
 
 use std::fs::OpenOptions;
@@ -223,7 +223,7 @@ fn pool(line: &str) -> Result<Pool, LoadError> {
         min_spare_servers: children,
         max_spare_servers: if children == 0 { 0 } else { children + 1 },
         server_limit: 8,
-        max_request_workers: 8,
+        max_request_workers: if children == 0 { 8 } else { children },
         ..Prefork::default()
     });
     Ok(Pool { name: name.to_owned(), listen: vec![address(listen)?], mpm })

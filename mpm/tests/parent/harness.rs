@@ -155,9 +155,13 @@ pub fn is_alive(pid: i32) -> bool {
     fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
 }
 
+pub fn kill_hard(pid: i32) {
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+}
+
 /// Waits until none of these processes is left.
-pub fn wait_until_ended(old: &[i32]) {
-    wait_until("the old children have ended", || (!old.iter().any(|pid| is_alive(*pid))).then_some(()));
+pub fn wait_until_ended(pids: &[i32]) {
+    wait_until(&format!("{pids:?} have ended"), || (!pids.iter().any(|pid| is_alive(*pid))).then_some(()));
 }
 
 pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {

@@ -1,11 +1,11 @@
 //! Generations that the children take over while they serve.
 
 use std::fs;
+use std::net::SocketAddr;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-use crate::harness::{MPMS, Server, greeted, greeting, greeting_at, is_alive, wait_until, wait_until_ended};
+use crate::harness::{MPMS, Server, greeted, greeting, greeting_at, is_alive, kill_hard, wait_until, wait_until_ended};
 use crate::{ask, lookout};
 
 /// A script whose children take over what the lookout asks for.
@@ -24,6 +24,16 @@ fn children(server: &Server) -> Vec<i32> {
     server.children().into_iter().filter(|pid| *pid != lookout).collect()
 }
 
+/// Waits until this very child greets somebody with this word.
+fn wait_until_says(address: SocketAddr, child: i32, word: &str) {
+    // Held, so that others have their turn.
+    let mut held = Vec::new();
+    wait_until(&format!("child {child} says {word}"), || {
+        held.push(greeted(address));
+        held.iter().any(|(now, _)| (now.pid, now.word.as_str()) == (child, word)).then_some(())
+    });
+}
+
 #[test]
 fn what_the_lookout_asks_for_is_served_by_the_same_children_from_one_moment_on() {
     for mpm in MPMS {
@@ -38,12 +48,7 @@ fn what_the_lookout_asks_for_is_served_by_the_same_children_from_one_moment_on()
                 assert_eq!((now.word.as_str(), now.generation), (word, generation), "{mpm}");
             }
         }
-        // Held, so that others have their turn.
-        let mut held = Vec::new();
-        wait_until("the first child says so too", || {
-            held.push(greeted(address));
-            held.iter().any(|(now, _)| (now.pid, now.word.as_str()) == (before.pid, "three")).then_some(())
-        });
+        wait_until_says(address, before.pid, "three");
     }
 }
 
@@ -102,7 +107,7 @@ fn a_child_that_dies_after_that_is_replaced_by_one_that_serves_the_same() {
         ask_for(&server, &script(mpm, "two", "children 1"));
         server.wait_for("is ready");
         let first = greeting(address);
-        kill(Pid::from_raw(first.pid), Signal::SIGKILL).unwrap();
+        kill_hard(first.pid);
         let (next, _held) = wait_until("there is another child", || {
             let next = greeted(address);
             (next.0.pid != first.pid).then_some(next)
@@ -121,10 +126,12 @@ fn what_a_child_cannot_take_over_is_served_by_new_ones_and_the_next_is_taken_ove
         server.wait_for("generation 1 is not taken over (the script says so): new children are tried");
         server.wait_for("generation 2 is ready");
         wait_until_ended(&old);
-        assert_eq!(greeting(address).word, "two", "{mpm}");
+        let new = greeting(address);
+        assert_eq!(new.word, "two", "{mpm}");
         ask_for(&server, &script(mpm, "three", ""));
         server.wait_for("generation 3 is ready");
         assert_eq!(greeting(address).word, "three", "{mpm}");
+        wait_until_says(address, new.pid, "three");
     }
 }
 
@@ -142,7 +149,8 @@ fn a_pool_that_cannot_start_takes_back_what_children_have_taken_over() {
         });
         ask_for(&server, &script(mpm, "two", ""));
         server.wait_for("generation 2 is ready");
-        assert_eq!((greeting(address).word.as_str(), is_alive(child)), ("two", true), "{mpm}");
+        assert_eq!(greeting(address).word, "two", "{mpm}");
+        wait_until_says(address, child, "two");
     }
 }
 

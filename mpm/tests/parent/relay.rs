@@ -7,10 +7,9 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-use crate::harness::{MPMS, PATIENCE, Server, is_alive, wait_until};
+use crate::harness::{MPMS, PATIENCE, Server, is_alive, kill_hard, wait_until};
 
 const MIB: usize = 1 << 20;
 
@@ -80,10 +79,6 @@ fn pattern(range: std::ops::Range<usize>) -> Vec<u8> {
         .map(|at| (at.wrapping_mul(0x9e37_79b9) >> 16) as u8)
         .map(|byte| if byte == b'.' { b'!' } else { byte })
         .collect()
-}
-
-fn kill_hard(pid: i32) {
-    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
 }
 
 #[test]
