@@ -1,7 +1,7 @@
 //! A folder of modules beside a server: files that are dropped in, and what is waited for when one was.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::patience::until;
 use crate::server::Server;
@@ -24,14 +24,22 @@ pub fn modules(server: &Server) -> PathBuf {
     server.folder().join("modules")
 }
 
+/// Puts a file into the folder of modules.
+///
+/// # Panics
+/// As [`put_into`].
+pub fn put(server: &Server, name: &str, content: impl AsRef<[u8]>) {
+    put_into(&modules(server), name, content);
+}
+
 /// As a careful program does: by a rename from another name.
 ///
 /// # Panics
 /// If the folder cannot be written.
-pub fn put(server: &Server, name: &str, content: impl AsRef<[u8]>) {
-    let (unfinished, file) = (modules(server).join(format!(".{name}.new")), modules(server).join(name));
+pub fn put_into(folder: &Path, name: &str, content: impl AsRef<[u8]>) {
+    let unfinished = folder.join(format!(".{name}.new"));
     fs::write(&unfinished, content).expect("the folder can be written");
-    fs::rename(unfinished, file).expect("the folder can be written");
+    fs::rename(unfinished, folder.join(name)).expect("the folder can be written");
 }
 
 /// A guest that says this.

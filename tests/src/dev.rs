@@ -10,10 +10,11 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::client::Client;
+use crate::deployment::put_into;
 use crate::log::{Log, Mark};
 use crate::patience::until;
-use crate::processes::{children_of, is_alive};
-use crate::setup::program;
+use crate::processes::{children_of, wait_until_ended};
+use crate::setup::{folder, program};
 
 /// A developer's loop that was started. Dropping it ends all of its processes.
 pub struct Dev {
@@ -121,8 +122,7 @@ impl Project {
     /// If there is no temporary folder.
     #[must_use]
     pub fn new(script: &str, server: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("guesthouse-").tempdir().expect("there is a temporary folder");
-        let project = Self(folder);
+        let project = Self(folder());
         let manifest = format!("output = \"shop.wasm\"\n[[step]]\ncommand = [\"sh\", \"-c\", '''{script}''']\n");
         project.write("guesthouse-project.toml", manifest);
         let module = "[[module]]\nname = \"shop\"\npath = \"shop.wasm\"\n[[route]]\npath = \"/\"\nmodule = \"shop\"\n";
@@ -140,9 +140,7 @@ impl Project {
     /// # Panics
     /// If the folder cannot be written.
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
-        let unfinished = self.path(&format!(".{name}.new"));
-        std::fs::write(&unfinished, content).expect("the folder can be written");
-        std::fs::rename(unfinished, self.path(name)).expect("the folder can be written");
+        put_into(self.0.path(), name, content);
     }
 }
 
@@ -162,6 +160,6 @@ pub fn wait_for_text(address: SocketAddr, target: &str, text: &str) {
 /// # Panics
 /// If it does not come to that.
 pub fn wait_for_end(server: Pid, address: SocketAddr) {
-    until("the server has ended", || (!is_alive(server)).then_some(()));
+    wait_until_ended(&[server]);
     until("nobody listens", || Client::try_connect(address).is_err().then_some(()));
 }

@@ -4,6 +4,8 @@ use std::fs;
 
 use nix::unistd::Pid;
 
+use crate::patience::until;
+
 /// The processes whose parent is `parent`.
 ///
 /// # Panics
@@ -25,6 +27,14 @@ pub fn is_lookout(pid: Pid) -> bool {
 #[must_use]
 pub fn is_alive(pid: Pid) -> bool {
     status(pid).is_some_and(|(state, _)| state != 'Z' && state != 'X')
+}
+
+/// Waits until none of these processes is left.
+///
+/// # Panics
+/// If one of them does not end.
+pub fn wait_until_ended(pids: &[Pid]) {
+    until(&format!("{pids:?} have ended"), || (!pids.iter().any(|pid| is_alive(*pid))).then_some(()));
 }
 
 /// State and parent. `/proc/PID/stat` is `pid (name) state ppid …`, and the name may hold anything.

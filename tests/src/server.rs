@@ -13,8 +13,8 @@ use crate::answer::Answer;
 use crate::client::Client;
 use crate::log::Log;
 use crate::patience::until;
-use crate::processes::{children_of, is_alive, is_lookout, memory_of_tree};
-use crate::setup::program;
+use crate::processes::{children_of, is_alive, is_lookout, memory_of_tree, wait_until_ended};
+use crate::setup::{folder, program};
 
 /// A server that was started. Dropping it ends all of its processes.
 pub struct Server {
@@ -34,8 +34,7 @@ impl Server {
     /// If it does not become ready; with its log.
     #[must_use]
     pub fn start_on(configuration: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("guesthouse-").tempdir().expect("there is a temporary folder");
-        Self::launch(folder, configuration).wait_until_ready()
+        Self::launch(folder(), configuration).wait_until_ready()
     }
 
     pub(crate) fn launch(folder: TempDir, configuration: &str) -> Self {
@@ -172,7 +171,7 @@ impl Server {
         self.signal(Signal::SIGTERM);
         let status = self.wait_for_exit();
         assert!(status.success(), "the server ended with {status}:\n{}", self.log.text());
-        until("the children have ended", || children.iter().all(|child| !is_alive(*child)).then_some(()));
+        wait_until_ended(&children);
     }
 }
 

@@ -85,7 +85,7 @@ impl Setup {
     #[must_use]
     pub fn new(mpm: Mpm) -> Self {
         Self {
-            folder: tempfile::Builder::new().prefix("guesthouse-").tempdir().expect("there is a temporary folder"),
+            folder: folder(),
             mpm,
             cache: shared_cache(),
             server: String::new(),
@@ -211,6 +211,15 @@ impl Setup {
         let _ = write!(text, "[[route]]\npath = \"{probe_route}\"\nmodule = \"probe\"\n\n{tables}");
         text
     }
+}
+
+/// A temporary folder, which goes when it is dropped.
+///
+/// # Panics
+/// If none can be made.
+#[must_use]
+pub(crate) fn folder() -> TempDir {
+    tempfile::Builder::new().prefix("guesthouse-").tempdir().expect("there is a temporary folder")
 }
 
 /// The default lines whose keys the test does not set itself.

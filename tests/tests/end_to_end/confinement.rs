@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::thread;
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::processes::{cpu_ticks, is_alive};
+use guesthouse_tests::processes::{cpu_ticks, wait_until_ended};
 use guesthouse_tests::setup::guest;
 use guesthouse_tests::{Answer, Client, Load, Mpm, Server, Setup, Signal, under_every_mpm};
 
@@ -28,6 +28,9 @@ under_every_mpm! {
     a_reload_under_load_loses_no_confined_request,
     a_stop_leaves_nothing_behind,
 }
+
+/// Where a confined module has a pool of its own: under prefork each process is confined as it is.
+pub(crate) const THREADED: [Mpm; 2] = [Mpm::Worker, Mpm::Event];
 
 /// A server with the probe on `/`, and the probe that is not thread-safe on `/c`, with these lines for it.
 pub(crate) fn with_confined(mpm: Mpm, lines: &str) -> Setup {
@@ -271,10 +274,7 @@ fn a_reload_finishes_what_is_confined(mpm: Mpm) {
     client.wait_for_bytes();
     server.signal(Signal::SIGUSR1);
     assert_eq!(client.receive().text(), "0\n1\n2\n");
-    until("the old children have gone", || {
-        let now = server.children();
-        before.iter().all(|child| !now.contains(child)).then_some(())
-    });
+    wait_until_ended(&before);
     assert_eq!(instance(&server.get("/c/instance")).1, 1);
 }
 
@@ -309,7 +309,7 @@ fn a_stop_leaves_nothing_behind(mpm: Mpm) {
     server.signal(Signal::SIGWINCH);
     assert_eq!(client.receive().text(), "0\n1\n2\n");
     assert!(server.wait_for_exit().success());
-    until("all children have ended", || children.iter().all(|child| !is_alive(*child)).then_some(()));
+    wait_until_ended(&children);
     assert_eq!(sockets(&server), Vec::<PathBuf>::new());
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::processes::is_alive;
+use guesthouse_tests::processes::{is_alive, wait_until_ended};
 use guesthouse_tests::{Client, Mpm, Server, Setup, Signal, under_every_mpm};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
@@ -92,7 +92,7 @@ fn children_end_when_the_parent_is_killed(mpm: Mpm) {
     let children = server.children();
     server.signal(Signal::SIGKILL);
     let began = Instant::now();
-    until("the children have ended", || children.iter().all(|child| !is_alive(*child)).then_some(()));
+    wait_until_ended(&children);
     assert!(began.elapsed() < Duration::from_secs(4), "it took them {:?}", began.elapsed());
 }
 

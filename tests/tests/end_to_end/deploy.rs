@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use guesthouse_tests::deployment::{deploy, modules, put, refuse, saying, says, setup};
+use guesthouse_tests::deployment::{deploy, modules, put, put_into, refuse, saying, says, setup};
 use guesthouse_tests::patience::until;
 use guesthouse_tests::processes::cpu_ticks;
 use guesthouse_tests::setup::{guest, program};
@@ -245,8 +245,7 @@ fn a_folder_that_is_named_anew_is_looked_at_once() {
     server.signal(Signal::SIGUSR1);
     server.log.wait_for_after(mark, "is ready");
     assert_eq!(server.get("/a").text(), "good");
-    fs::write(others.join(".b.new"), saying("b")).unwrap();
-    fs::rename(others.join(".b.new"), others.join("b.wasm")).unwrap();
+    put_into(&others, "b.wasm", saying("b"));
     says(&server, "/b", "b");
     assert_eq!(server.log.count("reloading"), 3, "the signal and the two deployments, and nothing else");
 }

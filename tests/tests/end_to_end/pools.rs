@@ -11,9 +11,7 @@ use guesthouse_tests::{Client, Load, Mpm, Server, Signal};
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
-use crate::confinement::{ONE, instance, sockets, with_confined};
-
-const THREADED: [Mpm; 2] = [Mpm::Worker, Mpm::Event];
+use crate::confinement::{ONE, THREADED, instance, sockets, with_confined};
 
 /// The children that are there because of the pool: those that a server without it has not.
 fn confined_children(server: &Server) -> Vec<Pid> {

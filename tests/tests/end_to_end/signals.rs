@@ -1,6 +1,7 @@
 //! The operator's signals, while clients are at work.
 
 use guesthouse_tests::patience::until;
+use guesthouse_tests::processes::wait_until_ended;
 use guesthouse_tests::server::addresses_in;
 use guesthouse_tests::{Client, Load, Mpm, Server, Setup, Signal, under_every_mpm_and_confined};
 
@@ -59,10 +60,7 @@ fn usr1_lets_an_open_request_finish(mpm: Mpm) {
     server.signal(Signal::SIGUSR1);
     let answer = client.receive();
     assert_eq!(answer.text(), "0\n1\n2\n");
-    until("the old children have gone", || {
-        let now = server.children();
-        before.iter().all(|child| !now.contains(child)).then_some(())
-    });
+    wait_until_ended(&before);
 }
 
 fn usr1_serves_what_the_file_says_now(mpm: Mpm) {
@@ -79,10 +77,8 @@ fn serves_what_the_file_says_after(mpm: Mpm, signal: Signal) {
     server.edit("\"before\"", "\"after\"");
     server.signal(signal);
     until("the new text is served", || {
-        let mut client = server.connect();
-        client.send_get("/text");
         // A hard restart may cut this one off; the next is served.
-        client.try_receive().is_ok_and(|answer| answer.text() == "after").then_some(())
+        Client::try_get(server.address(), "/text").is_ok_and(|answer| answer.text() == "after").then_some(())
     });
 }
 
