@@ -11,12 +11,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use guesthouse_tests::patience::{PATIENCE, until};
-use guesthouse_tests::setup::guest;
 use guesthouse_tests::{Answer, Mpm, Server, Setup};
 
-use crate::confinement::{ONE, sockets, with_confined};
-
-const THREADED: [Mpm; 2] = [Mpm::Worker, Mpm::Event];
+use crate::confinement::{ONE, THREADED, sockets, with_confined};
 
 const BEGUN: &[u8] = &[4, 1, 0, 0, 0, 0];
 const WANTED: &[u8] = &[5, 0, 0, 0, 0];
@@ -28,20 +25,13 @@ const DONE: &[u8] = &[8, 3, 0, 0, 0, 0, 0, 0];
 
 /// A server whose confined children are replaced by one that does this with every connection.
 fn server_with(mpm: Mpm, lines: &str, play: impl Fn(UnixStream) + Send + 'static) -> Server {
-    server_of(Setup::new(mpm), lines, play)
+    server_of(with_confined(mpm, lines), play)
 }
 
 /// As [`server_with`], set up otherwise.
-fn server_of(setup: Setup, lines: &str, play: impl Fn(UnixStream) + Send + 'static) -> Server {
-    let path = guest("probe").display().to_string();
-    let server = setup
-        .tables(&format!(
-            "[[module]]\nname = \"confined\"\npath = \"{path}\"\nthread_safe = false\n{lines}\n\
-             [[route]]\npath = \"/c\"\nmodule = \"confined\"\n"
-        ))
-        .start();
-    let sockets = std::fs::read_dir(server.folder().join("run/confined")).expect("there is a pool");
-    let socket = sockets.flatten().next().expect("there is a socket").path();
+fn server_of(setup: Setup, play: impl Fn(UnixStream) + Send + 'static) -> Server {
+    let server = setup.start();
+    let socket = sockets(&server).pop().expect("there is a pool");
     std::fs::remove_file(&socket).expect("the folder is ours");
     let impostor = UnixListener::bind(&socket).expect("the path is free");
     thread::spawn(move || {
@@ -89,7 +79,7 @@ fn requests_that_wait_follow_each_other_on_one_connection() {
     let (begin, may_begin) = mpsc::channel::<()>();
     let (says_served, served) = mpsc::channel();
     let one_thread = "start_servers = 1\nthreads_per_child = 1";
-    let server = server_of(Setup::new(Mpm::Event).directives(one_thread), "", move |mut stream| {
+    let server = server_of(with_confined(Mpm::Event, "").directives(one_thread), move |mut stream| {
         // Only the first waits for the word.
         let _ = may_begin.recv();
         let mut requests = 1;
@@ -112,6 +102,19 @@ fn requests_that_wait_follow_each_other_on_one_connection() {
     assert_eq!(served.iter().take(5).collect::<Vec<i32>>(), [12, 1, 1, 1, 1]);
 }
 
+/// Whether a child waits for another request, once it has said that. DONE ends with its flag; its time has one byte or more.
+fn goes_on(said: &[u8]) -> Option<bool> {
+    let mut rest = said;
+    while let [kind, length, 0, 0, 0, content @ ..] = rest {
+        let (content, behind) = content.split_at_checked(usize::from(*length))?;
+        if *kind == DONE[0] {
+            return content.last().map(|flag| *flag == 1);
+        }
+        rest = behind;
+    }
+    None
+}
+
 /// What a real child of a pool does with requests for `/hello`, said over one connection after the other: says whether it
 /// waits for another one after each. `flags`: no body, and whether others wait.
 fn asked(server: &Server, flags: [u8; 2]) -> Vec<bool> {
@@ -123,31 +126,25 @@ fn asked(server: &Server, flags: [u8; 2]) -> Vec<bool> {
     let request = [&[1, length, 0, 0, 0][..], &content].concat();
     let mut went_on = Vec::new();
     loop {
-        stream.write_all(&request).expect("it is taken");
+        // It waits for a second: where this thread has stood still for longer, it has gone.
+        if stream.write_all(&request).is_err() {
+            return went_on;
+        }
         let mut said = Vec::new();
-        // DONE ends with its flag; its time has one byte or more.
-        let done = |said: &[u8]| {
-            let mut rest = said;
-            while let [kind, length, 0, 0, 0, content @ ..] = rest {
-                let (content, behind) = content.split_at_checked(usize::from(*length))?;
-                if *kind == DONE[0] {
-                    return content.last().copied();
-                }
-                rest = behind;
-            }
-            None
-        };
-        let goes_on = loop {
+        let waits = loop {
             let mut piece = [0; 4096];
-            let count = stream.read(&mut piece).expect("it answers");
-            assert_ne!(count, 0, "it has ended in the middle of an answer: {said:?}");
-            said.extend_from_slice(&piece[..count]);
-            if let Some(goes_on) = done(&said) {
-                break goes_on == 1;
+            match stream.read(&mut piece) {
+                Ok(0) | Err(_) if said.is_empty() && !went_on.is_empty() => return went_on,
+                Ok(0) => panic!("it has ended in the middle of an answer: {said:?}"),
+                Ok(count) => said.extend_from_slice(&piece[..count]),
+                Err(error) => panic!("it does not answer: {error}, after {said:?}"),
+            }
+            if let Some(waits) = goes_on(&said) {
+                break waits;
             }
         };
-        went_on.push(goes_on);
-        if !goes_on {
+        went_on.push(waits);
+        if !waits {
             assert!(matches!(stream.read(&mut [0]), Ok(0)), "it waits for nothing more");
             return went_on;
         }
