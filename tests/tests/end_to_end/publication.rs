@@ -5,8 +5,9 @@ use std::fs;
 use std::net::SocketAddr;
 
 use guesthouse_tests::deployment::{deploy, put, refuse, saying, setup};
+use guesthouse_tests::log::Mark;
 use guesthouse_tests::patience::until;
-use guesthouse_tests::processes::{children_of, descriptors, mappings_of_native_code};
+use guesthouse_tests::processes::{children_of, descriptors, mappings_of_native_code, wait_until_ended};
 use guesthouse_tests::setup::guest;
 use guesthouse_tests::{Answer, Client, Load, Mpm, Server, Setup, Signal, under_every_mpm};
 use nix::sys::signal::kill;
@@ -40,16 +41,15 @@ fn what_has_not_changed_goes_on_while_a_module_is_deployed(mpm: Mpm) {
     server.log.wait_for("module \"a\" is withdrawn");
     assert_eq!(client.get("/a").status, 404);
     assert_eq!(client.get("/probe/count").text(), "3\n");
+    let before = server.children();
     server.signal(Signal::SIGUSR1);
-    until("new children serve after a reload by signal", || {
-        let mut client = server.connect();
-        (client.get("/probe/count").text() == "1\n").then_some(())
-    });
+    wait_until_ended(&before);
+    assert_eq!(server.get("/probe/count").text(), "1\n", "a reload by signal brings new children");
 }
 
-/// The sockets of pools of confined modules.
+/// How many pools of confined modules there are.
 fn sockets(server: &Server) -> usize {
-    fs::read_dir(server.folder().join("run/confined")).map_or(0, Iterator::count)
+    crate::confinement::sockets(server).len()
 }
 
 /// Begins a request of a version that waits for its body, deploys the next one, and ends the request. Each version has so many
@@ -206,6 +206,9 @@ enum Step {
 const STEPS: [Step; 7] =
     [Step::Renamed, Step::Preparing, Step::Vetting, Step::Vetted, Step::Prepared, Step::Ready, Step::Told];
 
+/// The end of a deployment in the log.
+const DEPLOYED: &str = "module \"a\" is deployed";
+
 /// Those of `parent`'s children that run with this word on their command line.
 fn running(parent: Pid, word: &str) -> Vec<Pid> {
     let words = |pid: &Pid| fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
@@ -218,12 +221,12 @@ fn vets(server: &Server) -> Vec<Pid> {
     running(server.pid(), "prepare").into_iter().flat_map(|preparation| running(preparation, "vet")).collect()
 }
 
-/// Puts a file there, and waits until its deployment has come so far.
-fn begin(server: &Server, number: usize, step: Step) {
+/// Puts a file there, and waits until its deployment has come so far. What it makes the server log comes after the mark.
+fn begin(server: &Server, number: usize, step: Step) -> Mark {
     let mark = server.log.mark();
     put(server, "a.wasm", version(number));
     let log = || server.log.text_after(mark);
-    let is_done = || log().contains("module \"a\" is deployed");
+    let is_done = || log().contains(DEPLOYED);
     let preparing = || !running(server.pid(), "prepare").is_empty();
     let reached = |what: &dyn Fn() -> bool| until(&format!("{step:?}"), || (what() || is_done()).then_some(()));
     match step {
@@ -241,6 +244,12 @@ fn begin(server: &Server, number: usize, step: Step) {
         Step::Ready => reached(&|| log().contains("is ready")),
         Step::Told => reached(&|| false),
     }
+    mark
+}
+
+/// That it serves is seen before it is logged. What follows would take the line for one of its own.
+fn wait_until_logged(server: &Server, mark: Mark) {
+    server.log.wait_for_after(mark, DEPLOYED);
 }
 
 /// Which version of the module `a` answers; `None`: nobody does.
@@ -276,7 +285,7 @@ fn children_that_are_killed_at_any_step_are_replaced_and_the_deployment_goes_on(
     deploy(&server, "a", version(1));
     for (number, step) in (2..).zip(STEPS) {
         let of_the_server = || running(server.pid(), "serve");
-        begin(&server, number, step);
+        let mark = begin(&server, number, step);
         // The lookout is among them.
         for child in of_the_server() {
             let _gone_already = kill(child, Signal::SIGKILL);
@@ -284,6 +293,7 @@ fn children_that_are_killed_at_any_step_are_replaced_and_the_deployment_goes_on(
         until(&format!("{step:?}: the new version serves"), || {
             (answering(server.address()) == Some(number)).then_some(())
         });
+        wait_until_logged(&server, mark);
     }
 }
 
@@ -294,13 +304,12 @@ fn a_compiler_that_is_killed_costs_its_file_and_nothing_else(mpm: Mpm) {
     for (number, find) in (2..).zip(finders) {
         let mark = server.log.mark();
         put(&server, "a.wasm", version(number));
-        let is_done = || server.log.text_after(mark).contains("module \"a\" is deployed");
+        let is_done = || server.log.text_after(mark).contains(DEPLOYED);
         // On a machine where it is too quick to be seen, or to be killed, nothing is.
-        let killed = until("it runs, or has", || match find(&server).first() {
-            Some(pid) if kill(*pid, Signal::SIGKILL).is_ok() => Some(true),
-            _ => is_done().then_some(false),
+        until("it is killed, or has done its work", || {
+            let is_killed = find(&server).first().is_some_and(|pid| kill(*pid, Signal::SIGKILL).is_ok());
+            (is_killed || is_done()).then_some(())
         });
-        assert!(killed || is_done());
         let serves = answering(server.address());
         assert!(serves == Some(number) || serves == Some(number - 1), "{serves:?}");
         // What has killed the compiler of a file may do it again, so that one is not tried before it changes.
@@ -310,5 +319,6 @@ fn a_compiler_that_is_killed_costs_its_file_and_nothing_else(mpm: Mpm) {
         });
         put(&server, "a.wasm", version(number));
         until("it serves", || (answering(server.address()) == Some(number)).then_some(()));
+        wait_until_logged(&server, mark);
     }
 }

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use guesthouse_tests::patience::until;
 use guesthouse_tests::setup::{guest, program};
-use guesthouse_tests::{Answer, Client, Mpm, Server, Setup, Signal, under_every_mpm};
+use guesthouse_tests::{Answer, Mpm, Server, Setup, Signal, under_every_mpm};
 use serde_json::Value;
 
 under_every_mpm! {
@@ -271,15 +271,11 @@ fn counters_begin_anew_at_a_restart(mpm: Mpm) {
     probe_after(&server, 1);
 }
 
-/// Sends the signal, and waits until a child of the new generation answers.
+/// Sends the signal, and waits until the new generation serves; at a restart the old children have been ended by then.
 fn reload(server: &Server, signal: Signal) {
-    let before = json(server)["server"]["generation"].clone();
+    let mark = server.log.mark();
     server.signal(signal);
-    until("the new generation answers", || {
-        let answer = Client::try_get(server.address(), "/server-status?json").ok()?;
-        let status: Value = serde_json::from_slice(&answer.body).ok()?;
-        (status["server"]["generation"] != before).then_some(())
-    });
+    server.log.wait_for_after(mark, "is ready");
 }
 
 fn the_page_is_whole_in_itself(mpm: Mpm) {
