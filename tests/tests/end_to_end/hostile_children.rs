@@ -6,6 +6,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -30,17 +31,20 @@ fn server_with(mpm: Mpm, lines: &str, play: impl Fn(UnixStream) + Send + 'static
 
 /// As [`server_with`], set up otherwise.
 fn server_of(setup: Setup, play: impl Fn(UnixStream) + Send + 'static) -> Server {
+    server_unread(setup, move |stream| {
+        // The request is read, as a confined child would.
+        let _ = (&stream).read(&mut [0; 4096]);
+        play(stream);
+    })
+}
+
+/// As [`server_of`], but it has read nothing yet.
+fn server_unread(setup: Setup, play: impl Fn(UnixStream) + Send + 'static) -> Server {
     let server = setup.start();
     let socket = sockets(&server).pop().expect("there is a pool");
     std::fs::remove_file(&socket).expect("the folder is ours");
     let impostor = UnixListener::bind(&socket).expect("the path is free");
-    thread::spawn(move || {
-        for stream in impostor.incoming().flatten() {
-            // The request is read, as a confined child would.
-            let _ = (&stream).read(&mut [0; 4096]);
-            play(stream);
-        }
-    });
+    thread::spawn(move || impostor.incoming().flatten().for_each(play));
     server
 }
 
@@ -100,6 +104,23 @@ fn requests_that_wait_follow_each_other_on_one_connection() {
     }
     // Four were in the pool's queue already; a fifth went there when the first was taken out.
     assert_eq!(served.iter().take(5).collect::<Vec<i32>>(), [12, 1, 1, 1, 1]);
+}
+
+#[test]
+fn a_request_that_a_child_has_not_read_goes_to_another_one_once() {
+    for mpm in THREADED {
+        for (closed_unread, status) in [(1, 200), (2, 502)] {
+            let asked = AtomicUsize::new(0);
+            let server = server_unread(with_confined(mpm, ""), move |mut stream| {
+                if asked.fetch_add(1, Ordering::Relaxed) >= closed_unread {
+                    let _ = stream.read(&mut [0; 4096]);
+                    let _ = stream.write_all(&[BEGUN, HEAD, DATA, END, DONE].concat());
+                }
+            });
+            assert_eq!(ask(&server).expect("an answer").status, status, "{mpm:?}: {closed_unread} closed");
+            assert_eq!(ask(&server).expect("an answer").text(), "hello", "and the next is served");
+        }
+    }
 }
 
 /// Whether a child waits for another request, once it has said that. DONE ends with its flag; its time has one byte or more.
