@@ -20,6 +20,7 @@ pub mod error_log;
 mod finishing;
 pub mod guest;
 pub mod http;
+mod identity;
 pub mod module;
 mod parent_death;
 pub mod placement;

@@ -12,18 +12,21 @@ use crate::route::{self, Router};
 use crate::runtime_dir;
 use crate::script::Scripts;
 
-/// Where a module runs, and what it says of itself.
-#[derive(Debug)]
+/// Where a module runs, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Placement {
-    /// As it was read, once: what is decided here and what is compiled are the same.
-    pub file: WasmFile,
-    pub kind: Kind,
-    pub facts: Facts,
     /// The last word: the operator's, else the module's own.
     pub thread_safe: bool,
     /// It needs a pool of its own.
     pub confined: bool,
     pub reuse: Reuse,
+}
+
+/// What must be known of a module's file to place it.
+#[derive(Debug, Clone)]
+pub struct Nature {
+    pub kind: Kind,
+    pub facts: Facts,
 }
 
 /// How far an instance of a module is used.
@@ -81,7 +84,7 @@ pub fn check_all(config: &Config, config_path: &Path) -> Result<Vec<Warning>, Er
     let mut mistakes = Vec::new();
     let mut any_confined = false;
     for module in &config.modules {
-        match place(module, config) {
+        match check(module, config) {
             Ok((placement, warning)) => {
                 any_confined |= placement.confined;
                 warnings.extend(warning.map(|(line, text)| finding(Some(line), text)));
@@ -95,19 +98,29 @@ pub fn check_all(config: &Config, config_path: &Path) -> Result<Vec<Warning>, Er
     if mistakes.is_empty() { Ok(warnings) } else { Err(Errors::Mistakes(mistakes)) }
 }
 
-/// Looks at one module of `config`. Answers also with what the operator should know, if there is anything.
+/// Reads a module's file, once: what is decided by its nature and what is compiled are the same.
 ///
 /// # Errors
-/// The file cannot be understood, or what the operator wrote does not suit it.
-pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Remark>), Remark> {
+/// The file cannot be understood, or no server could run it.
+pub fn read(module: &Module) -> Result<(WasmFile, Nature), Remark> {
     let Module { name, path, lines, .. } = module;
-    let mistake = |line, what: String| (line, format!("module {name:?}: {what}"));
-    let file = WasmFile::read(path).map_err(|error| mistake(lines.path, error.to_string()))?;
-    let cannot_use =
-        |error: &dyn std::fmt::Display| mistake(lines.path, format!("cannot use {}: {error}", path.display()));
+    let mistake = |what: String| (lines.path, format!("module {name:?}: {what}"));
+    let file = WasmFile::read(path).map_err(|error| mistake(error.to_string()))?;
+    let cannot_use = |error: &dyn std::fmt::Display| mistake(format!("cannot use {}: {error}", path.display()));
     let inspection = file.inspect().map_err(|error| cannot_use(&error))?;
     inspection.check_suitable().map_err(|error| cannot_use(&error))?;
-    let (kind, facts) = (inspection.kind, inspection.facts.unwrap_or_default());
+    let nature = Nature { kind: inspection.kind, facts: inspection.facts.unwrap_or_default() };
+    Ok((file, nature))
+}
+
+/// Decides about one module of `config`. Answers also with what the operator should know, if there is anything.
+///
+/// # Errors
+/// What the operator wrote does not suit it.
+pub fn place(module: &Module, nature: &Nature, config: &Config) -> Result<(Placement, Option<Remark>), Remark> {
+    let Module { name, path, lines, .. } = module;
+    let Nature { kind, ref facts } = *nature;
+    let mistake = |line, what: String| (line, format!("module {name:?}: {what}"));
     let thread_safe = module.thread_safe.unwrap_or(facts.thread_safe);
     if let (true, Some(_)) = (thread_safe, &module.pool) {
         return Err(mistake(lines.pool.unwrap_or(lines.path), needs_no_pool(module)));
@@ -127,7 +140,16 @@ pub fn place(module: &Module, config: &Config) -> Result<(Placement, Option<Rema
         let text = format!("thread_safe = true overrides {}, which says that it is not thread-safe", path.display());
         mistake(lines.thread_safe.unwrap_or(lines.path), text)
     });
-    Ok((Placement { file, kind, facts, thread_safe, confined, reuse }, warning))
+    Ok((Placement { thread_safe, confined, reuse }, warning))
+}
+
+/// Reads and places a module, to see whether that can be done.
+///
+/// # Errors
+/// As [`read`] and [`place`].
+pub fn check(module: &Module, config: &Config) -> Result<(Placement, Option<Remark>), Remark> {
+    let (_, nature) = read(module)?;
+    place(module, &nature, config)
 }
 
 /// The route of a module's own that its health request for `target` comes by, whatever its host: the one that fits best.
@@ -276,7 +298,7 @@ mod tests {
         let confined = |mpm: &str, line: &str| {
             let (config, _) =
                 crate::config::read_text(&text(mpm, line), &folder.path().join("guesthouse.toml")).unwrap();
-            place(&config.modules[0], &config).unwrap().0.confined
+            check(&config.modules[0], &config).unwrap().0.confined
         };
         for (mpm, expected) in [("prefork", false), ("worker", true), ("event", true)] {
             assert_eq!(confined(mpm, ""), expected, "{mpm}");

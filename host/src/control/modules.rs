@@ -32,7 +32,7 @@ pub(super) fn tell(published: &Published, reading: impl Fn(&PreparedModule) -> M
             state: if reason.is_some() { State::ServingEarlier } else { State::Serving },
             hash: Some(prepared.hash.clone()),
             reason,
-            version: prepared.version.clone(),
+            version: prepared.facts.version.clone(),
             since_secs: Some(prepared.since),
             requests: Some(reading.requests),
             errors: Some(reading.errors_total()),
@@ -120,7 +120,7 @@ mod tests {
         let mut prepared = prepared(&[("good", "1"), ("bad", "2")]);
         prepared.refused.insert(String::from("bad"), Refusal::lasting("it is bad"));
         prepared.refused.insert(String::from("never"), Refusal::lasting("it never was\ngood\u{1b}"));
-        prepared.modules[0].version = Some(String::from("1.2"));
+        prepared.modules[0].facts.version = Some(String::from("1.2"));
         let version = |hash: &str, version: Option<&str>| Version {
             hash: hash.repeat(64),
             published: 1_795_251_600,

@@ -29,5 +29,4 @@ pub mod watch;
 
 pub use prepared::{ConfinedPool, Histories, Prepared, PreparedModule, Version};
 pub use refusal::Refusal;
-pub(crate) use snapshot::Identity;
 pub use snapshot::{Snapshot, Sources};

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 use super::{Refusal, Snapshot, Sources};
 use crate::config::{Config, Module};
 use crate::guest::ModuleSource;
-use crate::module::Kind;
+use crate::identity::Identity;
+use crate::module::{Facts, Kind};
 use crate::tally::Row;
 
 /// What the preparation process tells the parent: a configuration that can be served as it is.
@@ -48,9 +49,12 @@ pub struct PreparedModule {
     /// BLAKE3 of its Wasm in the binary format, in hexadecimal digits: names the version.
     pub hash: String,
     pub native: PathBuf,
+    /// How its file looked when it was read, if one that looks the same is the same.
+    pub(crate) file: Option<Identity>,
+    /// What it says of itself.
+    pub facts: Facts,
+    /// The last word on that.
     pub thread_safe: bool,
-    pub version: Option<String>,
-    pub description: Option<String>,
     /// 0: an instance is never retired.
     pub max_requests_per_instance: u64,
     pub max_concurrent_requests_per_instance: usize,

@@ -2,13 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::folder;
 use crate::config::Config;
+use crate::identity::Identity;
 
 /// Where modules come from: the files that the configuration names, and its `modules_dir`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,30 +66,6 @@ pub struct Snapshot {
     files: BTreeMap<PathBuf, Identity>,
     /// Whether `modules_dir` could be read.
     folder_is_there: bool,
-}
-
-/// What changes when a file does: a rename brings another inode, a write another time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Identity {
-    device: u64,
-    inode: u64,
-    size: u64,
-    /// Seconds and nanoseconds.
-    modified: (i64, i64),
-    /// Of the inode; nobody can set it back.
-    changed: (i64, i64),
-}
-
-impl Identity {
-    pub(crate) fn of(facts: &Metadata) -> Self {
-        Self {
-            device: facts.dev(),
-            inode: facts.ino(),
-            size: facts.size(),
-            modified: (facts.mtime(), facts.mtime_nsec()),
-            changed: (facts.ctime(), facts.ctime_nsec()),
-        }
-    }
 }
 
 impl Snapshot {

@@ -6,7 +6,7 @@ use super::versions::hash;
 use super::{Prepared, PreparedModule};
 use super::{Snapshot, Sources, published};
 use crate::config;
-use crate::module::Kind;
+use crate::module::{Facts, Kind};
 use crate::tally::Row;
 
 /// With modules of these names, each from native code of that name, and from Wasm that is that name.
@@ -22,9 +22,9 @@ pub(crate) fn prepared(modules: &[(&str, &str)]) -> Prepared {
         kind: Kind::Command,
         hash: hash(native.as_bytes()),
         native: native.into(),
+        file: None,
+        facts: Facts::default(),
         thread_safe: true,
-        version: None,
-        description: None,
         max_requests_per_instance: 1,
         max_concurrent_requests_per_instance: 1,
         pool: None,

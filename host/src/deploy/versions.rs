@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use super::prepared::{Histories, Prepared, PreparedModule, Version};
 use super::snapshot::Snapshot;
+use crate::module::Facts;
 use crate::unfinished;
 
 /// The folder in `runtime_dir`. Nobody else writes to that, and no other server has it.
@@ -79,7 +80,7 @@ fn names(prepared: &Prepared) -> impl Iterator<Item = &str> {
 fn with_first(mut history: Vec<Version>, served: &PreparedModule, now: u64, kept_max: usize) -> Vec<Version> {
     let known = history.iter().position(|version| version.hash == served.hash).map(|index| history.remove(index));
     let published = known.map_or(now, |known| known.published);
-    let PreparedModule { hash, version, native, .. } = served.clone();
+    let PreparedModule { hash, facts: Facts { version, .. }, native, .. } = served.clone();
     history.insert(0, Version { hash, published, version, native });
     history.truncate(kept_max);
     history
@@ -125,6 +126,11 @@ fn is_same(mut file: File, content: &[u8]) -> io::Result<bool> {
             },
         }
     }
+}
+
+/// Whether a version's Wasm is kept. What is in it shows when it is brought back.
+pub(crate) fn is_kept(runtime_dir: &Path, hash: &str) -> bool {
+    kept(runtime_dir, hash).is_file()
 }
 
 fn kept(runtime_dir: &Path, hash: &str) -> PathBuf {

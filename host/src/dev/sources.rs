@@ -13,7 +13,7 @@ use ignore::WalkBuilder;
 
 use super::plan::Change;
 use crate::config::written_by_server;
-use crate::deploy::Identity;
+use crate::identity::Identity;
 use crate::project::Manifest;
 
 /// The server's configuration, in the project's folder.

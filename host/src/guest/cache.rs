@@ -1,16 +1,19 @@
-//! The cache of native code: a private directory with two files for every compiled module, beside what servers
+//! The cache of native code: a private directory with two or three files for every compiled module, beside what servers
 //! [need](super::eviction) of them.
 //!
 //! `KEY.cwasm` is the code, `KEY.json` says what the code needs and its checksum. The key is made of the Wasm file's
 //! content, Wasmtime's compatibility hash and our version, so an entry never has to be replaced by a different one;
-//! one that does not match its checksum counts as missing. The time of the label is that of its last use. Native code is
-//! trusted by whoever maps it, so nobody else may write to the directory. Nothing here compiles or runs anything.
+//! one that does not match its checksum counts as missing. That is found out once, and noted in `KEY.seen`: until the machine
+//! is started anew, or the file changes, it is not read again, since that would take the longer the larger a module is. The time
+//! of the label is that of its last use. Native code is trusted by whoever maps it, so nobody else may write to the directory.
+//! Nothing here compiles or runs anything.
 
 use std::fs::{self, DirBuilder, File};
 use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
@@ -19,6 +22,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
 use super::code::Code;
+use crate::identity::Identity;
 use crate::unfinished;
 
 /// Bytes of a page of linear memory.
@@ -125,6 +129,40 @@ struct Label {
     footprint: Footprint,
 }
 
+/// The third file of an entry: the code was as its label says. Disposable.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Seen {
+    /// In which run of the machine: what a power failure does to a file's content its metadata does not show.
+    boot: String,
+    /// How the file of the code looked.
+    native: Identity,
+}
+
+impl Seen {
+    /// If it is seen now; `None`: it is gone, or the machine does not tell one run from another.
+    fn now(native: &Path) -> Option<Seen> {
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(Seen { boot, native: Identity::of(&native.symlink_metadata().ok()?) })
+    }
+
+    fn read(native: &Path) -> Option<Seen> {
+        let path = Some(native.with_extension(SEEN)).filter(|path| is_ours_alone(path))?;
+        serde_json::from_slice(&fs::read(path).ok()?).ok()
+    }
+
+    /// Notes it, if no change from `now` on can escape it. Not flushed: one that is lost or damaged says nothing.
+    fn write(&self, native: &Path, now: SystemTime) {
+        if self.native.is_settled(now) {
+            let path = native.with_extension(SEEN);
+            let content = serde_json::to_vec(self).expect("it is plain data");
+            let _best_effort = unfinished::write(&path, &content, 0o600).map(|unfinished| unfinished.persist(&path));
+        }
+    }
+}
+
+/// What its name ends in.
+pub(super) const SEEN: &str = "seen";
+
 /// Reads what the code at `native` needs.
 pub(super) fn footprint_of(native: &Path) -> Result<Footprint, CacheError> {
     Ok(read_label(&native.with_extension("json"))?.footprint)
@@ -149,6 +187,11 @@ impl Cache {
             .mode(0o700)
             .create(dir)
             .map_err(io_error("create the cache directory", dir))?;
+        Self::existing(dir)
+    }
+
+    /// Opens the directory if it is there.
+    pub(super) fn existing(dir: &Path) -> Result<Cache, CacheError> {
         let metadata = fs::metadata(dir).map_err(io_error("look at the cache directory", dir))?;
         let not_private =
             |problem: String, mend: String| Err(CacheError::NotPrivate { path: dir.to_owned(), problem, mend });
@@ -178,7 +221,12 @@ impl Cache {
     }
 
     /// What an entry needs, if it is there, whole, and unchanged.
-    pub(super) fn find(native: &Path) -> Option<Footprint> {
+    pub(super) fn find(&self, native: &Path) -> Option<Footprint> {
+        self.find_at(native, SystemTime::now())
+    }
+
+    fn find_at(&self, native: &Path, now: SystemTime) -> Option<Footprint> {
+        debug_assert_eq!(native.parent(), Some(&*self.dir));
         let label = native.with_extension("json");
         if !is_ours_alone(native) || !is_ours_alone(&label) {
             return None;
@@ -186,9 +234,16 @@ impl Cache {
         // First, so that it stays for as long as this takes.
         touch(&label);
         let label = read_label(&label).ok()?;
+        let seen = Seen::now(native);
+        if seen.is_some() && seen == Seen::read(native) {
+            return Some(label.footprint);
+        }
         let mut hasher = blake3::Hasher::new();
         hasher.update_reader(File::open(native).ok()?).ok()?;
         let is_whole = hasher.finalize().to_hex().as_str() == label.blake3;
+        if let (true, Some(seen)) = (is_whole, seen) {
+            seen.write(native, now);
+        }
         is_whole.then_some(label.footprint)
     }
 
@@ -251,66 +306,146 @@ impl Hasher for Blake3 {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::time::Duration;
 
     use super::*;
 
-    fn stored() -> (tempfile::TempDir, PathBuf, Footprint) {
+    struct Stored {
+        dir: tempfile::TempDir,
+        native: PathBuf,
+        footprint: Footprint,
+    }
+
+    fn stored() -> Stored {
         let dir = tempfile::tempdir().unwrap();
         let cache = Cache::open(dir.path()).unwrap();
         let native = dir.path().join("key.cwasm");
         let footprint = Footprint { memories: 1, memory_initial: PAGE, tables: 2, table_elements: 3, heaps: 1 };
         cache.store(&native, b"native code", footprint).unwrap();
-        (dir, native, footprint)
+        Stored { dir, native, footprint }
+    }
+
+    impl Stored {
+        fn find(&self) -> Option<Footprint> {
+            self.find_after(Duration::ZERO)
+        }
+
+        /// As one that was stored long ago.
+        fn find_later(&self) -> Option<Footprint> {
+            self.find_after(Duration::from_secs(3600))
+        }
+
+        fn find_after(&self, age: Duration) -> Option<Footprint> {
+            let stored = self.native.metadata().and_then(|facts| facts.modified()).unwrap();
+            Cache::existing(self.dir.path()).unwrap().find_at(&self.native, stored + age)
+        }
+
+        /// Makes it one that only who does not read the code takes for whole.
+        fn forget_checksum(&self) {
+            let label = self.native.with_extension("json");
+            let Label { footprint, .. } = read_label(&label).unwrap();
+            let label = Label { blake3: String::from("0"), footprint };
+            fs::write(self.native.with_extension("json"), serde_json::to_vec(&label).unwrap()).unwrap();
+        }
     }
 
     #[test]
     fn what_was_stored_is_found() {
-        let (_dir, native, footprint) = stored();
-        assert_eq!(Cache::find(&native), Some(footprint));
-        assert_eq!(footprint_of(&native).unwrap(), footprint);
+        let stored = stored();
+        assert_eq!(stored.find(), Some(stored.footprint));
+        assert_eq!(footprint_of(&stored.native).unwrap(), stored.footprint);
     }
 
     #[test]
     fn entries_are_for_their_owner_alone() {
-        let (dir, native, _) = stored();
-        assert_eq!(fs::metadata(&native).unwrap().mode() & 0o7777, 0o600);
-        let left: Vec<_> = fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        let stored = stored();
+        assert_eq!(fs::metadata(&stored.native).unwrap().mode() & 0o7777, 0o600);
+        let left: Vec<_> = fs::read_dir(&stored.dir).unwrap().map(|entry| entry.unwrap().file_name()).collect();
         assert_eq!(left.len(), 2, "nothing unfinished is left: {left:?}");
     }
 
     #[test]
     fn an_entry_that_was_changed_counts_as_missing() {
-        let (_dir, native, _) = stored();
-        fs::write(&native, b"native c0de").unwrap();
-        assert_eq!(Cache::find(&native), None);
+        let stored = stored();
+        assert!(stored.find().is_some());
+        fs::write(&stored.native, b"native c0de").unwrap();
+        assert_eq!(stored.find(), None);
+    }
+
+    #[test]
+    fn code_that_was_seen_to_be_whole_is_not_read_again() {
+        let stored = stored();
+        stored.find_later().unwrap();
+        stored.forget_checksum();
+        assert_eq!(stored.find(), Some(stored.footprint));
+    }
+
+    #[test]
+    fn code_that_has_only_just_changed_is_read_again() {
+        let stored = stored();
+        stored.find().unwrap();
+        stored.forget_checksum();
+        assert_eq!(stored.find(), None);
+    }
+
+    #[test]
+    fn code_is_read_again_when_its_file_is_another() {
+        let stored = stored();
+        stored.find_later().unwrap();
+        let other = stored.dir.path().join("other");
+        fs::write(&other, b"native c0de").unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::rename(&other, &stored.native).unwrap();
+        assert_eq!(stored.find_later(), None);
+    }
+
+    #[test]
+    fn code_is_read_again_when_the_machine_was_started_anew() {
+        let stored = stored();
+        stored.find_later().unwrap();
+        let seen = Seen { boot: String::from("another"), ..Seen::read(&stored.native).unwrap() };
+        fs::write(stored.native.with_extension(SEEN), serde_json::to_vec(&seen).unwrap()).unwrap();
+        stored.forget_checksum();
+        assert_eq!(stored.find_later(), None);
+    }
+
+    #[test]
+    fn a_note_that_is_damaged_says_nothing() {
+        let stored = stored();
+        stored.find_later().unwrap();
+        fs::write(stored.native.with_extension(SEEN), "{").unwrap();
+        assert!(stored.find().is_some());
+        stored.forget_checksum();
+        assert_eq!(stored.find(), None);
     }
 
     #[test]
     fn an_entry_without_its_label_counts_as_missing() {
-        let (_dir, native, _) = stored();
-        fs::remove_file(native.with_extension("json")).unwrap();
-        assert_eq!(Cache::find(&native), None);
-        assert!(footprint_of(&native).is_err());
+        let stored = stored();
+        stored.find_later().unwrap();
+        fs::remove_file(stored.native.with_extension("json")).unwrap();
+        assert_eq!(stored.find(), None);
+        assert!(footprint_of(&stored.native).is_err());
     }
 
     #[test]
     fn an_entry_that_others_may_write_to_counts_as_missing() {
-        let (_dir, native, _) = stored();
-        for file in [native.clone(), native.with_extension("json")] {
+        let stored = stored();
+        for file in [stored.native.clone(), stored.native.with_extension("json")] {
             fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
-            assert_eq!(Cache::find(&native), None);
+            assert_eq!(stored.find(), None);
             fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
         }
-        assert!(Cache::find(&native).is_some());
+        assert!(stored.find().is_some());
     }
 
     #[test]
     fn an_entry_of_somebody_else_counts_as_missing() {
-        let (_dir, native, _) = stored();
+        let stored = stored();
         // Only root can give a file away; another user cannot make this mistake either.
         if nix::unistd::geteuid().is_root() {
-            std::os::unix::fs::chown(native.with_extension("json"), Some(1), None).unwrap();
-            assert_eq!(Cache::find(&native), None);
+            std::os::unix::fs::chown(stored.native.with_extension("json"), Some(1), None).unwrap();
+            assert_eq!(stored.find(), None);
         }
     }
 

@@ -40,6 +40,12 @@ pub struct Compiled {
     pub memory_initial: u64,
 }
 
+impl Compiled {
+    fn cached(native: PathBuf, Footprint { memory_initial, .. }: Footprint) -> Self {
+        Self { native, was_cached: true, memory_initial }
+    }
+}
+
 /// Why a Wasm file cannot be served. For the operator, or for whom the file is from.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
@@ -86,8 +92,8 @@ pub fn compile(file: &WasmFile, kind: Kind, path: &Path, cache_dir: &Path) -> Re
     let engine = engine::for_compiler(tasks).map_err(|error| CompileError::Engine(format!("{error:#}")))?;
     let cache = Cache::open(cache_dir)?;
     let native = cache.path(file.binary(), &engine);
-    if let Some(Footprint { memory_initial, .. }) = Cache::find(&native) {
-        return Ok(Compiled { native, was_cached: true, memory_initial });
+    if let Some(found) = cache.find(&native) {
+        return Ok(Compiled::cached(native, found));
     }
     // If the compiler takes too much memory, this is the last that is heard of it, apart from the allocator's word.
     tracing::info!(
@@ -103,10 +109,11 @@ pub fn compile(file: &WasmFile, kind: Kind, path: &Path, cache_dir: &Path) -> Re
     Ok(Compiled { native, was_cached: false, memory_initial: footprint.memory_initial })
 }
 
-/// Whether the native code is in its cache, whole and unchanged.
+/// Native code that was compiled before, if it is still in its cache, whole and unchanged.
 #[must_use]
-pub fn is_compiled(native: &Path) -> bool {
-    Cache::find(native).is_some()
+pub fn find_compiled(native: &Path) -> Option<Compiled> {
+    let cache = Cache::existing(native.parent()?).ok()?;
+    cache.find(native).map(|found| Compiled::cached(native.to_owned(), found))
 }
 
 /// A text that is the same for two programs if each can run what the other has compiled.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::cache::{CacheError, io_error, write_whole};
+use super::cache::{CacheError, SEEN, io_error, write_whole};
 use crate::unfinished;
 
 /// Seconds for which what was used, or is being written, stays. A preparation takes minutes at most.
@@ -77,6 +77,7 @@ pub fn evict(cache_dir: &Path, needs: &Needs<'_>, limit: u64, now: u64) -> Resul
         }
         // The label first: without it an entry does not count, whoever looks meanwhile.
         remove(&native.with_extension("json"))?;
+        remove(&native.with_extension(SEEN))?;
         remove(&native)?;
     }
     Ok((needed > limit).then_some(needed))

@@ -25,6 +25,7 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 pub use self::asks::Ask;
 pub use self::facts::{Facts, FactsError};
@@ -33,6 +34,7 @@ pub use self::report::Told;
 pub use self::sections::Malformed;
 pub use self::suitable::Unsuitable;
 pub use self::tag::{Change, TagError, tag};
+use crate::identity::Identity;
 
 /// Bytes of a file: ten times what the largest interpreters take.
 pub const FILE_SIZE_MAX: u64 = 512 << 20;
@@ -79,6 +81,7 @@ pub struct WasmFile {
     /// Bytes on the disk.
     size: u64,
     is_text: bool,
+    identity: Option<Identity>,
 }
 
 impl WasmFile {
@@ -94,6 +97,7 @@ impl WasmFile {
         if !metadata.is_file() {
             return Err(read_error(io::Error::other("it is not a regular file")));
         }
+        let identity = Some(Identity::of(&metadata)).filter(|it| it.is_settled(SystemTime::now()));
         // At once, since growing costs more than reading; one more, so that the end is seen without it.
         let expected = usize::try_from(metadata.len().min(FILE_SIZE_MAX)).unwrap_or_default() + 1;
         let mut bytes = Vec::with_capacity(expected);
@@ -102,7 +106,7 @@ impl WasmFile {
             return Err(FileError::TooLarge { path: path.to_owned(), limit: FILE_SIZE_MAX });
         }
         if bytes.starts_with(sections::MAGIC) {
-            return Ok(Self { binary: bytes, size, is_text: false });
+            return Ok(Self { binary: bytes, size, is_text: false, identity });
         }
         if !is_text(&bytes) {
             return Err(FileError::NotWasm(path.to_owned()));
@@ -112,13 +116,20 @@ impl WasmFile {
         }
         let binary = wat::parse_bytes(&bytes)
             .map_err(|error| FileError::Text { path: path.to_owned(), cause: on_one_line(&error.to_string()) })?;
-        Ok(Self { binary: binary.into_owned(), size, is_text: true })
+        Ok(Self { binary: binary.into_owned(), size, is_text: true, identity })
     }
 
     /// The binary format of the module.
     #[must_use]
     pub fn binary(&self) -> &[u8] {
         &self.binary
+    }
+
+    /// How the file looked, if one that looks the same later is the same; `None`: it was changed so shortly before that it could
+    /// change once more and look no different.
+    #[must_use]
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        self.identity
     }
 
     /// What the file says of itself; `None` if it says nothing.

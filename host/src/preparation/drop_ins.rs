@@ -8,12 +8,12 @@ use std::path::Path;
 use guesthouse_mpm::settings::Pool;
 
 use super::module::{confine, prepare_module};
+use super::wasm::Wasm;
 use crate::config::{self, Config, DropIn, Module, Warning};
 use crate::deploy::folder::{self, Candidate};
-use crate::deploy::versions::hash;
 use crate::deploy::vet::{self, Verdict, Vetted};
 use crate::deploy::{Prepared, PreparedModule, Refusal, Snapshot};
-use crate::guest::compile::is_compiled;
+use crate::guest::compile::find_compiled;
 use crate::placement::{self, Remark};
 
 /// What is prepared so far.
@@ -66,7 +66,7 @@ pub fn check(config: &mut Config) -> (Vec<Warning>, Vec<String>) {
         match read(candidate).and_then(|(drop_in, told)| config.add(drop_in).map(|index| (index, told))) {
             Ok((index, told)) => {
                 warnings.extend(told);
-                if let Err((line, text)) = placement::place(&config.modules[index], config) {
+                if let Err((line, text)) = placement::check(&config.modules[index], config) {
                     mistakes.push(candidate.complaint(line, &text));
                 }
             }
@@ -147,16 +147,19 @@ impl Stock<'_> {
         let complaint = |line, refusal: Refusal| refusal.map(|text| candidate.complaint(line, &text));
         let look = || vet::in_its_own_process(&candidate.wasm, &config.server.cache_dir);
         let place = || {
-            let placed = placement::place(module, config);
+            let placed = Wasm::read(module).and_then(|wasm| {
+                let (placement, warning) = placement::place(module, wasm.nature(), config)?;
+                Ok((wasm, placement, warning))
+            });
             // The file was found good: what is wrong now are settings, or what they name, and is cheap to look at again.
-            let (placement, warning) = placed.map_err(|(line, text)| complaint(line, Refusal::for_now(text)))?;
-            let hash = hash(placement.file.binary());
-            Ok(((placement, warning, hash.clone()), hash))
+            let placed = placed.map_err(|(line, text)| complaint(line, Refusal::for_now(text)))?;
+            let hash = placed.0.hash().to_owned();
+            Ok((placed, hash))
         };
         // Its settings may have been mended since the files were looked at.
         let verdict = verdict.unwrap_or_else(look);
-        let (placement, warning, hash) = vet::read_as_vetted(verdict, look, place)?;
-        let prepared = prepare_module(module, placement, hash, config, self.pools, self.published);
+        let (wasm, placement, warning) = vet::read_as_vetted(verdict, look, place)?;
+        let prepared = prepare_module(module, &wasm, placement, config, self.pools, self.published);
         let prepared = prepared.map_err(|(line, refusal)| complaint(line, refusal))?;
         Ok((prepared, warning))
     }
@@ -214,7 +217,7 @@ impl Stock<'_> {
 
     /// Adds a module that was prepared before, perhaps under another configuration.
     fn take(&mut self, drop_in: DropIn, prepared: &PreparedModule) -> Result<(), String> {
-        if !is_compiled(&prepared.native) {
+        if find_compiled(&prepared.native).is_none() {
             return Err(String::from(
                 "the native code of its last version is no longer in the cache: replace its file",
             ));

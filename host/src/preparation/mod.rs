@@ -6,6 +6,7 @@ mod drop_ins;
 mod module;
 #[cfg(test)]
 mod testing;
+mod wasm;
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 use self::drop_ins::Stock;
 pub use self::drop_ins::check;
 use self::module::prepare_module;
+use self::wasm::Wasm;
 use crate::clock::epoch_secs;
 use crate::config::{self, Finding, LogTarget};
 use crate::deploy::{Histories, Prepared, Sources, published, versions};
@@ -47,12 +49,13 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     let mut mistakes = Vec::new();
     for module in &config.modules {
         let found = |line, text| Finding { path: config_path.to_owned(), line: Some(line), text }.to_string();
-        let prepared = placement::place(module, &config).and_then(|(placement, warning)| {
+        let config::Server { runtime_dir, cache_dir, .. } = &config.server;
+        let prepared = Wasm::of(module, runtime_dir, cache_dir, published.as_ref()).and_then(|wasm| {
+            let (placement, warning) = placement::place(module, wasm.nature(), &config)?;
             if let Some((line, text)) = warning {
                 tracing::warn!("{}", found(line, text));
             }
-            let hash = versions::hash(placement.file.binary());
-            let prepared = prepare_module(module, placement, hash, &config, &mut pools, published.as_ref());
+            let prepared = prepare_module(module, &wasm, placement, &config, &mut pools, published.as_ref());
             prepared.map_err(|(line, refusal)| (line, refusal.problem().to_owned()))
         });
         match prepared {

@@ -4,37 +4,36 @@ use std::path::{Path, PathBuf};
 
 use guesthouse_mpm::settings::{ListenAddress, Mpm, Pool};
 
+use super::wasm::Wasm;
 use crate::config::{Config, Module, ModuleLines, ModulePool, RequestLimits};
-use crate::deploy::{ConfinedPool, Prepared, PreparedModule, Refusal, health, versions};
-use crate::guest::compile::compile;
-use crate::module::{Kind, WasmFile};
+use crate::deploy::{ConfinedPool, Prepared, PreparedModule, Refusal, health};
 use crate::placement::{Placement, Remark, Reuse};
 use crate::runtime_dir;
 use crate::tally::Row;
 
-/// Makes a module ready to be served that was read and placed, and whose Wasm has this hash, and adds the pool that it needs to
-/// `pools`, which follow those of `config`. It is asked whether it is well, unless it is `published` as it is.
+/// Makes a module ready to be served that was placed, and adds the pool that it needs to `pools`, which follow those of `config`.
+/// It is asked whether it is well, unless it is `published` as it is.
 ///
 /// # Errors
 /// What is wrong with it, and on which line of its settings.
 pub(super) fn prepare_module(
     module: &Module,
+    wasm: &Wasm,
     placement: Placement,
-    hash: String,
     config: &Config,
     pools: &mut Vec<Pool>,
     published: Option<&Prepared>,
 ) -> Result<PreparedModule, (usize, Refusal)> {
-    let Placement { file, kind, facts, thread_safe, confined, reuse } = placement;
+    let Placement { thread_safe, confined, reuse } = placement;
     let Reuse { max_requests_per_instance, max_concurrent_requests_per_instance } = reuse;
-    let native = compile_module(module, &file, kind, &config.server.cache_dir)?;
+    let native = native_code(module, wasm, &config.server.cache_dir)?;
     let mut prepared = PreparedModule {
-        kind,
-        hash,
+        kind: wasm.nature().kind,
+        hash: wasm.hash().to_owned(),
         native,
+        file: wasm.identity(),
+        facts: wasm.nature().facts.clone(),
         thread_safe,
-        version: facts.version,
-        description: facts.description,
         max_requests_per_instance,
         max_concurrent_requests_per_instance,
         pool: None,
@@ -46,7 +45,7 @@ pub(super) fn prepare_module(
         let refusal = refusal.map(|problem| format!("module {:?}: {problem}", module.name));
         (module.lines.health.unwrap_or(module.lines.path), refusal)
     })?;
-    if let Err(problem) = versions::keep(&config.server.runtime_dir, &prepared.hash, file.binary()) {
+    if let Err(problem) = wasm.keep(&config.server.runtime_dir) {
         tracing::warn!("module {:?}: {problem}: this version cannot be brought back later", module.name);
     }
     if confined {
@@ -93,9 +92,9 @@ fn version_of(module: &Module, native: &Path, limits: &RequestLimits) -> u32 {
 }
 
 /// The native code of a module; or what is wrong with the module, and on which line of the configuration.
-fn compile_module(module: &Module, file: &WasmFile, kind: Kind, cache_dir: &Path) -> Result<PathBuf, (usize, Refusal)> {
+fn native_code(module: &Module, wasm: &Wasm, cache_dir: &Path) -> Result<PathBuf, (usize, Refusal)> {
     let name = &module.name;
-    let compiled = compile(file, kind, &module.path, cache_dir).map_err(|error| {
+    let compiled = wasm.compiled(&module.path, cache_dir).map_err(|error| {
         let refusal = Refusal::of_compiler(&error).map(|problem| format!("module {name:?}: {problem}"));
         (module.lines.path, refusal)
     })?;
@@ -118,6 +117,7 @@ mod tests {
     use super::super::prepare;
     use super::super::testing::{UNSAFE, prepared};
     use super::*;
+    use crate::module::Facts;
 
     #[test]
     fn a_module_that_is_not_thread_safe_has_a_pool_behind_the_servers_own_where_there_are_threads() {
@@ -157,10 +157,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let module = |facts, line| prepared(dir.path(), "prefork", facts, line).modules.remove(0);
         let said = module(UNSAFE, "");
-        assert_eq!((said.version.as_deref(), said.description.as_deref()), (Some("1.2"), Some("counts")));
+        assert_eq!((said.facts.version.as_deref(), said.facts.description.as_deref()), (Some("1.2"), Some("counts")));
         assert!(said.native.is_file());
         let silent = module("", "");
-        assert_eq!((silent.thread_safe, silent.version, silent.description), (true, None, None));
+        assert_eq!((silent.thread_safe, silent.facts), (true, Facts::default()));
     }
 
     #[test]

@@ -229,8 +229,8 @@ fn module(name: &str, prepared: &PreparedModule, pools: &[PoolSettings], reading
     Module {
         name: name.to_owned(),
         kind: prepared.kind.name().to_owned(),
-        version: prepared.version.clone(),
-        description: prepared.description.clone(),
+        version: prepared.facts.version.clone(),
+        description: prepared.facts.description.clone(),
         runs: Runs::of(prepared),
         max_requests_per_instance: prepared.max_requests_per_instance,
         max_concurrent_requests_per_instance: prepared.max_concurrent_requests_per_instance,
