@@ -1,7 +1,10 @@
-//! What the pure parts of a request cost, and a guest's whole call without a network: `cargo bench`.
+//! What the parts of a request cost: the pure ones, a guest's whole call without a network, and, in `turn`, the network
+//! without a guest: `cargo bench`.
 //!
 //! These are for seeing whether a change to one part helps. What a request costs all together is what
 //! `cargo xtask bench` measures.
+
+mod turn;
 
 use std::hint::black_box;
 use std::path::PathBuf;
@@ -9,7 +12,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use criterion::{Criterion, criterion_group, criterion_main};
+use criterion::{Criterion, criterion_group};
 use guesthouse::config;
 use guesthouse::guest::{CallFacts, Capacity, Guests, ModuleSource, Progress, RequestBody, Scheme, compile};
 use guesthouse::http::{AnswerContext, AnswerLength, Http1, Limits, Output, Received};
@@ -38,8 +41,16 @@ const BROWSER: &[u8] = b"GET /articles/2026/11/hello?lang=en&page=2 HTTP/1.1\r\n
 
 const DATE: &str = "Sat, 21 Nov 2026 08:49:37 GMT";
 
-criterion_group!(benches, parse, encode, route, call);
-criterion_main!(benches);
+criterion_group!(benches, parse, encode, route, call, turn::turn);
+
+/// As `criterion_main!` would write it, but for the process that `turn` measures.
+fn main() {
+    if turn::is_server() {
+        return;
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}
 
 fn parse(c: &mut Criterion) {
     let limits = Limits::default();
