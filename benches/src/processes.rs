@@ -1,4 +1,4 @@
-//! What a tree of processes has used, as `/proc` shows it: CPU time and memory.
+//! What a tree of processes has used, as `/proc` shows it: CPU time and memory. And who belongs to it.
 
 use std::collections::HashMap;
 use std::fs;
@@ -24,6 +24,11 @@ pub fn tree(root: u32) -> Vec<u32> {
         next += 1;
     }
     found
+}
+
+/// What a process calls itself: its program, or what it has chosen, cut to 15 bytes. Empty if it has gone.
+pub fn name(pid: u32) -> String {
+    fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end().to_owned()
 }
 
 /// Seconds of CPU time, user and system, that the tree has used: by its processes and by those that they outlived.

@@ -73,9 +73,9 @@ fn add(bench: &Bench, setup: Setup, measured: &mut Measured) -> Result<Held> {
 fn hold(bench: &Bench, mut setup: Setup) -> Result<Held> {
     let started = setup.start(HELLO)?;
     let server = &started.server;
-    let child = server.child()?;
     // The first requests make the process grow, whoever sends them.
     latency(bench, server)?;
+    let child = server.child()?;
     let latency_before = latency(bench, server)?;
     let memory_before = pss(child);
     let mut clients = Vec::with_capacity(bench.effort.idle_connections);

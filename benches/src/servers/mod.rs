@@ -33,6 +33,9 @@ pub const SCRIPT: &str = "/hello.php";
 /// The path of Guesthouse's own answer.
 pub const TEXT: &str = "/text";
 
+/// What Guesthouse's lookout is called among the processes.
+const LOOKOUT: &str = "lookout";
+
 /// How long a server may take to its first answer: `wasmtime serve` compiles first.
 const START_MAX: Duration = Duration::from_secs(120);
 
@@ -128,12 +131,19 @@ impl Server {
         processes::memory(self.process.id())
     }
 
-    /// The process below the parent that serves. Guesthouse's lookout is started after it.
+    /// The process below the parent that serves, where there is one. To be asked after some requests: a lookout that has just
+    /// been forked has not said yet what it is.
     pub fn child(&self) -> Result<u32> {
-        match processes::tree(self.process.id())[..] {
-            [_, child] | [_, child, _] => Ok(child),
-            ref all => bail!("there are {} processes instead of a parent, a child and a lookout", all.len()),
+        match self.children()[..] {
+            [child] => Ok(child),
+            ref all => bail!("{} processes serve below the parent instead of one", all.len()),
         }
+    }
+
+    /// All processes below the parent but Guesthouse's lookout, which serves nobody.
+    fn children(&self) -> Vec<u32> {
+        let all = processes::tree(self.process.id()).into_iter().skip(1);
+        all.filter(|pid| processes::name(*pid) != LOOKOUT).collect()
     }
 }
 
