@@ -13,11 +13,13 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Client(TcpStream);
 
 impl Client {
-    /// A new connection, from a given address of this machine if there is one.
+    /// A new connection, from a given address of this machine if there is one. Such a connection ends by a reset: the ports
+    /// of one address are few, and are to be free again at once.
     pub fn connect(to: SocketAddr, from: Option<IpAddr>) -> std::io::Result<Self> {
         let socket = Socket::new(Domain::for_address(to), Type::STREAM, None)?;
         if let Some(from) = from {
             socket.bind(&SocketAddr::new(from, 0).into())?;
+            socket.set_linger(Some(Duration::ZERO))?;
         }
         socket.connect(&to.into())?;
         let stream = TcpStream::from(socket);

@@ -5,6 +5,7 @@
 //! read.
 
 mod client;
+mod crowd;
 mod figures;
 mod latency;
 mod load;
@@ -57,8 +58,10 @@ pub struct Effort {
     pub turn: Duration,
     /// Before the first turn, unmeasured.
     pub warm_up: Duration,
-    /// Held at once.
+    /// Held at once by one child.
     pub idle_connections: usize,
+    /// Held at once by several, if as many can be opened.
+    pub crowd: usize,
     /// Asked one after the other for a latency.
     pub requests: usize,
     /// Starts for a start's duration.
@@ -72,6 +75,7 @@ const FULL: Effort = Effort {
     turn: Duration::from_secs(4),
     warm_up: Duration::from_secs(1),
     idle_connections: 15_000,
+    crowd: 100_000,
     requests: 2_000,
     starts: 10,
     confined_processes: 16,
@@ -82,12 +86,17 @@ const SMOKE: Effort = Effort {
     turn: Duration::from_secs(1),
     warm_up: Duration::from_secs(1),
     idle_connections: 500,
+    crowd: 2_000,
     requests: 100,
     starts: 2,
     confined_processes: 4,
 };
 
 fn main() -> Result<()> {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if let Some((crowd::HOLD, words)) = words.split_first().map(|(word, words)| (word.as_str(), words)) {
+        return crowd::hold(words);
+    }
     let Some((bench, rows)) = arguments()? else {
         print!("{HELP}");
         return Ok(());

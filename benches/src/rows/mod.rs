@@ -26,7 +26,7 @@ pub const ROWS: [Row; 12] = [
     Row { number: 1, title: "hello guest, a fresh instance for every request, event", measure: cost::hello },
     Row { number: 2, title: "hello guest of WASI 0.3, its instances reused, event", measure: cost::shared_hello },
     Row { number: 3, title: "an answer of the server's own, event", measure: cost::text },
-    Row { number: 4, title: "idle keep-alive connections, event, one child", measure: idle::idle },
+    Row { number: 4, title: "idle keep-alive connections, event", measure: idle::idle },
     Row { number: 5, title: "noisy neighbours, event, two threads", measure: neighbours::neighbours },
     Row { number: 6, title: "hello guest that must not share threads, event in front", measure: confined::hello },
     Row { number: 7, title: "start to first answer, native code cached", measure: rest::start },

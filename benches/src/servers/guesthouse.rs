@@ -14,9 +14,22 @@ const PROBE: &str = "probe.wasm";
 /// An MPM, its children and their threads.
 #[derive(Debug, Clone, Copy)]
 pub enum Shape {
-    Prefork { children: usize },
-    Worker { children: usize, threads: usize },
-    Event { children: usize, threads: usize },
+    Prefork {
+        children: usize,
+    },
+    Worker {
+        children: usize,
+        threads: usize,
+    },
+    Event {
+        children: usize,
+        threads: usize,
+    },
+    /// Event with a thread in each child, and room for so many connections.
+    Crowded {
+        children: usize,
+        connections: usize,
+    },
 }
 
 /// As it comes on a machine with two cores.
@@ -27,7 +40,7 @@ impl Shape {
         match self {
             Shape::Prefork { .. } => "prefork",
             Shape::Worker { .. } => "worker",
-            Shape::Event { .. } => "event",
+            Shape::Event { .. } | Shape::Crowded { .. } => "event",
         }
     }
 
@@ -49,6 +62,9 @@ impl Shape {
             Shape::Event { children, threads } => {
                 format!("start_servers = {children}\nthreads_per_child = {threads}")
             }
+            Shape::Crowded { children, connections } => {
+                format!("start_servers = {children}\nthreads_per_child = 1\nmax_connections = {connections}")
+            }
         }
     }
 }
@@ -67,6 +83,14 @@ pub fn hello_by(bench: &Bench, guest: &str, shape: Shape) -> Result<Setup> {
     let rest = module_at(HELLO, "hello", &wasm(bench, guest)?, "");
     let setup = served(bench, &format!("guesthouse-{}", shape.name()), shape, AccessLog::Combined, &rest)?;
     Ok(setup.named(shape.name()))
+}
+
+/// A guest at [`HELLO`], fresh for every request, by several children that have room for so many connections.
+pub fn crowded_hello(bench: &Bench, guest: &str, children: usize, connections: usize) -> Result<Setup> {
+    let rest = module_at(HELLO, "hello", &wasm(bench, guest)?, "");
+    let shape = Shape::Crowded { children, connections };
+    let setup = served(bench, "guesthouse-crowded", shape, AccessLog::Combined, &rest)?;
+    Ok(setup.named(format!("Guesthouse, {children} children")))
 }
 
 /// One child, with a folder of modules; of one module in it, at "/module", which is there from the beginning. Answers also with

@@ -131,19 +131,15 @@ impl Server {
         processes::memory(self.process.id())
     }
 
-    /// The process below the parent that serves, where there is one. To be asked after some requests: a lookout that has just
-    /// been forked has not said yet what it is.
-    pub fn child(&self) -> Result<u32> {
-        match self.children()[..] {
-            [child] => Ok(child),
-            ref all => bail!("{} processes serve below the parent instead of one", all.len()),
-        }
-    }
-
-    /// All processes below the parent but Guesthouse's lookout, which serves nobody.
-    fn children(&self) -> Vec<u32> {
+    /// The processes below the parent that serve, of which there are to be so many: all but Guesthouse's lookout. To be asked
+    /// after some requests, because a lookout that has just been forked has not said yet what it is.
+    pub fn children(&self, count: usize) -> Result<Vec<u32>> {
         let all = processes::tree(self.process.id()).into_iter().skip(1);
-        all.filter(|pid| processes::name(*pid) != LOOKOUT).collect()
+        let children: Vec<_> = all.filter(|pid| processes::name(*pid) != LOOKOUT).collect();
+        if children.len() != count {
+            bail!("{} processes serve below the parent instead of {count}", children.len());
+        }
+        Ok(children)
     }
 }
 
