@@ -8,8 +8,10 @@ pub struct Tools {
     pub wrk: Option<PathBuf>,
     pub nginx: Option<PathBuf>,
     pub apache: Option<PathBuf>,
-    /// PHP as a module of Apache: a shared library.
+    /// PHP as a module of Apache: a shared library. Before PHP 8 it had another name.
     pub mod_php: Option<PathBuf>,
+    /// PHP as a server of its own, for nginx.
+    pub php_fpm: Option<PathBuf>,
     pub wasmtime: Option<Wasmtime>,
 }
 
@@ -32,7 +34,8 @@ impl Tools {
             wrk: find("wrk"),
             nginx: find("nginx"),
             apache: find("apache2"),
-            mod_php: mod_php(),
+            mod_php: newest(Path::new(APACHE_MODULES), "libphp8", ".so"),
+            php_fpm: SYSTEM_FOLDERS.iter().find_map(|folder| newest(Path::new(folder), "php-fpm", "")),
             wasmtime: find("wasmtime").and_then(version),
         }
     }
@@ -51,6 +54,9 @@ impl Tools {
         }
         if self.mod_php.is_none() {
             missing.push("PHP in Apache (apt-get install libapache2-mod-php)".to_owned());
+        }
+        if self.php_fpm.is_none() {
+            missing.push("PHP behind nginx (apt-get install php-fpm)".to_owned());
         }
         let ours = locked_version();
         match &self.wasmtime {
@@ -73,14 +79,14 @@ fn find(name: &str) -> Option<PathBuf> {
     folders.map(|folder| folder.join(name)).find(|program| program.is_file())
 }
 
-/// The newest, if there are several. Before PHP 8 the module had another name.
-fn mod_php() -> Option<PathBuf> {
-    let files = std::fs::read_dir(APACHE_MODULES).ok()?.flatten().map(|entry| entry.path());
-    let is_php = |path: &PathBuf| {
+/// The newest of the files in a folder whose names begin and end so; between stands a version.
+fn newest(folder: &Path, begin: &str, end: &str) -> Option<PathBuf> {
+    let files = std::fs::read_dir(folder).ok()?.flatten().map(|entry| entry.path());
+    let is_one = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        name.starts_with("libphp8") && name.ends_with(".so")
+        name.starts_with(begin) && name.ends_with(end)
     };
-    files.filter(is_php).max()
+    files.filter(is_one).max()
 }
 
 fn version(program: PathBuf) -> Option<Wasmtime> {

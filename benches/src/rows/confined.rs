@@ -19,6 +19,9 @@ use crate::servers::{HELLO, SCRIPT, Setup, guesthouse, peers};
 /// Guesthouse's: a process answers one request at a time, whoever asks, so that two for each core are never all idle.
 const PROCESSES: usize = 4;
 
+/// PHP's behind nginx: a process answers one request at a time, as ours do.
+const FPM_PROCESSES: usize = PROCESSES;
+
 /// Apache's: a process holds one connection. One for each that the load keeps, and a few for those that come and go.
 const APACHE_PROCESSES: usize = 40;
 
@@ -39,8 +42,13 @@ pub(super) fn hello(bench: &Bench) -> Result<Measured> {
     if let Some(setup) = peers::mod_php(bench, APACHE_PROCESSES)? {
         entrants.push(Entrant { setup: setup.named(&peer), path: SCRIPT });
     }
+    let fpm = format!("nginx + php-fpm, {FPM_PROCESSES} processes");
+    if let Some(setup) = peers::php_fpm(bench, FPM_PROCESSES)? {
+        entrants.push(Entrant { setup: setup.named(&fpm), path: SCRIPT });
+    }
     let mut measured = in_turns(bench, entrants)?;
     measured.ratio(&own, &peer, Some(1.0), Some(0.6));
+    measured.ratio(&own, &fpm, None, None);
     Ok(measured)
 }
 

@@ -9,6 +9,7 @@ pub mod peers;
 
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -50,13 +51,24 @@ pub struct Setup {
     pub name: String,
     command: Command,
     address: SocketAddr,
+    behind: Option<Behind>,
+}
+
+/// A program that a server passes requests on to, and that must listen before it.
+struct Behind {
+    command: Command,
+    socket: PathBuf,
 }
 
 /// A server that runs. Dropping it ends it.
 pub struct Server {
-    process: Child,
+    process: Process,
+    behind: Option<Process>,
     address: SocketAddr,
 }
+
+/// A program that runs. Dropping it ends it.
+struct Process(Child);
 
 /// What a start came to.
 pub struct Started {
@@ -85,12 +97,16 @@ impl AccessLog {
 
 impl Setup {
     fn new(name: impl Into<String>, mut command: Command, address: SocketAddr, folder: &Path) -> Result<Self> {
-        let log = folder.join("output.log");
-        let file = fs::File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
-        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        write_output_to(&mut command, &folder.join("output.log"))?;
         // Wasmtime captures a stack with every internal error object if this asks for it; nobody serves like that.
         command.env("RUST_BACKTRACE", "0").env_remove("RUST_LIB_BACKTRACE");
-        Ok(Self { name: name.into(), command, address })
+        Ok(Self { name: name.into(), command, address, behind: None })
+    }
+
+    /// In front of a program that listens on this Unix socket.
+    fn in_front_of(self, mut command: Command, socket: PathBuf) -> Result<Self> {
+        write_output_to(&mut command, &socket.with_extension("log"))?;
+        Ok(Self { behind: Some(Behind { command, socket }), ..self })
     }
 
     /// Under another name in the table.
@@ -100,16 +116,18 @@ impl Setup {
 
     /// Starts the server and waits for its first answer, a 200.
     pub fn start(&mut self, path: &str) -> Result<Started> {
+        let behind = self.behind.as_mut().map(Behind::start).transpose();
+        let behind = behind.with_context(|| format!("cannot start what is behind {}", self.name))?;
         let began = Instant::now();
         let process = self.command.spawn().with_context(|| format!("cannot start {}", self.name))?;
-        let mut server = Server { process, address: self.address };
+        let mut server = Server { process: Process(process), behind, address: self.address };
         let body = loop {
             match Client::connect(self.address, None) {
                 Ok(mut client) => break client.get(path).with_context(|| format!("cannot use {}", self.name))?,
                 Err(_) if began.elapsed() < START_MAX => std::thread::sleep(RETRY),
                 Err(error) => return Err(error).with_context(|| format!("{} does not listen", self.name)),
             }
-            if let Some(status) = server.process.try_wait()? {
+            if let Some(status) = server.process.0.try_wait()? {
                 bail!("{} ended at once with {status}; its folder has what it said", self.name);
             }
         };
@@ -117,24 +135,55 @@ impl Setup {
     }
 }
 
+impl Behind {
+    /// Starts the program and waits until it listens.
+    fn start(&mut self) -> Result<Process> {
+        let began = Instant::now();
+        // One that was killed has left it.
+        let _ = fs::remove_file(&self.socket);
+        let mut process = Process(self.command.spawn()?);
+        while let Err(error) = UnixStream::connect(&self.socket) {
+            if let Some(status) = process.0.try_wait()? {
+                bail!("it ended at once with {status}; its folder has what it said");
+            }
+            if began.elapsed() > START_MAX {
+                return Err(error).with_context(|| format!("nobody listens on {}", self.socket.display()));
+            }
+            std::thread::sleep(RETRY);
+        }
+        Ok(process)
+    }
+}
+
+fn write_output_to(command: &mut Command, log: &Path) -> Result<()> {
+    let file = fs::File::create(log).with_context(|| format!("cannot create {}", log.display()))?;
+    command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+    Ok(())
+}
+
 impl Server {
     pub fn address(&self) -> SocketAddr {
         self.address
     }
 
+    /// Of all its processes, and of those behind it.
     pub fn cpu_seconds(&self) -> f64 {
-        processes::cpu_seconds(self.process.id())
+        self.roots().map(processes::cpu_seconds).sum()
     }
 
-    /// Bytes of all its processes.
+    /// Bytes of the same.
     pub fn memory(&self) -> f64 {
-        processes::memory(self.process.id())
+        self.roots().map(processes::memory).sum()
+    }
+
+    fn roots(&self) -> impl Iterator<Item = u32> {
+        [Some(&self.process), self.behind.as_ref()].into_iter().flatten().map(|process| process.0.id())
     }
 
     /// The processes below the parent that serve, of which there are to be so many: all but Guesthouse's lookout. To be asked
     /// after some requests, because a lookout that has just been forked has not said yet what it is.
     pub fn children(&self, count: usize) -> Result<Vec<u32>> {
-        let all = processes::tree(self.process.id()).into_iter().skip(1);
+        let all = processes::tree(self.process.0.id()).into_iter().skip(1);
         let children: Vec<_> = all.filter(|pid| processes::name(*pid) != LOOKOUT).collect();
         if children.len() != count {
             bail!("{} processes serve below the parent instead of {count}", children.len());
@@ -143,19 +192,19 @@ impl Server {
     }
 }
 
-impl Drop for Server {
+impl Drop for Process {
     fn drop(&mut self) {
-        let _ = kill(Pid::from_raw(self.process.id().cast_signed()), Signal::SIGTERM);
+        let _ = kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGTERM);
         let deadline = Instant::now() + STOP_MAX;
         while Instant::now() < deadline {
-            if !matches!(self.process.try_wait(), Ok(None)) {
+            if !matches!(self.0.try_wait(), Ok(None)) {
                 return;
             }
             // std has no wait with a timeout.
             std::thread::sleep(Duration::from_millis(5));
         }
-        let _ = self.process.kill();
-        let _ = self.process.wait();
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -1,30 +1,87 @@
 //! How the servers beside Guesthouse are configured. Starts nothing.
 
+use std::net::SocketAddr;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Result;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
+use nix::unistd::{User, geteuid};
 
 use super::{AccessLog, BODY, HELLO, SCRIPT, Setup, place, write};
 use crate::Bench;
 use crate::tools::APACHE_MODULES;
 
+/// What a script in PHP says at [`SCRIPT`].
+const HELLO_PHP: &str = "<?php header('Content-Type: text/plain'); echo \"Hello, world!\\n\";\n";
+
 /// nginx with a fixed answer, or `None` if it is not installed.
 pub fn nginx(bench: &Bench, processes: usize, log: AccessLog) -> Result<Option<Setup>> {
     let Some(program) = &bench.tools.nginx else { return Ok(None) };
     let (folder, address) = place(bench, &format!("nginx-{processes}-{}", log.word()))?;
+    let location = r#"default_type text/plain; return 200 "Hello, world!\n";"#;
+    let command = nginx_command(program, &folder, address, processes, log, location)?;
+    Setup::new("nginx, return 200", command, address, &folder).map(Some)
+}
+
+/// nginx in front of so many processes of PHP, which run a script at [`SCRIPT`]; `None` if either is not installed.
+pub fn php_fpm(bench: &Bench, processes: usize) -> Result<Option<Setup>> {
+    let (Some(nginx), Some(php_fpm)) = (&bench.tools.nginx, &bench.tools.php_fpm) else { return Ok(None) };
+    let (folder, address) = place(bench, "nginx-php-fpm")?;
+    write(&folder, SCRIPT.trim_start_matches('/'), HELLO_PHP)?;
+    let (inside, socket) = (folder.display(), folder.join("fpm.socket"));
+    let file = write(
+        &folder,
+        "php-fpm.conf",
+        &format!(
+            "\
+[global]
+error_log = {inside}/error.log
+[www]
+user = {}
+listen = {}
+listen.mode = 0666
+pm = static
+pm.max_children = {processes}
+",
+            own_user(),
+            socket.display(),
+        ),
+    )?;
+    let mut behind = Command::new(php_fpm);
+    // Whoever measures as root has folders that others may not enter; nobody else can reach it.
+    behind.arg("--nodaemonize").arg("--allow-to-run-as-root").arg("--fpm-config").arg(file);
+    let location = format!(
+        "root {inside}; include /etc/nginx/fastcgi_params; \
+         fastcgi_param SCRIPT_FILENAME $document_root$fastcgi_script_name; fastcgi_pass unix:{};",
+        socket.display()
+    );
+    let command = nginx_command(nginx, &folder, address, 2, AccessLog::Combined, &location)?;
+    Setup::new("nginx + php-fpm", command, address, &folder)?.in_front_of(behind, socket).map(Some)
+}
+
+/// nginx with one location, for all paths.
+fn nginx_command(
+    program: &Path,
+    folder: &Path,
+    address: SocketAddr,
+    processes: usize,
+    log: AccessLog,
+    location: &str,
+) -> Result<Command> {
     let inside = folder.display();
     let access_log = match log {
         AccessLog::Combined => format!("{inside}/access.log combined"),
         AccessLog::Off => "off".to_owned(),
     };
     let file = write(
-        &folder,
+        folder,
         "nginx.conf",
         &format!(
-            r#"worker_processes {processes};
+            r"user {user};
+worker_processes {processes};
 daemon off;
 pid {inside}/nginx.pid;
 error_log {inside}/error.log;
@@ -40,15 +97,22 @@ http {{
     scgi_temp_path {inside}/scgi;
     server {{
         listen {address};
-        location / {{ default_type text/plain; return 200 "Hello, world!\n"; }}
+        location / {{ {location} }}
     }}
 }}
-"#,
+",
+            // Only root could be another one.
+            user = own_user(),
         ),
     )?;
     let mut command = Command::new(program);
-    command.arg("-p").arg(&folder).arg("-c").arg(file);
-    Setup::new("nginx, return 200", command, address, &folder).map(Some)
+    command.arg("-p").arg(folder).arg("-c").arg(file);
+    Ok(command)
+}
+
+/// The name of the user who measures.
+fn own_user() -> String {
+    User::from_uid(geteuid()).ok().flatten().map_or_else(|| "nobody".to_owned(), |user| user.name)
 }
 
 /// Apache with the event MPM and a static file, or `None` if it is not installed.
@@ -67,7 +131,6 @@ MaxRequestWorkers 64
 /// Apache with the prefork MPM and a script for PHP in it, at [`SCRIPT`]; `None` if either is not installed. Each of the
 /// processes holds one connection.
 pub fn mod_php(bench: &Bench, processes: usize) -> Result<Option<Setup>> {
-    const HELLO_PHP: &str = "<?php header('Content-Type: text/plain'); echo \"Hello, world!\\n\";\n";
     let Some(php) = &bench.tools.mod_php else { return Ok(None) };
     // All of them are there from the beginning to the end.
     let serving = format!(
