@@ -38,6 +38,10 @@ impl Unit {
             Self::BytesPerConnection => "B/connection",
         }
     }
+
+    pub fn more_is_better(self) -> bool {
+        self == Self::RequestsPerSecond
+    }
 }
 
 impl Figure {
@@ -87,6 +91,15 @@ pub fn quantile(samples: &mut [f64], share: f64) -> f64 {
 fn median_of_sorted(samples: &[f64]) -> f64 {
     let middle = samples.len() / 2;
     if samples.len() % 2 == 1 { samples[middle] } else { f64::midpoint(samples[middle - 1], samples[middle]) }
+}
+
+/// A value with three digits that matter.
+pub fn short(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
 }
 
 /// A target and what was reached.

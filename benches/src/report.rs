@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::Bench;
-use crate::figures::{Bound, Measured, Verdict};
+use crate::figures::{Bound, Measured, Verdict, short};
 use crate::machine::Machine;
 use crate::rows::Row;
 
@@ -43,15 +43,6 @@ fn held(verdict: &Verdict) -> String {
     };
     let parts = [one("must", verdict.must), one("go for", verdict.go_for)];
     parts.into_iter().flatten().collect::<Vec<_>>().join("; ")
-}
-
-/// Three digits that matter.
-fn short(value: f64) -> String {
-    match value.abs() {
-        size if size >= 100.0 => format!("{value:.0}"),
-        size if size >= 10.0 => format!("{value:.1}"),
-        _ => format!("{value:.2}"),
-    }
 }
 
 /// Everything, each sample included.

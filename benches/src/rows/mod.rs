@@ -34,7 +34,7 @@ pub const ROWS: [Row; 12] = [
     Row { number: 9, title: "hello guest, from one thread to two", measure: cost::scaling },
     Row { number: 10, title: "memory of one more idle process that answers alone", measure: confined::memory },
     Row { number: 11, title: "a renamed file to the first answer by its version", measure: deployment::deployment },
-    Row { number: 12, title: "hello guest, a fresh instance for every request, by each MPM", measure: cost::mpms },
+    Row { number: 12, title: "hello guest, fresh instances, by each MPM", measure: cost::mpms },
 ];
 
 /// A server that takes part in a row, and what it is asked for.
