@@ -22,7 +22,8 @@ use crate::error_log::{self, ErrorLog};
 use crate::service::Service;
 use crate::site::{self, Ground};
 use crate::sites::Sites;
-use crate::tally::{Counted, Counting, ModuleTallies, Row, Rows, TooManyModules};
+use crate::tally::rows::{Counted, Rows, TooManyModules};
+use crate::tally::{Counting, ModuleTallies, Row};
 
 /// Readings that are remembered. More generations than that have requests that go on at the same time only where modules are
 /// deployed all the time.
