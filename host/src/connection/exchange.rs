@@ -12,7 +12,7 @@ use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use guesthouse_mpm::Next;
-use http::{HeaderValue, Request};
+use http::Request;
 
 use super::answerer::Answerer;
 use super::forwarded;
@@ -113,7 +113,6 @@ impl Exchange {
         *request.uri_mut() = path_and_query.into();
         *request.version_mut() = version;
         *request.headers_mut() = headers;
-        let authority = HeaderValue::try_from(authority).unwrap_or(HeaderValue::from_static(""));
         let facts = CallFacts { scheme: Scheme::Http, authority, request_id: id, cgi };
         let answerer = Answerer::begin(module, request, facts, scope);
         Self { answerer, upload, module, id, record, client_ended: None, fed: scope.turn.now, close }

@@ -1,31 +1,55 @@
 //! Who asks, as a guest is told it: in the fields that proxies use, of which no word is the client's own.
 
+use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::header::{FORWARDED, HeaderName};
 use http::{HeaderMap, HeaderValue};
 
 /// Tells the guest who asks: the client's address as this server sees it (RFC 7239 and the customary field), never
 /// what the client says of itself.
-pub(super) fn say_who_asks(headers: &mut HeaderMap, client: Option<IpAddr>, authority: &str) {
-    for name in CLIENT_CLAIMS {
-        headers.remove(*name);
+pub(super) fn say_who_asks(headers: &mut HeaderMap, client: Option<IpAddr>, authority: &HeaderValue) {
+    if headers.keys().any(|name| CLIENT_CLAIMS.contains(&name.as_str())) {
+        for name in CLIENT_CLAIMS {
+            headers.remove(*name);
+        }
     }
-    let Some(client) = client.map(|client| client.to_canonical()) else { return };
-    let node = match client {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("\"[{address}]\""),
-    };
-    let forwarded = match authority {
-        "" => format!("for={node};proto=http"),
-        authority => format!("for={node};host=\"{authority}\";proto=http"),
-    };
-    let fields =
-        [(FORWARDED, forwarded), (X_FORWARDED_FOR, client.to_string()), (X_FORWARDED_PROTO, "http".to_owned())];
+    let (Some(client), Ok(authority)) = (client, authority.to_str()) else { return };
+    let Told { forwarded, forwarded_for } = Told::of(client.to_canonical(), authority);
+    let fields = [(FORWARDED, forwarded), (X_FORWARDED_FOR, forwarded_for)];
     for (name, value) in fields {
-        if let Ok(value) = HeaderValue::try_from(value) {
+        if let Ok(value) = HeaderValue::from_maybe_shared(value) {
             headers.insert(name, value);
         }
+    }
+    headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
+}
+
+/// The fields' values. The address stands in both, so that one allocation is enough for them: every request needs them.
+struct Told {
+    forwarded: Bytes,
+    forwarded_for: Bytes,
+}
+
+impl Told {
+    fn of(client: IpAddr, authority: &str) -> Self {
+        /// Of all but the authority.
+        const LENGTH_MAX: usize = "for=\"[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]\";host=\"\";proto=http".len();
+        let (before, behind) = if client.is_ipv6() { ("for=\"[", "]\"") } else { ("for=", "") };
+        let mut text = String::with_capacity(LENGTH_MAX + authority.len());
+        text += before;
+        write!(text, "{client}").expect("a string takes everything");
+        let address = before.len()..text.len();
+        text += behind;
+        if !authority.is_empty() {
+            text += ";host=\"";
+            text += authority;
+            text += "\"";
+        }
+        text += ";proto=http";
+        let forwarded = Bytes::from(text);
+        Self { forwarded_for: forwarded.slice(address), forwarded }
     }
 }
 
@@ -52,7 +76,7 @@ mod tests {
         for (name, value) in sent {
             headers.append(*name, HeaderValue::from_static(value));
         }
-        say_who_asks(&mut headers, Some(client.parse().unwrap()), authority);
+        say_who_asks(&mut headers, Some(client.parse().unwrap()), &authority.parse().unwrap());
         headers
     }
 
@@ -61,7 +85,10 @@ mod tests {
         let headers = told("192.0.2.7", "example.org:80", &[]);
         assert_eq!(headers["forwarded"], "for=192.0.2.7;host=\"example.org:80\";proto=http");
         assert_eq!(headers["x-forwarded-for"], "192.0.2.7");
-        assert_eq!(told("2001:db8::1", "h", &[])["forwarded"], "for=\"[2001:db8::1]\";host=\"h\";proto=http");
+        assert_eq!(headers["x-forwarded-proto"], "http");
+        let headers = told("2001:db8::1", "h", &[]);
+        assert_eq!(headers["forwarded"], "for=\"[2001:db8::1]\";host=\"h\";proto=http");
+        assert_eq!(headers["x-forwarded-for"], "2001:db8::1");
         assert_eq!(told("::ffff:192.0.2.7", "", &[])["forwarded"], "for=192.0.2.7;proto=http");
     }
 

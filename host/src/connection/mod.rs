@@ -329,7 +329,8 @@ fn begin(
         Target::Absolute(Scheme::Https) => return answer_fixed(&respond::misdirected(), record, wire, facts, scope),
         Target::Absolute(Scheme::Http) | Target::Origin => {}
     }
-    let found = match scope.site.router.find(&request.authority, request.path_and_query.path()) {
+    let authority = request.authority.to_str().expect("it was checked");
+    let found = match scope.site.router.find(authority, request.path_and_query.path()) {
         Ok(Some(found)) => found,
         Ok(None) => return answer_fixed(&respond::not_found(), record, wire, facts, scope),
         Err(bad) => {

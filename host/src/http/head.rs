@@ -23,8 +23,8 @@ pub struct RequestHead {
     /// The form of the request target.
     pub target: Target,
     /// `host[:port]` that this request is for, as the client wrote it and checked: of an absolute-form target, else
-    /// of Host (RFC 9112 section 3.3). Empty if an HTTP/1.0 request has none.
-    pub authority: String,
+    /// of Host (RFC 9112 section 3.3). ASCII; empty if an HTTP/1.0 request has none.
+    pub authority: HeaderValue,
     /// As received, neither decoded nor normalised; "*" for [`Target::Asterisk`].
     pub path_and_query: PathAndQuery,
     /// [`Version::HTTP_10`], or [`Version::HTTP_11`] for this and any later minor version (RFC 9110 section 2.5).
@@ -203,18 +203,15 @@ fn parse(head: &Bytes, line: &RequestLine, fields: usize) -> Result<Box<RequestH
 
 /// RFC 9112 sections 3.2 and 3.3: whom the request is for. A Host that the target overrides is replaced, so that
 /// nobody behind this point can hold to the wrong one.
-fn settle_authority(target: Option<Bytes>, headers: &mut HeaderMap, version: Version) -> Result<String, Refusal> {
-    let host = headers.get(header::HOST).map(HeaderValue::as_bytes);
+fn settle_authority(target: Option<Bytes>, headers: &mut HeaderMap, version: Version) -> Result<HeaderValue, Refusal> {
+    let host = headers.get(header::HOST);
     if host.is_none() && version == Version::HTTP_11 {
         return Err(Refusal::HostMissing);
     }
-    let authority = target.as_deref().or(host).unwrap_or_default();
-    // Each was checked when it was read: an authority is ASCII.
-    let text = str::from_utf8(authority).map_err(|_| Refusal::HostInvalid)?.to_owned();
-    if let Some(target) = target {
-        headers.insert(header::HOST, HeaderValue::from_maybe_shared(target).map_err(|_| Refusal::HostInvalid)?);
-    }
-    Ok(text)
+    let Some(target) = target else { return Ok(host.cloned().unwrap_or(HeaderValue::from_static(""))) };
+    let authority = HeaderValue::from_maybe_shared(target).map_err(|_| Refusal::HostInvalid)?;
+    headers.insert(header::HOST, authority.clone());
+    Ok(authority)
 }
 
 /// RFC 9110 section 7.6.1: the fields that Connection names end here. Not those that this server has already acted
@@ -255,10 +252,13 @@ enum Expectation {
     Continue,
 }
 
+/// Fields that others may add for the handler: room for them is made at once, because growing costs more.
+const TOLD_BESIDE: usize = 3;
+
 impl FieldFacts {
     fn new(fields: usize) -> Result<Self, Refusal> {
         Ok(Self {
-            headers: fields::map_for(fields)?,
+            headers: fields::map_for(fields + TOLD_BESIDE)?,
             framing: Framing::default(),
             connection: ConnectionOptions::default(),
             accepts_trailers: false,

@@ -386,12 +386,12 @@ impl Shared {
 
     /// Says who has used time of which nothing is known: the driver, if nobody else is in it, or else all, alike.
     fn charge(&self, used: Duration, driver: Option<&Link>) {
-        let places: Vec<_> = self.places.borrow().iter().filter_map(Weak::upgrade).collect();
+        let in_it = self.in_it();
         match driver {
-            Some(link) if places.len() <= 1 => link.charge(used),
+            Some(link) if in_it <= 1 => link.charge(used),
             _ => {
-                let part = used / u32::try_from(places.len().max(1)).unwrap_or(u32::MAX);
-                places.iter().for_each(|place| place.link.share(part));
+                let part = used / u32::try_from(in_it.max(1)).unwrap_or(u32::MAX);
+                self.places.borrow().iter().filter_map(Weak::upgrade).for_each(|place| place.link.share(part));
             }
         }
     }
