@@ -84,6 +84,8 @@ pub(super) fn for_child(
         // Linux 6.7 and later; elsewhere Wasmtime falls back to copying the lowest pages.
         .pagemap_scan(Enabled::Auto);
     let mut config = common(tasks);
+    // Nothing is compiled here, and a compiler that is made ready takes memory and a part of the start.
+    config.enable_compiler(false);
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     Engine::new(&config)
 }
