@@ -6,69 +6,84 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// Superseded entries that are tolerated before they are swept out, apart from one for each key.
 const SLACK: usize = 64;
 
+/// For a key that has no entry: later than any deadline.
+const NEVER: u64 = u64::MAX;
+
 /// The queue. Keys are small numbers that are used again (places in a slab); a key that is used again inherits the
 /// entry of its predecessor, which is merely corrected when it fires.
-#[derive(Debug, Default)]
+///
+/// A time in it is so many nanoseconds after `origin`, which takes half of what an [`Instant`] does.
+#[derive(Debug)]
 pub(crate) struct DeadlineQueue {
-    heap: BinaryHeap<Reverse<(Instant, u32)>>,
+    origin: Instant,
+    heap: BinaryHeap<Reverse<(u64, u32)>>,
     /// For each key the time of its valid entry in the heap; all its others are superseded.
-    queued: Vec<Option<Instant>>,
+    queued: Vec<u64>,
 }
 
 impl DeadlineQueue {
     /// Memory of one key.
     #[cfg(test)]
-    pub(crate) const BYTES_EACH: usize = size_of::<Reverse<(Instant, u32)>>() + size_of::<Option<Instant>>();
+    pub(crate) const BYTES_EACH: usize = size_of::<Reverse<(u64, u32)>>() + size_of::<u64>();
+
+    /// What is earlier than `origin` counts as just then.
+    pub(crate) fn new(origin: Instant) -> Self {
+        Self { origin, heap: BinaryHeap::new(), queued: Vec::new() }
+    }
 
     /// The key's deadline is now `deadline`. Must be called whenever it moves earlier, may be called at any time.
     pub(crate) fn set(&mut self, key: u32, deadline: Instant) {
+        self.set_at(key, since(self.origin, deadline));
+    }
+
+    fn set_at(&mut self, key: u32, deadline: u64) {
         let place = key as usize;
         if place >= self.queued.len() {
-            self.queued.resize(place + 1, None);
+            self.queued.resize(place + 1, NEVER);
         }
-        if self.queued[place].is_some_and(|queued| queued <= deadline) {
+        if self.queued[place] <= deadline {
             return;
         }
-        self.queued[place] = Some(deadline);
+        self.queued[place] = deadline;
         self.heap.push(Reverse((deadline, key)));
         self.sweep();
     }
 
     /// When to ask [`pop_expired`](Self::pop_expired) again: never later than the earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.heap.peek().map(|Reverse((at, _))| *at)
+        self.heap.peek().map(|Reverse((at, _))| self.origin + Duration::from_nanos(*at))
     }
 
     /// Takes out the key with the earliest deadline if that has come. It is not reported again until it is
     /// [`set`](Self::set) again. `deadline_of` tells a key's real deadline; `None`: it has none.
     pub(crate) fn pop_expired(&mut self, now: Instant, deadline_of: impl Fn(u32) -> Option<Instant>) -> Option<u32> {
-        self.pop(Some(now), deadline_of)
+        self.pop(since(self.origin, now), deadline_of)
     }
 
     /// Takes out the key with the earliest deadline, whenever that is.
     pub(crate) fn pop_earliest(&mut self, deadline_of: impl Fn(u32) -> Option<Instant>) -> Option<u32> {
-        self.pop(None, deadline_of)
+        self.pop(NEVER, deadline_of)
     }
 
-    fn pop(&mut self, until: Option<Instant>, deadline_of: impl Fn(u32) -> Option<Instant>) -> Option<u32> {
+    fn pop(&mut self, until: u64, deadline_of: impl Fn(u32) -> Option<Instant>) -> Option<u32> {
         while let Some(&Reverse((at, key))) = self.heap.peek() {
-            if until.is_some_and(|until| at > until) {
+            if at > until {
                 return None;
             }
             self.heap.pop();
             let valid = &mut self.queued[key as usize];
-            if *valid != Some(at) {
+            if *valid != at {
                 continue;
             }
-            *valid = None;
-            match deadline_of(key) {
+            *valid = NEVER;
+            match deadline_of(key).map(|deadline| since(self.origin, deadline)) {
                 Some(deadline) if deadline <= at => return Some(key),
-                Some(later) => self.set(key, later),
+                Some(later) => self.set_at(key, later),
                 None => {}
             }
         }
@@ -79,9 +94,15 @@ impl DeadlineQueue {
     fn sweep(&mut self) {
         if self.heap.len() > 2 * self.queued.len() + SLACK {
             let queued = &self.queued;
-            self.heap.retain(|Reverse((at, key))| queued[*key as usize] == Some(*at));
+            self.heap.retain(|Reverse((at, key))| queued[*key as usize] == *at);
         }
     }
+}
+
+/// What is more than five centuries ahead counts as then.
+fn since(origin: Instant, time: Instant) -> u64 {
+    let nanoseconds = time.saturating_duration_since(origin).as_nanos();
+    u64::try_from(nanoseconds).unwrap_or(NEVER).min(NEVER - 1)
 }
 
 #[cfg(test)]
@@ -89,7 +110,6 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::collections::HashMap;
-    use std::time::Duration;
 
     #[derive(Debug, Clone)]
     enum Step {
@@ -122,7 +142,7 @@ mod tests {
         #[test]
         fn exactly_the_expired_keys_come_out(steps in steps()) {
             let mut now = Instant::now();
-            let mut queue = DeadlineQueue::default();
+            let mut queue = DeadlineQueue::new(now);
             let mut real = HashMap::new();
             for step in steps {
                 match step {
@@ -152,7 +172,7 @@ mod tests {
     fn the_earliest_key_is_found_whatever_was_corrected() {
         let start = Instant::now();
         let at = |ms| start + Duration::from_millis(ms);
-        let mut queue = DeadlineQueue::default();
+        let mut queue = DeadlineQueue::new(start);
         for (key, ms) in [(0, 1), (1, 2), (2, 50)] {
             queue.set(key, at(ms));
         }
@@ -164,10 +184,22 @@ mod tests {
     #[test]
     fn a_deadline_that_moves_later_adds_nothing() {
         let start = Instant::now();
-        let mut queue = DeadlineQueue::default();
+        let mut queue = DeadlineQueue::new(start);
         for ms in 0..1000 {
             queue.set(0, start + Duration::from_millis(ms));
         }
         assert_eq!(queue.heap.len(), 1);
+    }
+
+    #[test]
+    fn a_deadline_in_a_thousand_years_does_not_come_and_is_found() {
+        let start = Instant::now();
+        let ages = start + Duration::from_hours(24 * 365 * 1000);
+        let mut queue = DeadlineQueue::new(start);
+        queue.set(0, start);
+        queue.set(1, ages);
+        let century = start + Duration::from_hours(24 * 365 * 100);
+        assert_eq!(queue.pop_expired(century, |_| Some(ages)), None);
+        assert_eq!([(); 3].map(|()| queue.pop_earliest(|_| Some(ages))), [Some(0), Some(1), None]);
     }
 }

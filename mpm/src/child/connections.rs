@@ -67,7 +67,8 @@ impl<T> Connections<T> {
     #[cfg(test)]
     pub(super) const BYTES_EACH: usize = size_of::<Place<T>>() + size_of::<Seat<T>>() + 2 * DeadlineQueue::BYTES_EACH;
 
-    pub(super) fn new() -> Self {
+    /// `origin`: no deadline is earlier.
+    pub(super) fn new(origin: Instant) -> Self {
         Self {
             places: Vec::new(),
             free: Vec::new(),
@@ -75,8 +76,8 @@ impl<T> Connections<T> {
             flushing: VecDeque::new(),
             yielded: VecDeque::new(),
             admission: VecDeque::new(),
-            idle: DeadlineQueue::default(),
-            deadlines: DeadlineQueue::default(),
+            idle: DeadlineQueue::new(origin),
+            deadlines: DeadlineQueue::new(origin),
             tally: Tally::default(),
             unadmitted: 0,
         }

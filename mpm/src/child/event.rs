@@ -133,7 +133,7 @@ impl<P: Protocol> EventThread<P> {
             publications: 0,
             entrance: Entrance::new(post, index, threads, bounds.connections_max),
             is_taking: false,
-            connections: Connections::new(),
+            connections: Connections::new(Instant::now()),
             gate: Gate::new(bounds.requests_in_flight_max),
             handed: Vec::new(),
             unflushed_since: Instant::now(),
@@ -281,4 +281,4 @@ fn unwatch(poller: &Poller, listeners: &[Listener]) {
 
 /// What a parked connection costs apart from the protocol's own state and its waker (another 48 bytes).
 #[cfg(test)]
-const _: () = assert!(Connections::<Open<()>>::BYTES_EACH <= 200);
+const _: () = assert!(Connections::<Open<()>>::BYTES_EACH <= 168);

@@ -9,7 +9,7 @@ fn after(start: Instant, ms: u64) -> Instant {
 }
 
 fn three(start: Instant) -> (Connections<char>, [Token; 3]) {
-    let mut connections = Connections::new();
+    let mut connections = Connections::new(start);
     let tokens = ['a', 'b', 'c'].map(|name| connections.insert(start, |_| name));
     for token in tokens {
         connections.settle(token, Next::Read(after(start, 1000)));
@@ -171,7 +171,7 @@ fn the_tally_follows_every_connection_to_its_end() {
 #[test]
 fn queues_do_not_grow_with_connections_that_come_and_go() {
     let start = Instant::now();
-    let mut connections = Connections::new();
+    let mut connections = Connections::new(start);
     for _ in 0..10_000 {
         let token = connections.insert(start, |_| 'x');
         connections.settle(token, Next::Admit(start));
