@@ -30,7 +30,7 @@ impl Finishing {
     /// Lets the guest go on. `None`: it has ended, well or not; then the request's place was given back.
     pub(crate) fn advance(mut self, shelf: &mut Shelf, turn: &mut Turn<'_>) -> Option<(Self, Next)> {
         if turn.now < self.until {
-            match self.call.poll(&mut Context::from_waker(turn.waker)) {
+            match self.call.poll(&mut Context::from_waker(turn.waker())) {
                 Progress::Pending => {
                     let next = Next::Wait(self.until);
                     return Some((self, next));

@@ -5,6 +5,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::process::Command;
+use std::sync::Arc;
 use std::task::Waker;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use crate::poller::{Poller, Token};
 use crate::scoreboard::{Scoreboard, ThreadSlot};
 use crate::settings::{ListenAddress, Settings};
 use crate::stream::Stream;
+use crate::waker::{Inbox, Wakes};
 
 /// A point in time on the monotonic clock at which a waiting connection is advanced whatever else happens.
 pub type Deadline = Instant;
@@ -220,8 +222,6 @@ pub struct Accepted {
 pub struct Turn<'a> {
     /// Non-blocking, and it remembers whether it can be read or written.
     pub stream: &'a mut Stream,
-    /// Advances this connection when it is woken, from any thread, during a turn or after it.
-    pub waker: &'a Waker,
     /// The time of this turn.
     pub now: Instant,
     /// The child is to end as soon as all its connections have. Every connection is advanced once when this becomes
@@ -231,11 +231,21 @@ pub struct Turn<'a> {
     pub draining: bool,
     /// Boxed, because most connections never have one.
     pub(crate) upstream: &'a mut Option<Box<Stream>>,
+    pub(crate) waker: OwnWaker<'a>,
     /// `None`: the thread serves one connection at a time, and asks for its edges when it waits.
     pub(crate) company: Option<Company<'a>>,
     pub(crate) gate: &'a mut Gate,
     pub(crate) pass: &'a mut Pass,
     pub(crate) slot: &'a ThreadSlot,
+}
+
+/// The waker of a connection.
+pub(crate) enum OwnWaker<'a> {
+    /// That of the thread, which serves no other.
+    Thread(&'a Waker),
+    /// Made when it is first asked for: most connections are idle most of the time, and their wakers would take a tenth of their
+    /// memory.
+    OnDemand { made: &'a mut Option<Waker>, inbox: &'a Arc<Inbox>, token: Token },
 }
 
 /// What a connection has in common with the others of its thread.
@@ -253,6 +263,16 @@ pub(crate) struct Company<'a> {
 pub struct ConnectionId(Token);
 
 impl Turn<'_> {
+    /// Advances this connection when it is woken, from any thread, during a turn or after it.
+    pub fn waker(&mut self) -> &Waker {
+        match &mut self.waker {
+            OwnWaker::Thread(waker) => waker,
+            OwnWaker::OnDemand { made, inbox, token } => {
+                made.get_or_insert_with(|| inbox.waker(Wakes::Connection(*token)))
+            }
+        }
+    }
+
     /// Names this connection; `None`: its thread serves no other at the same time.
     #[must_use]
     pub fn id(&self) -> Option<ConnectionId> {

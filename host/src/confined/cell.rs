@@ -266,7 +266,7 @@ impl Answering {
                     Sent::Broken => return self.left_alone(turn),
                 }
             }
-            match self.call.poll(&mut Context::from_waker(turn.waker)) {
+            match self.call.poll(&mut Context::from_waker(turn.waker())) {
                 Progress::Head(parts, length) => {
                     if matches!(&self.body, Body::Resting(body) | Body::Wanted(body) if body.is_abandoned()) {
                         self.body = Body::Done;

@@ -108,7 +108,7 @@ impl Hop {
         let (parts, body) = request.into_parts();
         let body = (!body.is_end_stream()).then_some(body);
         let mut lane = Lane::default();
-        let ticket = queues.of(address, bounds.queue_length).enter(turn.id(), turn.waker).ok();
+        let ticket = queues.of(address, bounds.queue_length).enter(turn.id(), turn.waker()).ok();
         if let Some(ticket) = &ticket {
             let (request, has_body) = (Request::from_parts(parts, ()), body.is_some());
             lane.say(Ask::Request(Box::new(Asked { request, has_body, others_wait: ticket.others_wait(), facts })));
@@ -143,7 +143,7 @@ impl Hop {
         if turn.upstream().is_none()
             && let Err(error) = turn.connect(&self.address)
         {
-            let (id, waker) = (turn.id(), turn.waker);
+            let (id, waker) = (turn.id(), turn.waker());
             return match error.kind() {
                 // It was called too early: others were faster.
                 io::ErrorKind::WouldBlock if self.ticket.as_mut().is_some_and(|ticket| ticket.step_back(id, waker)) => {

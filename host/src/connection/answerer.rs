@@ -46,7 +46,7 @@ impl Answerer {
 
     pub(super) fn poll(&mut self, scope: &mut Scope<'_, '_>) -> Progress {
         match self {
-            Answerer::Here(call, _) => call.poll(&mut Context::from_waker(scope.turn.waker)),
+            Answerer::Here(call, _) => call.poll(&mut Context::from_waker(scope.turn.waker())),
             Answerer::Confined(hop) => hop.poll(scope.turn, &mut scope.thread.scratch),
         }
     }

@@ -14,7 +14,7 @@ use super::guard;
 use super::watch::{self, earliest, has_spoken};
 use crate::error::StartError;
 use crate::listener::Taken;
-use crate::protocol::{Accepted, Gate, Next, Pass, Protocol, ThreadContext, Turn, Upkeep};
+use crate::protocol::{Accepted, Gate, Next, OwnWaker, Pass, Protocol, ThreadContext, Turn, Upkeep};
 use crate::scoreboard::{Status, ThreadSlot};
 use crate::stream::{Edge, Stream};
 use crate::waker::Bell;
@@ -134,8 +134,8 @@ impl<P: Protocol> Attendant<P> {
     ) -> Next {
         let Sockets { stream, upstream } = sockets;
         let (now, gate) = (Instant::now(), &mut self.gate);
-        let turn =
-            Turn { stream, waker: &self.waker, now, draining, upstream, company: None, gate, pass, slot: &self.slot };
+        let (waker, slot) = (OwnWaker::Thread(&self.waker), &self.slot);
+        let turn = Turn { stream, now, draining, upstream, waker, company: None, gate, pass, slot };
         let next = guard::advance(&self.crew.protocol, &mut self.thread, connection, turn);
         self.slot.add_bytes(stream.take_bytes_written());
         next

@@ -92,8 +92,8 @@ impl<T> Connections<T> {
         self.tally
     }
 
-    /// Adds a connection, which counts as reading until it is [`settle`](Self::settle)d. `make` is told its token.
-    pub(super) fn insert(&mut self, now: Instant, make: impl FnOnce(Token) -> T) -> Token {
+    /// Adds a connection, which counts as reading until it is [`settle`](Self::settle)d.
+    pub(super) fn insert(&mut self, now: Instant, value: T) -> Token {
         let index = self.free.pop().unwrap_or_else(|| {
             self.places.push(Place { generation: 0, seat: None });
             let index = u32::try_from(self.places.len() - 1).ok().filter(|index| *index <= Token::INDEX_MAX);
@@ -103,7 +103,7 @@ impl<T> Connections<T> {
         let token = Token { index, generation: place.generation };
         let next = Next::Read(now);
         let queue = Queue::Parked;
-        let seat = Seat { value: make(token), next, queue, is_in_admission: false };
+        let seat = Seat { value, next, queue, is_in_admission: false };
         place.seat = Some(Box::new(seat));
         *count_of(&mut self.tally, next) += 1;
         token

@@ -103,7 +103,8 @@ struct Open<C> {
     stream: Stream,
     upstream: Option<Box<Stream>>,
     connection: C,
-    waker: Waker,
+    /// Only while one may be wanted.
+    waker: Option<Waker>,
     pass: Pass,
 }
 
@@ -279,6 +280,6 @@ fn unwatch(poller: &Poller, listeners: &[Listener]) {
     }
 }
 
-/// What a parked connection costs apart from the protocol's own state and its waker (another 48 bytes).
+/// What an idle connection costs apart from the protocol's own state.
 #[cfg(test)]
 const _: () = assert!(Connections::<Open<()>>::BYTES_EACH <= 168);

@@ -10,7 +10,7 @@ fn after(start: Instant, ms: u64) -> Instant {
 
 fn three(start: Instant) -> (Connections<char>, [Token; 3]) {
     let mut connections = Connections::new(start);
-    let tokens = ['a', 'b', 'c'].map(|name| connections.insert(start, |_| name));
+    let tokens = ['a', 'b', 'c'].map(|name| connections.insert(start, name));
     for token in tokens {
         connections.settle(token, Next::Read(after(start, 1000)));
     }
@@ -39,7 +39,7 @@ fn a_token_of_a_closed_connection_never_hits_its_successor() {
     let (mut connections, [a, ..]) = three(start);
     connections.schedule(a);
     assert_eq!(connections.remove(a), Some('a'));
-    let successor = connections.insert(start, |_| 'd');
+    let successor = connections.insert(start, 'd');
     assert_eq!(successor.index, a.index);
     connections.schedule(a);
     connections.settle(a, Next::Yield(start));
@@ -173,7 +173,7 @@ fn queues_do_not_grow_with_connections_that_come_and_go() {
     let start = Instant::now();
     let mut connections = Connections::new(start);
     for _ in 0..10_000 {
-        let token = connections.insert(start, |_| 'x');
+        let token = connections.insert(start, 'x');
         connections.settle(token, Next::Admit(start));
         connections.settle(token, Next::Idle(start));
         connections.remove(token);

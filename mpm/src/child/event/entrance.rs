@@ -11,7 +11,6 @@ use crate::child::intake::Intake;
 use crate::child::share::Share;
 use crate::listener::Taken;
 use crate::protocol::{Accepted, Pass, Protocol};
-use crate::waker::Wakes;
 
 /// Connections that a thread accepts in one turn, before it looks after those that it has.
 const ACCEPTS_PER_TURN: usize = 16;
@@ -98,11 +97,8 @@ impl<P: Protocol> EventThread<P> {
         let Some(connection) = guard::accept(&self.crew.protocol, &mut self.thread, &accepted) else {
             return self.crew.count_closed();
         };
-        let inbox = &self.inbox;
-        let token = self.connections.insert(now, |token| {
-            let waker = inbox.waker(Wakes::Connection(token));
-            Open { stream, upstream: None, connection, waker, pass: Pass::default() }
-        });
+        let open = Open { stream, upstream: None, connection, waker: None, pass: Pass::default() };
+        let token = self.connections.insert(now, open);
         let open = self.connections.get_mut(token).expect("just inserted");
         if let Err(error) = self.poller.watch(&open.stream, token) {
             tracing::error!("cannot watch a new connection, which is closed: {error}");

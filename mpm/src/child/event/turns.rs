@@ -11,7 +11,7 @@ use super::{EventThread, FLUSH_DELAY_MAX, Open};
 use crate::child::crew::Orders;
 use crate::child::guard;
 use crate::poller::Token;
-use crate::protocol::{Company, Next, Protocol, Turn, Upkeep};
+use crate::protocol::{Company, Next, OwnWaker, Protocol, Turn, Upkeep};
 use crate::stream::Stream;
 
 impl<P: Protocol> EventThread<P> {
@@ -96,10 +96,10 @@ impl<P: Protocol> EventThread<P> {
         let draining = self.orders != Orders::Serve;
         let turn = Turn {
             stream: &mut open.stream,
-            waker: &open.waker,
             now,
             draining,
             upstream: &mut open.upstream,
+            waker: OwnWaker::OnDemand { made: &mut open.waker, inbox: &self.inbox, token },
             company: Some(Company { poller: &self.poller, token, handed: &mut self.handed }),
             gate: &mut self.gate,
             pass: &mut open.pass,
@@ -109,6 +109,10 @@ impl<P: Protocol> EventThread<P> {
         let bytes = open.stream.take_bytes_written();
         if bytes > 0 {
             self.slot.add_bytes(bytes);
+        }
+        if let Next::Idle(_) = next {
+            // Whoever has a copy may go on using it.
+            open.waker = None;
         }
         match next {
             Next::Close => self.close(token, now),

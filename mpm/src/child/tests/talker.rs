@@ -126,7 +126,7 @@ impl Protocol for Talker {
                 }
                 "soon" => return Next::Read(turn.now),
                 "sleep" => {
-                    let ((send, receive), waker) = (mpsc::channel(), turn.waker.clone());
+                    let ((send, receive), waker) = (mpsc::channel(), turn.waker().clone());
                     talk.task = Task::Sleep(receive);
                     std::thread::spawn(move || {
                         send.send(()).unwrap();
