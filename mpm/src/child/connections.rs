@@ -1,9 +1,12 @@
 //! The connections of one event thread: where each one is, what it waits for, and whose turn is next.
 //! Pure: no socket, no clock and no protocol; what a connection is made of is a type parameter.
 
+mod places;
+
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use self::places::Places;
 use crate::deadline::DeadlineQueue;
 use crate::poller::Token;
 use crate::protocol::Next;
@@ -22,8 +25,7 @@ const SLACK: usize = 64;
 ///     └──── any other Next ◄──── advanced ◄───┴───────────────────────┘
 /// ```
 pub(super) struct Connections<T> {
-    places: Vec<Place<T>>,
-    free: Vec<u32>,
+    places: Places<Seat<T>>,
     /// To be advanced now.
     ready: VecDeque<Token>,
     /// To be advanced when nobody is ready, before the thread waits.
@@ -38,12 +40,6 @@ pub(super) struct Connections<T> {
     tally: Tally,
     /// Connections that wait for admission.
     unadmitted: usize,
-}
-
-/// Boxed, so that the table stays small when many connections have come and gone.
-struct Place<T> {
-    generation: u32,
-    seat: Option<Box<Seat<T>>>,
 }
 
 struct Seat<T> {
@@ -63,15 +59,14 @@ enum Queue {
 }
 
 impl<T> Connections<T> {
-    /// Memory of one connection in here: its place and its seat, and its entries in the two queues of deadlines.
+    /// Memory of one connection in here: its place, and its entries in the two queues of deadlines.
     #[cfg(test)]
-    pub(super) const BYTES_EACH: usize = size_of::<Place<T>>() + size_of::<Seat<T>>() + 2 * DeadlineQueue::BYTES_EACH;
+    pub(super) const BYTES_EACH: usize = Places::<Seat<T>>::BYTES_EACH + 2 * DeadlineQueue::BYTES_EACH;
 
     /// `origin`: no deadline is earlier.
     pub(super) fn new(origin: Instant) -> Self {
         Self {
-            places: Vec::new(),
-            free: Vec::new(),
+            places: Places::new(),
             ready: VecDeque::new(),
             flushing: VecDeque::new(),
             yielded: VecDeque::new(),
@@ -84,7 +79,7 @@ impl<T> Connections<T> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.places.len() - self.free.len()
+        self.places.occupied()
     }
 
     /// Connections by what they wait for.
@@ -94,35 +89,22 @@ impl<T> Connections<T> {
 
     /// Adds a connection, which counts as reading until it is [`settle`](Self::settle)d.
     pub(super) fn insert(&mut self, now: Instant, value: T) -> Token {
-        let index = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place { generation: 0, seat: None });
-            let index = u32::try_from(self.places.len() - 1).ok().filter(|index| *index <= Token::INDEX_MAX);
-            index.expect("a process has fewer than 2^31 descriptors")
-        });
-        let place = &mut self.places[index as usize];
-        let token = Token { index, generation: place.generation };
         let next = Next::Read(now);
-        let queue = Queue::Parked;
-        let seat = Seat { value, next, queue, is_in_admission: false };
-        place.seat = Some(Box::new(seat));
         *count_of(&mut self.tally, next) += 1;
-        token
+        self.places.insert(Seat { value, next, queue: Queue::Parked, is_in_admission: false })
     }
 
     /// `None`: it is gone.
     pub(super) fn get_mut(&mut self, token: Token) -> Option<&mut T> {
-        self.seat_mut(token).map(|seat| &mut seat.value)
+        self.places.get_mut(token).map(|seat| &mut seat.value)
     }
 
     pub(super) fn is_idle(&mut self, token: Token) -> bool {
-        self.seat_mut(token).is_some_and(|seat| matches!(seat.next, Next::Idle(_)))
+        self.places.get_mut(token).is_some_and(|seat| matches!(seat.next, Next::Idle(_)))
     }
 
     pub(super) fn remove(&mut self, token: Token) -> Option<T> {
-        let place = self.places.get_mut(token.index as usize).filter(|place| place.generation == token.generation)?;
-        let seat = place.seat.take()?;
-        place.generation = Token::next_generation(place.generation);
-        self.free.push(token.index);
+        let seat = self.places.remove(token)?;
         *count_of(&mut self.tally, seat.next) -= 1;
         self.unadmitted -= usize::from(matches!(seat.next, Next::Admit(_)));
         self.sweep();
@@ -131,9 +113,7 @@ impl<T> Connections<T> {
 
     /// The connection was advanced, and this is what it waits for now.
     pub(super) fn settle(&mut self, token: Token, next: Next) {
-        let Some(seat) = self.places.get_mut(token.index as usize).and_then(|place| place.occupant(token)) else {
-            return;
-        };
+        let Some(seat) = self.places.get_mut(token) else { return };
         let before = std::mem::replace(&mut seat.next, next);
         *count_of(&mut self.tally, before) -= 1;
         *count_of(&mut self.tally, next) += 1;
@@ -161,7 +141,7 @@ impl<T> Connections<T> {
 
     /// Something has happened to the connection: it is to be advanced, unless it stands in a run queue already.
     pub(super) fn schedule(&mut self, token: Token) {
-        if let Some(seat) = self.seat_mut(token)
+        if let Some(seat) = self.places.get_mut(token)
             && seat.queue == Queue::Parked
         {
             seat.queue = Queue::Ready;
@@ -173,24 +153,24 @@ impl<T> Connections<T> {
     pub(super) fn schedule_expired(&mut self, now: Instant, mut idle: impl FnMut(&mut T)) {
         loop {
             let places = &self.places;
-            let deadline_of = |index: u32| places[index as usize].seat.as_ref().and_then(|seat| seat.next.deadline());
+            let deadline_of = |index| places.at(index).and_then(|(_, seat)| seat.next.deadline());
             let Some(index) = self.deadlines.pop_expired(now, deadline_of) else { return };
-            self.schedule_place(index, &mut idle);
+            self.schedule_at(index, &mut idle);
         }
     }
 
     /// Schedules all; `idle` is shown those that are idle.
     pub(super) fn schedule_all(&mut self, mut idle: impl FnMut(&mut T)) {
         for index in 0..self.places.len() {
-            self.schedule_place(index as u32, &mut idle);
+            self.schedule_at(index, &mut idle);
         }
     }
 
-    fn schedule_place(&mut self, index: u32, idle: &mut impl FnMut(&mut T)) {
-        let place = &mut self.places[index as usize];
-        let token = Token { index, generation: place.generation };
-        let Some(seat) = place.seat.as_deref_mut() else { return };
-        if matches!(seat.next, Next::Idle(_)) {
+    fn schedule_at(&mut self, index: u32, idle: &mut impl FnMut(&mut T)) {
+        let Some((token, _)) = self.places.at(index) else { return };
+        if let Some(seat) = self.places.get_mut(token)
+            && matches!(seat.next, Next::Idle(_))
+        {
             idle(&mut seat.value);
         }
         self.schedule(token);
@@ -233,7 +213,7 @@ impl<T> Connections<T> {
     /// The one that has waited longest for admission.
     pub(super) fn pop_unadmitted(&mut self) -> Option<Token> {
         while let Some(token) = self.admission.pop_front() {
-            if let Some(seat) = self.seat_mut(token) {
+            if let Some(seat) = self.places.get_mut(token) {
                 seat.is_in_admission = false;
                 if matches!(seat.next, Next::Admit(_)) {
                     return Some(token);
@@ -246,12 +226,12 @@ impl<T> Connections<T> {
     /// The one that has been idle longest.
     pub(super) fn pop_oldest_idle(&mut self) -> Option<Token> {
         let places = &self.places;
-        let idle_until = |index: u32| {
-            let next = places[index as usize].seat.as_ref()?.next;
-            if matches!(next, Next::Idle(_)) { next.deadline() } else { None }
+        let idle_until = |index| {
+            let (_, seat) = places.at(index)?;
+            if matches!(seat.next, Next::Idle(_)) { seat.next.deadline() } else { None }
         };
         let index = self.idle.pop_earliest(idle_until)?;
-        Some(Token { index, generation: self.places[index as usize].generation })
+        self.places.at(index).map(|(token, _)| token)
     }
 
     /// When to look for expired deadlines again.
@@ -260,26 +240,16 @@ impl<T> Connections<T> {
     }
 
     fn park(&mut self, token: Token) -> Option<Token> {
-        self.seat_mut(token)?.queue = Queue::Parked;
+        self.places.get_mut(token)?.queue = Queue::Parked;
         Some(token)
-    }
-
-    fn seat_mut(&mut self, token: Token) -> Option<&mut Seat<T>> {
-        self.places.get_mut(token.index as usize)?.occupant(token)
     }
 
     /// Keeps the queue of which members are taken out only when it is popped in proportion to the connections.
     fn sweep(&mut self) {
         if self.admission.len() > 2 * self.len() + SLACK {
             let places = &self.places;
-            self.admission.retain(|token| places[token.index as usize].generation == token.generation);
+            self.admission.retain(|token| places.at(token.index).is_some_and(|(now, _)| now == *token));
         }
-    }
-}
-
-impl<T> Place<T> {
-    fn occupant(&mut self, token: Token) -> Option<&mut Seat<T>> {
-        if self.generation == token.generation { self.seat.as_deref_mut() } else { None }
     }
 }
 

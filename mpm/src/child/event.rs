@@ -282,4 +282,4 @@ fn unwatch(poller: &Poller, listeners: &[Listener]) {
 
 /// What an idle connection costs apart from the protocol's own state.
 #[cfg(test)]
-const _: () = assert!(Connections::<Open<()>>::BYTES_EACH <= 168);
+const _: () = assert!(Connections::<Open<()>>::BYTES_EACH <= 144);

@@ -179,5 +179,6 @@ fn queues_do_not_grow_with_connections_that_come_and_go() {
         connections.remove(token);
     }
     assert!(connections.admission.len() <= 2 * SLACK);
-    assert_eq!(connections.places.len(), 1);
+    assert_eq!(connections.len(), 0);
+    assert!(connections.places.len() < 100);
 }
