@@ -24,7 +24,8 @@ pub(super) enum Decoded {
 pub(super) enum Decoder {
     /// So many bytes are left.
     Length(u64),
-    Chunked(Chunked),
+    /// Boxed: what a connection takes while it is idle goes by the largest state, and this is a rare one.
+    Chunked(Box<Chunked>),
 }
 
 impl Decoder {
@@ -32,7 +33,7 @@ impl Decoder {
         match body {
             RequestBody::None => Self::Length(0),
             RequestBody::Length(bytes) => Self::Length(bytes),
-            RequestBody::Chunked => Self::Chunked(Chunked::new()),
+            RequestBody::Chunked => Self::Chunked(Box::new(Chunked::new())),
         }
     }
 
