@@ -20,6 +20,10 @@ use guesthouse::status::ask::{Told, ask};
 use guesthouse::status::terminal;
 use guesthouse::{config, demo, deploy, dev, placement, project};
 
+/// A request is more than a hundred small allocations, made and freed by one thread, most of them Wasmtime's.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The configuration that is used if none is named.
 const DEFAULT_FILE: &str = "guesthouse.toml";
 

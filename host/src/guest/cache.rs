@@ -13,7 +13,6 @@ use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use nix::fcntl::AT_FDCWD;
 use nix::sys::stat::{UtimensatFlags, utimensat};
@@ -22,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use wasmtime::Engine;
 
 use super::code::Code;
+use crate::clock::epoch_secs;
 use crate::identity::Identity;
 use crate::unfinished;
 
@@ -150,8 +150,8 @@ impl Seen {
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
-    /// Notes it, if no change from `now` on can escape it. Not flushed: one that is lost or damaged says nothing.
-    fn write(&self, native: &Path, now: SystemTime) {
+    /// Notes it, if no change from `now` on, in seconds since the Unix epoch, can escape it. Not flushed: one that is lost or damaged says nothing.
+    fn write(&self, native: &Path, now: u64) {
         if self.native.is_settled(now) {
             let path = native.with_extension(SEEN);
             let content = serde_json::to_vec(self).expect("it is plain data");
@@ -222,10 +222,10 @@ impl Cache {
 
     /// What an entry needs, if it is there, whole, and unchanged.
     pub(super) fn find(&self, native: &Path) -> Option<Footprint> {
-        self.find_at(native, SystemTime::now())
+        self.find_at(native, epoch_secs())
     }
 
-    fn find_at(&self, native: &Path, now: SystemTime) -> Option<Footprint> {
+    fn find_at(&self, native: &Path, now: u64) -> Option<Footprint> {
         debug_assert_eq!(native.parent(), Some(&*self.dir));
         let label = native.with_extension("json");
         if !is_ours_alone(native) || !is_ours_alone(&label) {
@@ -306,7 +306,6 @@ impl Hasher for Blake3 {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
-    use std::time::Duration;
 
     use super::*;
 
@@ -327,17 +326,17 @@ mod tests {
 
     impl Stored {
         fn find(&self) -> Option<Footprint> {
-            self.find_after(Duration::ZERO)
+            self.find_after(0)
         }
 
         /// As one that was stored long ago.
         fn find_later(&self) -> Option<Footprint> {
-            self.find_after(Duration::from_secs(3600))
+            self.find_after(3600)
         }
 
-        fn find_after(&self, age: Duration) -> Option<Footprint> {
-            let stored = self.native.metadata().and_then(|facts| facts.modified()).unwrap();
-            Cache::existing(self.dir.path()).unwrap().find_at(&self.native, stored + age)
+        fn find_after(&self, seconds: u64) -> Option<Footprint> {
+            let stored = u64::try_from(self.native.metadata().unwrap().mtime()).unwrap();
+            Cache::existing(self.dir.path()).unwrap().find_at(&self.native, stored + seconds)
         }
 
         /// Makes it one that only who does not read the code takes for whole.

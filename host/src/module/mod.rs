@@ -25,7 +25,6 @@ use std::fs::OpenOptions;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 pub use self::asks::Ask;
 pub use self::facts::{Facts, FactsError};
@@ -34,6 +33,7 @@ pub use self::report::Told;
 pub use self::sections::Malformed;
 pub use self::suitable::Unsuitable;
 pub use self::tag::{Change, TagError, tag};
+use crate::clock::epoch_secs;
 use crate::identity::Identity;
 
 /// Bytes of a file: ten times what the largest interpreters take.
@@ -97,7 +97,7 @@ impl WasmFile {
         if !metadata.is_file() {
             return Err(read_error(io::Error::other("it is not a regular file")));
         }
-        let identity = Some(Identity::of(&metadata)).filter(|it| it.is_settled(SystemTime::now()));
+        let identity = Some(Identity::of(&metadata)).filter(|it| it.is_settled(epoch_secs()));
         // At once, since growing costs more than reading; one more, so that the end is seen without it.
         let expected = usize::try_from(metadata.len().min(FILE_SIZE_MAX)).unwrap_or_default() + 1;
         let mut bytes = Vec::with_capacity(expected);
