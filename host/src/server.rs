@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use guesthouse_mpm::{Application, ChildContext, LoadError, Lookout, Settings, StartError};
+use nix::sys::prctl::set_thp_disable;
 
 use crate::clock::{Began, epoch_secs};
 use crate::config::{self, Config, LogTarget, Module};
@@ -57,6 +58,10 @@ impl Server {
     /// # Errors
     /// There is no memory for the counters.
     pub fn new(config_path: PathBuf, error_log: ErrorLog) -> io::Result<Self> {
+        // A guest's memory and the allocator's of each process begin with a few pages of a large range: where the kernel gives
+        // everybody huge pages, each would take megabytes for them. Inherited by all processes that serve. One that cannot is as
+        // large as it is.
+        let _best_effort = set_thp_disable(true);
         let (counting, rows) = (Counting::new()?, Rows::default());
         Ok(Self { config_path, error_log, readings: Vec::new(), began: Began::now(), counting, rows })
     }

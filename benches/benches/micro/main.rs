@@ -22,6 +22,10 @@ use guesthouse::route::Router;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, StatusCode};
 
+/// As the server has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const BARE: &[u8] = b"GET /hello HTTP/1.1\r\nHost: localhost:8080\r\n\r\n";
 
 const BROWSER: &[u8] = b"GET /articles/2026/11/hello?lang=en&page=2 HTTP/1.1\r\n\

@@ -26,7 +26,7 @@ pub(super) fn say_who_asks(headers: &mut HeaderMap, client: Option<IpAddr>, auth
     headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static("http"));
 }
 
-/// The fields' values. The address stands in both, so that one allocation is enough for them: every request needs them.
+/// The fields' values. Every request needs them, and the address stands in both: they share one text.
 struct Told {
     forwarded: Bytes,
     forwarded_for: Bytes,

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::{Refusal, Snapshot, Sources};
 use crate::config::{Config, Module};
 use crate::guest::ModuleSource;
-use crate::identity::Identity;
+use crate::identity::Sighting;
 use crate::module::{Facts, Kind};
 use crate::tally::Row;
 
@@ -50,7 +50,7 @@ pub struct PreparedModule {
     pub hash: String,
     pub native: PathBuf,
     /// How its file looked when it was read, if one that looks the same is the same.
-    pub(crate) file: Option<Identity>,
+    pub(crate) file: Option<Sighting>,
     /// What it says of itself.
     pub facts: Facts,
     /// The last word on that.

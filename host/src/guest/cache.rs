@@ -22,7 +22,7 @@ use wasmtime::Engine;
 
 use super::code::Code;
 use crate::clock::epoch_secs;
-use crate::identity::Identity;
+use crate::identity::Sighting;
 use crate::unfinished;
 
 /// Bytes of a page of linear memory.
@@ -130,33 +130,24 @@ struct Label {
 }
 
 /// The third file of an entry: the code was as its label says. Disposable.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct Seen {
-    /// In which run of the machine: what a power failure does to a file's content its metadata does not show.
-    boot: String,
-    /// How the file of the code looked.
-    native: Identity,
+    native: Sighting,
+    /// As in the label.
+    blake3: String,
 }
 
 impl Seen {
-    /// If it is seen now; `None`: it is gone, or the machine does not tell one run from another.
-    fn now(native: &Path) -> Option<Seen> {
-        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        Some(Seen { boot, native: Identity::of(&native.symlink_metadata().ok()?) })
-    }
-
     fn read(native: &Path) -> Option<Seen> {
         let path = Some(native.with_extension(SEEN)).filter(|path| is_ours_alone(path))?;
         serde_json::from_slice(&fs::read(path).ok()?).ok()
     }
 
-    /// Notes it, if no change from `now` on, in seconds since the Unix epoch, can escape it. Not flushed: one that is lost or damaged says nothing.
-    fn write(&self, native: &Path, now: u64) {
-        if self.native.is_settled(now) {
-            let path = native.with_extension(SEEN);
-            let content = serde_json::to_vec(self).expect("it is plain data");
-            let _best_effort = unfinished::write(&path, &content, 0o600).map(|unfinished| unfinished.persist(&path));
-        }
+    /// Not flushed: one that is lost or damaged says nothing.
+    fn write(&self, native: &Path) {
+        let path = native.with_extension(SEEN);
+        let content = serde_json::to_vec(self).expect("it is plain data");
+        let _best_effort = unfinished::write(&path, &content, 0o600).map(|unfinished| unfinished.persist(&path));
     }
 }
 
@@ -225,6 +216,7 @@ impl Cache {
         self.find_at(native, epoch_secs())
     }
 
+    /// `now`: in seconds since the Unix epoch.
     fn find_at(&self, native: &Path, now: u64) -> Option<Footprint> {
         debug_assert_eq!(native.parent(), Some(&*self.dir));
         let label = native.with_extension("json");
@@ -233,18 +225,21 @@ impl Cache {
         }
         // First, so that it stays for as long as this takes.
         touch(&label);
-        let label = read_label(&label).ok()?;
-        let seen = Seen::now(native);
-        if seen.is_some() && seen == Seen::read(native) {
-            return Some(label.footprint);
+        let Label { blake3, footprint } = read_label(&label).ok()?;
+        if Seen::read(native).is_some_and(|seen| seen.blake3 == blake3 && seen.native.is_of(native)) {
+            return Some(footprint);
         }
+        let file = File::open(native).ok()?;
+        let sighting = Sighting::of(&file.metadata().ok()?, now);
         let mut hasher = blake3::Hasher::new();
-        hasher.update_reader(File::open(native).ok()?).ok()?;
-        let is_whole = hasher.finalize().to_hex().as_str() == label.blake3;
-        if let (true, Some(seen)) = (is_whole, seen) {
-            seen.write(native, now);
+        hasher.update_reader(file).ok()?;
+        if hasher.finalize().to_hex().as_str() != blake3 {
+            return None;
         }
-        is_whole.then_some(label.footprint)
+        if let Some(native_now) = sighting {
+            Seen { native: native_now, blake3 }.write(native);
+        }
+        Some(footprint)
     }
 
     /// Writes an entry. Whoever looks meanwhile sees none or all of it: the label, which makes it count, comes last.
@@ -339,12 +334,19 @@ mod tests {
             Cache::existing(self.dir.path()).unwrap().find_at(&self.native, stored + seconds)
         }
 
-        /// Makes it one that only who does not read the code takes for whole.
-        fn forget_checksum(&self) {
+        /// Gives its label another checksum: only who does not read the code takes it for whole.
+        fn spoil_label(&self) {
             let label = self.native.with_extension("json");
             let Label { footprint, .. } = read_label(&label).unwrap();
             let label = Label { blake3: String::from("0"), footprint };
             fs::write(self.native.with_extension("json"), serde_json::to_vec(&label).unwrap()).unwrap();
+        }
+
+        /// The same for the note, if there is one, which may also be made another.
+        fn spoil_note(&self, change: impl FnOnce(Sighting) -> Sighting) {
+            if let Some(Seen { native, .. }) = Seen::read(&self.native) {
+                Seen { native: change(native), blake3: String::from("0") }.write(&self.native);
+            }
         }
     }
 
@@ -375,7 +377,8 @@ mod tests {
     fn code_that_was_seen_to_be_whole_is_not_read_again() {
         let stored = stored();
         stored.find_later().unwrap();
-        stored.forget_checksum();
+        stored.spoil_label();
+        stored.spoil_note(|native| native);
         assert_eq!(stored.find(), Some(stored.footprint));
     }
 
@@ -383,12 +386,17 @@ mod tests {
     fn code_that_has_only_just_changed_is_read_again() {
         let stored = stored();
         stored.find().unwrap();
-        stored.forget_checksum();
+        stored.spoil_label();
+        stored.spoil_note(|native| native);
         assert_eq!(stored.find(), None);
     }
 
     #[test]
-    fn code_is_read_again_when_its_file_is_another() {
+    fn code_is_read_again_when_its_file_or_its_label_is_another() {
+        let label_of_another = stored();
+        label_of_another.find_later().unwrap();
+        label_of_another.spoil_label();
+        assert_eq!(label_of_another.find_later(), None);
         let stored = stored();
         stored.find_later().unwrap();
         let other = stored.dir.path().join("other");
@@ -402,9 +410,8 @@ mod tests {
     fn code_is_read_again_when_the_machine_was_started_anew() {
         let stored = stored();
         stored.find_later().unwrap();
-        let seen = Seen { boot: String::from("another"), ..Seen::read(&stored.native).unwrap() };
-        fs::write(stored.native.with_extension(SEEN), serde_json::to_vec(&seen).unwrap()).unwrap();
-        stored.forget_checksum();
+        stored.spoil_label();
+        stored.spoil_note(Sighting::of_another_boot);
         assert_eq!(stored.find_later(), None);
     }
 
@@ -414,8 +421,6 @@ mod tests {
         stored.find_later().unwrap();
         fs::write(stored.native.with_extension(SEEN), "{").unwrap();
         assert!(stored.find().is_some());
-        stored.forget_checksum();
-        assert_eq!(stored.find(), None);
     }
 
     #[test]

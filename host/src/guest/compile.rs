@@ -4,6 +4,7 @@
 //!
 //! What passes here loads in a child: all that a child would check is checked here, where an operator sees it.
 
+use std::fs;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use nix::unistd::{SysconfVar, sysconf};
 use wasmtime::Engine;
 
 use super::cache::{Cache, CacheError, Footprint};
@@ -23,7 +25,8 @@ use crate::module::{Kind, WasmFile};
 /// How long one file may take to compile. Ordinary ones take seconds.
 pub const COMPILE_TIME_MAX: Duration = Duration::from_secs(300);
 
-/// Bytes of memory that the compiling process may have (RLIMIT_DATA). Measured: 390 MiB for a Python interpreter.
+/// Bytes of memory that the compiling process may have beyond what it begins with (RLIMIT_DATA). Measured: 390 MiB for a Python
+/// interpreter.
 const COMPILER_MEMORY_MAX: u64 = 4 << 30;
 
 /// Stack of the thread that compiles, as the main thread of a process has it.
@@ -134,14 +137,23 @@ pub fn compatibility() -> String {
 /// Keeps a Wasm file that is made to be costly from taking all memory of the machine: an allocation beyond the limit
 /// ends this process. To be called in a process that does nothing else.
 ///
-/// The limit is on data, not on address space, of which threads and their allocators reserve far more than they use.
+/// The limit is on data, not on address space, of which threads reserve far more than they use. What there is already does not
+/// count: the allocator has a gigabyte of it from the beginning, which is as good as empty.
 ///
 /// # Errors
 /// What `setrlimit(2)` says.
 pub fn limit_memory_of_this_process() -> io::Result<()> {
     use nix::sys::resource::{Resource, getrlimit, setrlimit};
     let (soft, hard) = getrlimit(Resource::RLIMIT_DATA)?;
-    Ok(setrlimit(Resource::RLIMIT_DATA, soft.min(COMPILER_MEMORY_MAX), hard)?)
+    Ok(setrlimit(Resource::RLIMIT_DATA, soft.min(data()? + COMPILER_MEMORY_MAX), hard)?)
+}
+
+/// Bytes of what counts for that limit, stacks included (proc_pid_statm(5)).
+fn data() -> io::Result<u64> {
+    let pages = fs::read_to_string("/proc/self/statm")?;
+    let pages: u64 = pages.split(' ').nth(5).and_then(|pages| pages.parse().ok()).ok_or(io::ErrorKind::InvalidData)?;
+    let page = sysconf(SysconfVar::PAGE_SIZE)?.and_then(|bytes| u64::try_from(bytes).ok());
+    Ok(pages * page.ok_or(io::ErrorKind::Unsupported)?)
 }
 
 /// Compiles on a thread of its own, which is left behind if it does not end in time: the process soon does.

@@ -59,6 +59,7 @@ pub fn evict(cache_dir: &Path, needs: &Needs<'_>, limit: u64, now: u64) -> Resul
         let path = entry.map_err(io_error("read", cache_dir))?.path();
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("cwasm") => natives.push(path),
+            Some(SEEN) if !path.with_extension("cwasm").exists() => remove(&path)?,
             Some("needs") => match read_needs(&path)? {
                 Some(Needed { runtime_dir, .. }) if is_gone(&runtime_dir) => remove(&path)?,
                 Some(Needed { natives, .. }) => needed.extend(natives),
@@ -77,8 +78,8 @@ pub fn evict(cache_dir: &Path, needs: &Needs<'_>, limit: u64, now: u64) -> Resul
         }
         // The label first: without it an entry does not count, whoever looks meanwhile.
         remove(&native.with_extension("json"))?;
-        remove(&native.with_extension(SEEN))?;
         remove(&native)?;
+        remove(&native.with_extension(SEEN))?;
     }
     Ok((needed > limit).then_some(needed))
 }

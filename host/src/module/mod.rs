@@ -34,7 +34,7 @@ pub use self::sections::Malformed;
 pub use self::suitable::Unsuitable;
 pub use self::tag::{Change, TagError, tag};
 use crate::clock::epoch_secs;
-use crate::identity::Identity;
+use crate::identity::Sighting;
 
 /// Bytes of a file: ten times what the largest interpreters take.
 pub const FILE_SIZE_MAX: u64 = 512 << 20;
@@ -81,7 +81,7 @@ pub struct WasmFile {
     /// Bytes on the disk.
     size: u64,
     is_text: bool,
-    identity: Option<Identity>,
+    sighting: Option<Sighting>,
 }
 
 impl WasmFile {
@@ -90,6 +90,11 @@ impl WasmFile {
     /// # Errors
     /// It cannot be read, is too large, or is not Wasm.
     pub fn read(path: &Path) -> Result<Self, FileError> {
+        Self::read_at(path, epoch_secs())
+    }
+
+    /// `now`: in seconds since the Unix epoch.
+    fn read_at(path: &Path, now: u64) -> Result<Self, FileError> {
         let read_error = |source| FileError::Read { path: path.to_owned(), source };
         // A pipe without a writer is not waited for.
         let file = OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path).map_err(read_error)?;
@@ -97,7 +102,7 @@ impl WasmFile {
         if !metadata.is_file() {
             return Err(read_error(io::Error::other("it is not a regular file")));
         }
-        let identity = Some(Identity::of(&metadata)).filter(|it| it.is_settled(epoch_secs()));
+        let sighting = Sighting::of(&metadata, now);
         // At once, since growing costs more than reading; one more, so that the end is seen without it.
         let expected = usize::try_from(metadata.len().min(FILE_SIZE_MAX)).unwrap_or_default() + 1;
         let mut bytes = Vec::with_capacity(expected);
@@ -106,7 +111,7 @@ impl WasmFile {
             return Err(FileError::TooLarge { path: path.to_owned(), limit: FILE_SIZE_MAX });
         }
         if bytes.starts_with(sections::MAGIC) {
-            return Ok(Self { binary: bytes, size, is_text: false, identity });
+            return Ok(Self { binary: bytes, size, is_text: false, sighting });
         }
         if !is_text(&bytes) {
             return Err(FileError::NotWasm(path.to_owned()));
@@ -116,7 +121,7 @@ impl WasmFile {
         }
         let binary = wat::parse_bytes(&bytes)
             .map_err(|error| FileError::Text { path: path.to_owned(), cause: on_one_line(&error.to_string()) })?;
-        Ok(Self { binary: binary.into_owned(), size, is_text: true, identity })
+        Ok(Self { binary: binary.into_owned(), size, is_text: true, sighting })
     }
 
     /// The binary format of the module.
@@ -125,11 +130,10 @@ impl WasmFile {
         &self.binary
     }
 
-    /// How the file looked, if one that looks the same later is the same; `None`: it was changed so shortly before that it could
-    /// change once more and look no different.
+    /// How the file looked, if one that looks the same later is the same.
     #[must_use]
-    pub(crate) fn identity(&self) -> Option<Identity> {
-        self.identity
+    pub(crate) fn sighting(&self) -> Option<&Sighting> {
+        self.sighting.as_ref()
     }
 
     /// What the file says of itself; `None` if it says nothing.

@@ -687,3 +687,14 @@ fn a_module_with_exceptions_is_known_by_them_at_any_level() {
     assert!(throws("(module (tag))") && throws("(component (core module (tag (param i32))))"));
     assert!(!throws("(module (memory 1))") && !throws("(component)"));
 }
+
+#[test]
+fn a_file_that_has_only_just_changed_is_not_remembered() {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.wat");
+    std::fs::write(&path, "(module)").unwrap();
+    let changed = u64::try_from(path.metadata().unwrap().ctime()).unwrap();
+    let remembered = |age| WasmFile::read_at(&path, changed + age).unwrap().sighting().is_some();
+    assert_eq!([remembered(0), remembered(3600)], [false, true]);
+}

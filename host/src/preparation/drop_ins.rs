@@ -219,7 +219,7 @@ impl Stock<'_> {
     fn take(&mut self, drop_in: DropIn, prepared: &PreparedModule) -> Result<(), String> {
         if find_compiled(&prepared.native).is_none() {
             return Err(String::from(
-                "the native code of its last version is no longer in the cache: replace its file",
+                "the native code of its last version is no longer in the cache, or that is not private any more: replace its file",
             ));
         }
         if let Some(missing) = missing_folder(&drop_in.module) {

@@ -49,8 +49,7 @@ pub fn prepare(config_path: &Path) -> Result<Prepared, String> {
     let mut mistakes = Vec::new();
     for module in &config.modules {
         let found = |line, text| Finding { path: config_path.to_owned(), line: Some(line), text }.to_string();
-        let config::Server { runtime_dir, cache_dir, .. } = &config.server;
-        let prepared = Wasm::of(module, runtime_dir, cache_dir, published.as_ref()).and_then(|wasm| {
+        let prepared = Wasm::of(module, &config.server, published.as_ref()).and_then(|wasm| {
             let (placement, warning) = placement::place(module, wasm.nature(), &config)?;
             if let Some((line, text)) = warning {
                 tracing::warn!("{}", found(line, text));

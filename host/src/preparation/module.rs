@@ -31,7 +31,7 @@ pub(super) fn prepare_module(
         kind: wasm.nature().kind,
         hash: wasm.hash().to_owned(),
         native,
-        file: wasm.identity(),
+        file: wasm.sighting().cloned(),
         facts: wasm.nature().facts.clone(),
         thread_safe,
         max_requests_per_instance,

@@ -4,17 +4,17 @@
 
 use std::path::Path;
 
-use crate::config::Module;
+use crate::config::{self, Module};
 use crate::deploy::{Prepared, PreparedModule, versions};
 use crate::guest::compile::{CompileError, Compiled, compile, find_compiled};
-use crate::identity::Identity;
+use crate::identity::Sighting;
 use crate::module::WasmFile;
 use crate::placement::{self, Nature, Remark};
 
 /// The Wasm of one module.
 pub(super) enum Wasm {
     /// As it was read for what is published, and as it lies there still; so does all that was made of it.
-    Known { nature: Nature, hash: String, identity: Identity, compiled: Compiled },
+    Known { nature: Nature, hash: String, sighting: Sighting, compiled: Compiled },
     /// Read now.
     Read { nature: Nature, hash: String, file: WasmFile },
 }
@@ -24,13 +24,8 @@ impl Wasm {
     ///
     /// # Errors
     /// The file cannot be understood, or no server could run it.
-    pub(super) fn of(
-        module: &Module,
-        runtime_dir: &Path,
-        cache_dir: &Path,
-        published: Option<&Prepared>,
-    ) -> Result<Self, Remark> {
-        match published.and_then(|published| Self::known(module, runtime_dir, cache_dir, published)) {
+    pub(super) fn of(module: &Module, server: &config::Server, published: Option<&Prepared>) -> Result<Self, Remark> {
+        match published.and_then(|published| Self::known(module, server, published)) {
             Some(known) => Ok(known),
             None => Self::read(module),
         }
@@ -46,16 +41,18 @@ impl Wasm {
     }
 
     /// `None`: the file has changed, or something that was made of it is gone.
-    fn known(module: &Module, runtime_dir: &Path, cache_dir: &Path, published: &Prepared) -> Option<Self> {
-        let is_its = |(settings, prepared): (&Module, &PreparedModule)| {
-            let identity = prepared.file.filter(|_| settings.path == module.path)?;
-            identity.is_of(&module.path).then(|| (identity, prepared.clone()))
-        };
-        let (identity, prepared) = published.config.modules.iter().zip(&published.modules).find_map(is_its)?;
+    fn known(module: &Module, server: &config::Server, published: &Prepared) -> Option<Self> {
+        let mut all = published.config.modules.iter().zip(&published.modules);
+        let (prepared, sighting) = all.find_map(|(settings, prepared)| {
+            let sighting = prepared.file.as_ref().filter(|_| settings.path == module.path)?;
+            sighting.is_of(&module.path).then_some((prepared, sighting))
+        })?;
         let PreparedModule { kind, facts, hash, native, .. } = prepared;
-        let is_all_there = native.parent() == Some(cache_dir) && versions::is_kept(runtime_dir, &hash);
-        let compiled = find_compiled(&native).filter(|_| is_all_there)?;
-        Some(Self::Known { nature: Nature { kind, facts }, hash, identity, compiled })
+        if native.parent() != Some(&server.cache_dir) || !versions::is_kept(&server.runtime_dir, hash) {
+            return None;
+        }
+        let (nature, compiled) = (Nature { kind: *kind, facts: facts.clone() }, find_compiled(native)?);
+        Some(Self::Known { nature, hash: hash.clone(), sighting: sighting.clone(), compiled })
     }
 
     pub(super) fn nature(&self) -> &Nature {
@@ -71,11 +68,11 @@ impl Wasm {
         }
     }
 
-    /// See [`WasmFile::identity`].
-    pub(super) fn identity(&self) -> Option<Identity> {
+    /// See [`WasmFile::sighting`].
+    pub(super) fn sighting(&self) -> Option<&Sighting> {
         match self {
-            Self::Known { identity, .. } => Some(*identity),
-            Self::Read { file, .. } => file.identity(),
+            Self::Known { sighting, .. } => Some(sighting),
+            Self::Read { file, .. } => file.sighting(),
         }
     }
 
@@ -121,14 +118,13 @@ mod tests {
         fn new() -> Self {
             let folder = tempfile::tempdir().unwrap();
             let mut published = prepared(folder.path(), "event", UNSAFE, "");
-            let file = folder.path().join("a.wat").metadata().unwrap();
-            published.modules[0].file = Some(Identity::of(&file));
+            published.modules[0].file = Some(Sighting::settled(&folder.path().join("a.wat")));
             Self { folder, published }
         }
 
         fn is_known(&self) -> bool {
-            let crate::config::Server { runtime_dir, cache_dir, .. } = &self.published.config.server;
-            let wasm = Wasm::of(&self.published.config.modules[0], runtime_dir, cache_dir, Some(&self.published));
+            let config = &self.published.config;
+            let wasm = Wasm::of(&config.modules[0], &config.server, Some(&self.published));
             matches!(wasm.unwrap(), Wasm::Known { .. })
         }
     }
@@ -152,7 +148,7 @@ mod tests {
 
     #[test]
     fn a_file_is_read_again_when_it_is_another_or_what_was_made_of_it_is_gone() {
-        let undo: [fn(&mut Served); 4] = [
+        let undo: [fn(&mut Served); 5] = [
             |served| {
                 let (path, other) = (served.folder.path().join("a.wat"), served.folder.path().join("b.wat"));
                 fs::copy(&path, &other).unwrap();
@@ -160,6 +156,10 @@ mod tests {
             },
             |served| fs::remove_file(&served.published.modules[0].native).unwrap(),
             |served| fs::remove_dir_all(served.folder.path().join("run/versions")).unwrap(),
+            |served| {
+                let file = served.published.modules[0].file.take();
+                served.published.modules[0].file = file.map(Sighting::of_another_boot);
+            },
             |served| served.published.config.server.cache_dir = served.folder.path().join("another"),
         ];
         for (index, undo) in undo.iter().enumerate() {

@@ -4,12 +4,13 @@
 //! The confined module is the probe once more, under `/c`; the probe that shares the threads answers everywhere else.
 
 use std::collections::HashMap;
+use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 use std::thread;
 
 use guesthouse_tests::patience::until;
-use guesthouse_tests::processes::{cpu_ticks, wait_until_ended};
+use guesthouse_tests::processes::{children_of, cpu_ticks, wait_until_ended};
 use guesthouse_tests::setup::guest;
 use guesthouse_tests::{Answer, Client, Load, Mpm, Server, Setup, Signal, under_every_mpm};
 
@@ -27,6 +28,7 @@ under_every_mpm! {
     a_reload_finishes_what_is_confined,
     a_reload_under_load_loses_no_confined_request,
     a_stop_leaves_nothing_behind,
+    no_process_is_given_huge_pages,
 }
 
 /// Where a confined module has a pool of its own: under prefork each process is confined as it is.
@@ -298,6 +300,15 @@ fn a_reload_under_load_loses_no_confined_request(mpm: Mpm) {
         }
     }
     assert_eq!(load.stop(), Vec::<String>::new());
+}
+
+fn no_process_is_given_huge_pages(mpm: Mpm) {
+    let server = with_confined(mpm, ONE).start();
+    let processes = [vec![server.pid()], children_of(server.pid())].concat();
+    for pid in processes {
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        assert!(status.contains("THP_enabled:\t0\n"), "{status}");
+    }
 }
 
 fn a_stop_leaves_nothing_behind(mpm: Mpm) {

@@ -83,7 +83,8 @@ impl<T> Places<T> {
         let gone = block.seats[place].take();
         block.generations[place] = Token::next_generation(token.generation);
         block.occupied -= 1;
-        if block.occupied == 0 {
+        // The first one stays: on a quiet server connections come and go one by one.
+        if block.occupied == 0 && token.index >= BLOCK_PLACES {
             block.seats = Box::default();
         }
         self.free.push(Reverse(token.index));

@@ -111,7 +111,7 @@ impl<P: Protocol> EventThread<P> {
             self.slot.add_bytes(bytes);
         }
         if let Next::Idle(_) = next {
-            // Whoever has a copy may go on using it.
+            // Nobody asks for it then. Whoever has a copy may go on using it.
             open.waker = None;
         }
         match next {
