@@ -92,7 +92,8 @@ impl Drop for Holder {
     }
 }
 
-/// Descriptors that this process, and those that it starts, may have open.
+/// Descriptors that this process, and those that it starts, may have open: as many as it may allow itself, which `main` has
+/// done.
 pub fn descriptors_max() -> usize {
     getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| usize::try_from(soft).unwrap_or(usize::MAX))
 }

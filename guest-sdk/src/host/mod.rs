@@ -7,6 +7,8 @@
 //! That is what makes the feature additive: with it a handler of 0.2 stays the same.
 
 #[cfg(target_os = "wasi")]
+mod fields;
+#[cfg(target_os = "wasi")]
 pub mod p2;
 #[cfg(all(target_os = "wasi", feature = "p3"))]
 pub mod p3;

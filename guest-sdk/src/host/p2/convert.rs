@@ -3,30 +3,29 @@
 use anyhow::{Context as _, anyhow};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery};
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
+use http::{HeaderMap, Method, Uri};
 use wasip2::http::types::{
     ErrorCode, Fields, IncomingRequest, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest, Scheme,
 };
 
-use super::incoming::Incoming;
+use super::super::fields::{entries_of, map_of};
+use super::incoming::{Incoming, Message};
 use crate::{Body, Request, Response, Result};
 
-pub(super) fn incoming_request(from: &IncomingRequest) -> Result<Request> {
+pub(super) fn incoming_request(from: IncomingRequest) -> Result<Request> {
     let mut request = Request::new(Body::empty());
     *request.method_mut() = method(from.method())?;
-    *request.uri_mut() = uri(from)?;
+    *request.uri_mut() = uri(&from)?;
     *request.headers_mut() = headers(&from.headers())?;
-    let body = from.consume().map_err(|()| anyhow!("the body was taken before"))?;
-    let body = Body::new(Incoming::new(body, request.headers()));
+    let body = Body::new(Incoming::of(Message::Request(from), request.headers()));
     Ok(request.map(|_| body))
 }
 
-pub(super) fn incoming_response(from: &IncomingResponse) -> Result<Response> {
+pub(super) fn incoming_response(from: IncomingResponse) -> Result<Response> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = from.status().try_into()?;
     *response.headers_mut() = headers(&from.headers())?;
-    let body = from.consume().map_err(|()| anyhow!("the body was taken before"))?;
-    let body = Body::new(Incoming::new(body, response.headers()));
+    let body = Body::new(Incoming::of(Message::Response(from), response.headers()));
     Ok(response.map(|_| body))
 }
 
@@ -45,17 +44,12 @@ pub(super) fn outgoing_request(head: &Parts) -> Result<(OutgoingRequest, Outgoin
 
 /// Headers or trailers that come in.
 pub(super) fn headers(from: &Fields) -> Result<HeaderMap> {
-    let mut headers = HeaderMap::new();
-    for (name, value) in from.entries() {
-        let value = HeaderValue::from_maybe_shared(bytes::Bytes::from(value));
-        headers.append(HeaderName::from_bytes(name.as_bytes())?, value?);
-    }
-    Ok(headers)
+    map_of(from.entries())
 }
 
 /// Headers or trailers that go out.
 pub(super) fn fields(from: &HeaderMap) -> Result<Fields> {
-    let entries: Vec<_> = from.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec())).collect();
+    let entries = entries_of(from);
     Fields::from_list(&entries).or_else(|refused| {
         // Which of them it was, the host does not say of a list.
         let fields = Fields::new();

@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Frame, SizeHint};
-use wasip2::http::types::{FutureTrailers, IncomingBody};
+use wasip2::http::types::{FutureTrailers, IncomingBody, IncomingRequest, IncomingResponse};
 use wasip2::io::streams::{InputStream, StreamError};
 
 use super::convert;
@@ -23,23 +23,47 @@ pub(super) struct Incoming {
     left: Option<u64>,
 }
 
+/// What a body belongs to.
+pub(super) enum Message {
+    Request(IncomingRequest),
+    Response(IncomingResponse),
+}
+
+impl Message {
+    fn consume(self) -> IncomingBody {
+        let body = match self {
+            Self::Request(request) => request.consume(),
+            Self::Response(response) => response.consume(),
+        };
+        body.expect("the body is taken once")
+    }
+}
+
 /// ```text
-/// Data ──► Trailers ──► End
-///   └────────────────────┘ broken off
+/// Unread ──► Data ──► Trailers ──► End
+///              └────────────────────┘ broken off
 /// ```
 enum State {
+    /// It is taken when it is first read: most handlers never do, and it is several calls into the host.
+    Unread(Message),
     // In the order in which they must be dropped: children before what they belong to.
-    Data { readiness: Option<Readiness>, stream: InputStream, body: IncomingBody },
-    Trailers { readiness: Option<Readiness>, trailers: FutureTrailers },
+    Data {
+        readiness: Option<Readiness>,
+        stream: InputStream,
+        body: IncomingBody,
+    },
+    Trailers {
+        readiness: Option<Readiness>,
+        trailers: FutureTrailers,
+    },
     End,
 }
 
 impl Incoming {
-    pub(super) fn new(body: IncomingBody, headers: &HeaderMap) -> Self {
-        let stream = body.stream().expect("the stream is taken once");
+    pub(super) fn of(message: Message, headers: &HeaderMap) -> Self {
         let length = headers.get(http::header::CONTENT_LENGTH);
         let left = length.and_then(|length| length.to_str().ok()).and_then(|length| length.parse().ok());
-        Self { state: State::Data { readiness: None, stream, body }, left }
+        Self { state: State::Unread(message), left }
     }
 
     fn poll_data(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes>>> {
@@ -85,6 +109,7 @@ impl http_body::Body for Incoming {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>>>> {
+        self.state = std::mem::replace(&mut self.state, State::End).begun();
         match ready!(self.poll_data(context)) {
             Some(Ok(chunk)) => return Poll::Ready(Some(Ok(Frame::data(chunk)))),
             Some(Err(error)) => {
@@ -108,6 +133,17 @@ impl http_body::Body for Incoming {
 }
 
 impl State {
+    fn begun(self) -> Self {
+        match self {
+            State::Unread(message) => {
+                let body = message.consume();
+                let stream = body.stream().expect("the stream is taken once");
+                State::Data { readiness: None, stream, body }
+            }
+            begun => begun,
+        }
+    }
+
     fn after_data(self) -> Self {
         match self {
             State::Data { readiness, stream, body } => {
@@ -115,7 +151,7 @@ impl State {
                 drop(stream);
                 State::Trailers { readiness: None, trailers: IncomingBody::finish(body) }
             }
-            later @ (State::Trailers { .. } | State::End) => later,
+            other => other,
         }
     }
 }

@@ -43,7 +43,7 @@ pub(super) fn send(request: Request) -> LocalBoxFuture<'static, Result<Response>
             }
             Readiness::of(arriving.subscribe()).wait().await;
         };
-        incoming_response(&arrived.map_err(convert::told)?)
+        incoming_response(arrived.map_err(convert::told)?)
     }
     .boxed_local()
 }
@@ -60,7 +60,7 @@ where
 {
     ACTIVE.set();
     executor::run(async move {
-        let response = match incoming_request(&request) {
+        let response = match incoming_request(request) {
             Ok(request) => answer::of(handler(request).await),
             // The host has let something through that is no request of HTTP.
             Err(error) => answer::of(Err(respond::refuse(StatusCode::BAD_REQUEST, format!("{error:#}")))),

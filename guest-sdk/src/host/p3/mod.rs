@@ -1,6 +1,8 @@
-//! A host of wasi:http 0.3: the bindings of `wasip3`, and its conversions from and to the types of `http`.
+//! A host of wasi:http 0.3: the bindings of `wasip3`, and most of its conversions from and to the types of `http`.
 //!
 //! One instance serves many requests at once, so nothing here is kept for longer than a call.
+
+mod convert;
 
 use std::future::Future;
 use std::time::Duration;
@@ -12,10 +14,9 @@ use http::StatusCode;
 use wasip3::clocks::monotonic_clock;
 use wasip3::http::client;
 use wasip3::http::types::{ErrorCode, Request as WasiRequest, Response as WasiResponse};
-use wasip3::http_compat::{
-    http_from_wasi_request, http_from_wasi_response, http_into_wasi_request, http_into_wasi_response,
-};
+use wasip3::http_compat::{http_from_wasi_response, http_into_wasi_request};
 
+use self::convert::{fields, incoming_request, outgoing_response};
 use super::Active;
 use crate::{Body, Request, Response, Result, answer, respond};
 
@@ -51,15 +52,16 @@ where
     F: Future<Output = Result<Response>>,
 {
     ACTIVE.set();
-    let response = match http_from_wasi_request(request) {
-        Ok(request) => answer::of(handler(request.map(Body::new)).await),
+    let mut response = match incoming_request(request) {
+        Ok(request) => answer::of(handler(request).await),
         // The host has let something through that is no request of HTTP.
-        Err(code) => answer::of(Err(respond::refuse(StatusCode::BAD_REQUEST, format!("{code:?}")))),
+        Err(error) => answer::of(Err(respond::refuse(StatusCode::BAD_REQUEST, format!("{error:#}")))),
     };
-    http_into_wasi_response(response).or_else(|code| {
-        let failed = answer::of(Err(told(code).context("the host refuses the headers of the answer")));
-        http_into_wasi_response(failed)
-    })
+    let headers = fields(response.headers()).unwrap_or_else(|error| {
+        response = answer::of(Err(error.context("the host refuses the headers of the answer")));
+        fields(response.headers()).expect("the headers of a failure are well-formed")
+    });
+    Ok(outgoing_response(response.status(), headers, response.into_body()))
 }
 
 /// Exports the handler; the attribute `handler(p3)` writes this.
