@@ -383,6 +383,10 @@ impl Gate {
 pub enum Next {
     /// A request has begun to arrive; more of it is needed.
     Read(Deadline),
+    /// A request has been read, and a guest is to answer it: advance the connection again soon, before the thread waits.
+    /// Where a thread has many connections, those that are ready are read first, so that guests run one after the other
+    /// with nothing in between, which takes less time: the processor finds more of their code where it left it.
+    Begin,
     /// An answer is under way; the socket takes no more at the moment.
     Write(Deadline),
     /// An answer is whole, and its last bytes are still to be written: advance it again soon, before the thread waits.
@@ -417,7 +421,7 @@ impl Next {
             | Next::Wait(at)
             | Next::Yield(at)
             | Next::Linger(at) => Some(at),
-            Next::Flush | Next::Close => None,
+            Next::Begin | Next::Flush | Next::Close => None,
         }
     }
 }

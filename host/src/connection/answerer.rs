@@ -15,8 +15,8 @@ use crate::site::Place;
 
 /// See the file's head.
 pub(super) enum Answerer {
-    /// By then it must have finished.
-    Here(Call, Instant),
+    /// A guest of this child (an index into its guests). By then it must have finished.
+    Here(Call, usize, Instant),
     Confined(Hop),
 }
 
@@ -33,7 +33,7 @@ impl Answerer {
         match &site.places[module] {
             Place::Here(guest) => {
                 let call = site.guests.call(&mut scope.thread.shelf, *guest, request, facts);
-                Answerer::Here(call, scope.turn.now + wall)
+                Answerer::Here(call, *guest, scope.turn.now + wall)
             }
             Place::Confined(pool) => {
                 let ConfinedPool { address, queue_timeout: queue, queue_length, .. } = pool;
@@ -46,7 +46,10 @@ impl Answerer {
 
     pub(super) fn poll(&mut self, scope: &mut Scope<'_, '_>) -> Progress {
         match self {
-            Answerer::Here(call, _) => call.poll(&mut Context::from_waker(scope.turn.waker())),
+            Answerer::Here(call, guest, _) => {
+                scope.site.guests.move_on(&mut scope.thread.shelf, *guest, call);
+                call.poll(&mut Context::from_waker(scope.turn.waker()))
+            }
             Answerer::Confined(hop) => hop.poll(scope.turn, &mut scope.thread.scratch),
         }
     }
@@ -54,7 +57,7 @@ impl Answerer {
     /// To be called before the request's body is fed, by who polls next anyway.
     pub(super) fn rouse(&self) {
         match self {
-            Answerer::Here(call, _) => call.rouse(),
+            Answerer::Here(call, ..) => call.rouse(),
             Answerer::Confined(_) => {}
         }
     }
@@ -62,7 +65,7 @@ impl Answerer {
     /// CPU time of the guest so far; of a confined one it is known at the end.
     pub(super) fn cpu(&self) -> Duration {
         match self {
-            Answerer::Here(call, _) => call.cpu(),
+            Answerer::Here(call, ..) => call.cpu(),
             Answerer::Confined(hop) => hop.cpu(),
         }
     }
@@ -70,7 +73,7 @@ impl Answerer {
     /// Whether an instance serves that had served before; `None`: none has been found yet.
     pub(super) fn is_reused(&self) -> Option<bool> {
         match self {
-            Answerer::Here(call, _) => Some(call.is_reused()),
+            Answerer::Here(call, ..) => Some(call.is_reused()),
             Answerer::Confined(hop) => hop.is_reused(),
         }
     }
@@ -78,7 +81,7 @@ impl Answerer {
     /// Whether its time is over.
     pub(super) fn is_overdue(&self, now: Instant) -> bool {
         match self {
-            Answerer::Here(_, wall) => now >= *wall,
+            Answerer::Here(.., wall) => now >= *wall,
             Answerer::Confined(hop) => hop.is_overdue(now),
         }
     }
@@ -86,7 +89,7 @@ impl Answerer {
     /// When to poll at the latest; `None`: all is said.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Answerer::Here(_, wall) => Some(*wall),
+            Answerer::Here(.., wall) => Some(*wall),
             Answerer::Confined(hop) => hop.deadline(),
         }
     }
@@ -94,7 +97,7 @@ impl Answerer {
     /// Ends a request whose time is over.
     pub(super) fn time_out(&mut self, scope: &mut Scope<'_, '_>) -> Fault {
         match self {
-            Answerer::Here(call, _) => call.time_out(),
+            Answerer::Here(call, ..) => call.time_out(),
             Answerer::Confined(hop) => hop.time_out(scope.turn),
         }
     }
@@ -102,7 +105,7 @@ impl Answerer {
     /// All is said, well or not: what may serve again is kept, and another request may have the place of this one.
     pub(super) fn finish(self, scope: &mut Scope<'_, '_>) {
         match self {
-            Answerer::Here(call, _) => {
+            Answerer::Here(call, ..) => {
                 call.finish(&mut scope.thread.shelf);
                 scope.turn.end_request();
             }
@@ -113,7 +116,7 @@ impl Answerer {
     /// Nobody waits for the answer any more; `Some`: the guest goes on all the same, and the request keeps its place.
     pub(super) fn abandon(self, scope: &mut Scope<'_, '_>) -> Option<Finishing> {
         match self {
-            Answerer::Here(call, _) => {
+            Answerer::Here(call, ..) => {
                 let finishing = Finishing::of(call, scope.turn.now);
                 if finishing.is_none() {
                     scope.turn.end_request();

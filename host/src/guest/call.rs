@@ -21,6 +21,7 @@ use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
@@ -34,7 +35,7 @@ use super::answer::{Length, Opened, Rest, Said, has_place_for_body, said};
 use super::clockwork::Clockwork;
 use super::fault::{Fault, judge};
 use super::grants::Grants;
-use super::http03::{Driven, Seat};
+use super::http03::{Driven, Seat, Shared};
 use super::instance::{Instance, Running};
 use super::link::{Answer, Link};
 use super::shelf::{ModuleId, Shelf};
@@ -168,6 +169,14 @@ impl Call {
                 progress
             }
             Err(panic) => self.fail(Fault::of_panic(panic.as_ref())),
+        }
+    }
+
+    /// See [`super::Guests::move_on`].
+    pub(super) fn move_on(&mut self, other: impl FnOnce() -> Rc<Shared>) {
+        if let Guest::Seated(seat) = &mut self.guest {
+            seat.move_on(other);
+            self.ordinal.request = seat.ordinal();
         }
     }
 

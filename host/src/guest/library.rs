@@ -5,6 +5,7 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::Waker;
@@ -264,9 +265,7 @@ impl Guests {
                 (Guest::Running(cgi::begin(program, instance, grants, &link, facts, request)), number)
             }
             Entry::Http03(pre) => {
-                let shared = shelf.shared(*id, |siblings, thread| {
-                    Shared::new(pre, engine, grants, clockwork, *reuse, siblings, thread)
-                });
+                let shared = self.shared(shelf, &self.modules[module], pre);
                 let request = http03::addressed(request, facts.scheme, &facts.authority);
                 let seat = shared.begin(request, &link, name, Instant::now());
                 let number = seat.ordinal();
@@ -275,6 +274,30 @@ impl Guests {
         };
         let ordinal = Ordinal { module: *id, request: number, requests_max: reuse.requests_max };
         Call::new(guest, ordinal, method, link, Arc::clone(grants), Arc::clone(clockwork))
+    }
+
+    /// Whether requests of a module are best begun together, before the first [`Call::poll`]: then one instance has them all.
+    /// Each is to [`move_on`](Self::move_on) before it is polled.
+    #[must_use]
+    pub fn gathers(&self, module: usize) -> bool {
+        let Module { entry, reuse, .. } = &*self.modules[module];
+        matches!(entry, Entry::Http03(_)) && reuse.at_once_max > 1
+    }
+
+    /// Has a request of a module look for another instance, if the one that it was begun in keeps it waiting.
+    pub fn move_on(&self, shelf: &mut Shelf, module: usize, call: &mut Call) {
+        let module = &self.modules[module];
+        if let Entry::Http03(pre) = &module.entry {
+            call.move_on(|| self.shared(shelf, module, pre));
+        }
+    }
+
+    /// An instance that takes another request.
+    fn shared(&self, shelf: &mut Shelf, module: &Module, pre: &Arc<http03::Pre>) -> Rc<Shared> {
+        let Module { id, housing, grants, reuse, .. } = module;
+        shelf.shared(*id, |siblings, thread| {
+            Shared::new(pre, &housing.engine, grants, &self.common.clockwork, *reuse, siblings, thread)
+        })
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 pub(super) struct Stopwatch {
     start: Instant,
     slice: Duration,
-    /// Nanoseconds from `start` to the beginning of the present poll.
+    /// Nanoseconds from `start` to the beginning of the present slice.
     entered: AtomicU64,
     /// Nanoseconds from `start` up to which the time is accounted for.
     accounted: AtomicU64,
@@ -33,6 +33,11 @@ impl Stopwatch {
         self.sliced.store(false, Ordering::Relaxed);
         self.entered.store(now, Ordering::Relaxed);
         self.accounted.store(now, Ordering::Relaxed);
+    }
+
+    /// Another request begins in the same poll: it has a slice of its own.
+    pub(super) fn begin_slice(&self, now: Instant) {
+        self.entered.store(self.since_start(now), Ordering::Relaxed);
     }
 
     /// What the guest has used that was not told before: since it was entered, or since this was last asked.
@@ -83,6 +88,16 @@ mod tests {
         assert!(watch.slice_is_over(now + SLICE) && watch.was_sliced());
         watch.enter(now + SLICE * 2);
         assert!(!watch.was_sliced() && !watch.slice_is_over(now + SLICE * 2), "the next poll has a slice of its own");
+    }
+
+    #[test]
+    fn a_request_that_begins_in_a_poll_has_a_slice_of_its_own_and_no_time_is_lost() {
+        let watch = Stopwatch::new(SLICE);
+        watch.enter(watch.start);
+        watch.begin_slice(watch.start + SLICE / 2);
+        assert!(!watch.slice_is_over(watch.start + SLICE));
+        assert!(watch.slice_is_over(watch.start + SLICE + SLICE / 2));
+        assert_eq!(watch.lap(watch.start + SLICE * 2), SLICE * 2);
     }
 
     #[test]

@@ -83,7 +83,7 @@ impl<P: Protocol> Attendant<P> {
             next = self.advance(&mut sockets, &mut connection, &mut pass, draining);
             let until = match next {
                 Next::Close => break,
-                Next::Flush => continue,
+                Next::Begin | Next::Flush => continue,
                 // Nobody else is served here, so nobody is waited for; but orders are looked for.
                 Next::Yield(_) | Next::Admit(_) => Instant::now(),
                 Next::Read(at) | Next::Write(at) | Next::Idle(at) | Next::Wait(at) | Next::Linger(at) => {
@@ -208,7 +208,9 @@ fn edge(socket: &PollFd<'_>, end: &PollFd<'_>) -> Edge {
 fn status(next: Next) -> Status {
     match next {
         Next::Read(_) => Status::BusyRead,
-        Next::Write(_) | Next::Flush | Next::Admit(_) | Next::Wait(_) | Next::Yield(_) => Status::BusyWrite,
+        Next::Begin | Next::Write(_) | Next::Flush | Next::Admit(_) | Next::Wait(_) | Next::Yield(_) => {
+            Status::BusyWrite
+        }
         Next::Idle(_) => Status::BusyKeepAlive,
         Next::Linger(_) | Next::Close => Status::Closing,
     }

@@ -19,19 +19,15 @@ const SLACK: usize = 64;
 /// Connections by token, and the queues they stand in.
 ///
 /// ```text
-///             wake, edge, deadline         Next::Flush, Next::Yield
-///   Parked ─────────────────────────► Ready   ┌──────────────────► Flushing, Yielded
-///     ▲                                 │     │                       │
-///     └──── any other Next ◄──── advanced ◄───┴───────────────────────┘
+///             wake, edge, deadline             Next::Begin, Flush, Yield
+///   parked ─────────────────────────► Run::Ready   ┌───────────────► Run::Begin, Flush, Yield
+///     ▲                                   │        │                     │
+///     └──── any other Next ◄────── advanced ◄──────┴─────────────────────┘
 /// ```
 pub(super) struct Connections<T> {
     places: Places<Seat<T>>,
-    /// To be advanced now.
-    ready: VecDeque<Token>,
-    /// To be advanced when nobody is ready, before the thread waits.
-    flushing: VecDeque<Token>,
-    /// To be advanced one at a time, when nobody is ready.
-    yielded: VecDeque<Token>,
+    /// By [`Run`].
+    runs: [VecDeque<Token>; 4],
     /// Those that were told to wait for admission, oldest first, and others that have moved on.
     admission: VecDeque<Token>,
     /// Those that are idle, by deadline: the earliest has been idle longest.
@@ -45,17 +41,22 @@ pub(super) struct Connections<T> {
 struct Seat<T> {
     value: T,
     next: Next,
-    queue: Queue,
+    /// Where it stands, if it is not parked: in one queue at most, so that it is advanced once however much happens to it.
+    run: Option<Run>,
     is_in_admission: bool,
 }
 
-/// The run queue that a connection stands in: one at most, so that it is advanced once however much happens to it.
+/// The queues of those that are to be advanced, in the order in which they have their turns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Queue {
-    Parked,
+pub(super) enum Run {
+    /// Something has happened to them.
     Ready,
-    Flushing,
-    Yielded,
+    /// With a request that is to begin.
+    Begin,
+    /// With an answer that is to leave, before the thread waits.
+    Flush,
+    /// One at a time, when nobody else is to be advanced.
+    Yield,
 }
 
 impl<T> Connections<T> {
@@ -67,9 +68,7 @@ impl<T> Connections<T> {
     pub(super) fn new(origin: Instant) -> Self {
         Self {
             places: Places::new(),
-            ready: VecDeque::new(),
-            flushing: VecDeque::new(),
-            yielded: VecDeque::new(),
+            runs: Default::default(),
             admission: VecDeque::new(),
             idle: DeadlineQueue::new(origin),
             deadlines: DeadlineQueue::new(origin),
@@ -91,7 +90,7 @@ impl<T> Connections<T> {
     pub(super) fn insert(&mut self, now: Instant, value: T) -> Token {
         let next = Next::Read(now);
         *count_of(&mut self.tally, next) += 1;
-        self.places.insert(Seat { value, next, queue: Queue::Parked, is_in_admission: false })
+        self.places.insert(Seat { value, next, run: None, is_in_admission: false })
     }
 
     /// `None`: it is gone.
@@ -120,19 +119,12 @@ impl<T> Connections<T> {
         self.unadmitted -= usize::from(matches!(before, Next::Admit(_)));
         self.unadmitted += usize::from(matches!(next, Next::Admit(_)));
         match next {
-            // One that is ready has its turn before that anyway.
-            Next::Flush if seat.queue == Queue::Parked => {
-                seat.queue = Queue::Flushing;
-                self.flushing.push_back(token);
-            }
-            Next::Yield(_) if seat.queue == Queue::Parked => {
-                seat.queue = Queue::Yielded;
-                self.yielded.push_back(token);
-            }
+            Next::Begin => self.enqueue(token, Run::Begin),
+            Next::Flush => self.enqueue(token, Run::Flush),
+            Next::Yield(_) => self.enqueue(token, Run::Yield),
             Next::Admit(_) if !std::mem::replace(&mut seat.is_in_admission, true) => self.admission.push_back(token),
             Next::Idle(at) => self.idle.set(token.index, at),
-            Next::Flush | Next::Yield(_) | Next::Admit(_) | Next::Read(_) | Next::Write(_) => {}
-            Next::Wait(_) | Next::Linger(_) | Next::Close => {}
+            Next::Admit(_) | Next::Read(_) | Next::Write(_) | Next::Wait(_) | Next::Linger(_) | Next::Close => {}
         }
         if let Some(deadline) = next.deadline() {
             self.deadlines.set(token.index, deadline);
@@ -141,11 +133,15 @@ impl<T> Connections<T> {
 
     /// Something has happened to the connection: it is to be advanced, unless it stands in a run queue already.
     pub(super) fn schedule(&mut self, token: Token) {
+        self.enqueue(token, Run::Ready);
+    }
+
+    fn enqueue(&mut self, token: Token, run: Run) {
         if let Some(seat) = self.places.get_mut(token)
-            && seat.queue == Queue::Parked
+            && seat.run.is_none()
         {
-            seat.queue = Queue::Ready;
-            self.ready.push_back(token);
+            seat.run = Some(run);
+            self.runs[run as usize].push_back(token);
         }
     }
 
@@ -176,33 +172,20 @@ impl<T> Connections<T> {
         self.schedule(token);
     }
 
-    /// How many are ready now. Who becomes ready while they are served comes after them, in another turn.
-    pub(super) fn ready_len(&self) -> usize {
-        self.ready.len()
+    /// How many stand in this queue now. Who comes to it while they are served has another round.
+    pub(super) fn run_len(&self, run: Run) -> usize {
+        self.runs[run as usize].len()
     }
 
     pub(super) fn has_runnable(&self) -> bool {
-        !self.ready.is_empty() || !self.flushing.is_empty() || !self.yielded.is_empty()
+        self.runs.iter().any(|run| !run.is_empty())
     }
 
-    /// How many are to be flushed now. Who comes to it while they are is flushed in another round.
-    pub(super) fn flushing_len(&self) -> usize {
-        self.flushing.len()
-    }
-
-    pub(super) fn pop_flushing(&mut self) -> Option<Token> {
-        let token = self.flushing.pop_front()?;
-        self.park(token)
-    }
-
-    pub(super) fn pop_ready(&mut self) -> Option<Token> {
-        let token = self.ready.pop_front()?;
-        self.park(token)
-    }
-
-    pub(super) fn pop_yielded(&mut self) -> Option<Token> {
-        let token = self.yielded.pop_front()?;
-        self.park(token)
+    /// The first in this queue, which is parked from here on. `None` also for one that is gone.
+    pub(super) fn pop(&mut self, run: Run) -> Option<Token> {
+        let token = self.runs[run as usize].pop_front()?;
+        self.places.get_mut(token)?.run = None;
+        Some(token)
     }
 
     /// How many wait for admission.
@@ -239,11 +222,6 @@ impl<T> Connections<T> {
         self.deadlines.next()
     }
 
-    fn park(&mut self, token: Token) -> Option<Token> {
-        self.places.get_mut(token)?.queue = Queue::Parked;
-        Some(token)
-    }
-
     /// Keeps the queue of which members are taken out only when it is popped in proportion to the connections.
     fn sweep(&mut self) {
         if self.admission.len() > 2 * self.len() + SLACK {
@@ -258,7 +236,7 @@ fn count_of(tally: &mut Tally, next: Next) -> &mut u32 {
         Next::Read(_) => &mut tally.reading,
         Next::Write(_) | Next::Flush => &mut tally.writing,
         Next::Idle(_) => &mut tally.idle,
-        Next::Admit(_) | Next::Wait(_) | Next::Yield(_) => &mut tally.waiting,
+        Next::Begin | Next::Admit(_) | Next::Wait(_) | Next::Yield(_) => &mut tally.waiting,
         Next::Linger(_) | Next::Close => &mut tally.lingering,
     }
 }

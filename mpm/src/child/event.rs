@@ -12,7 +12,7 @@ use std::task::Waker;
 use std::time::{Duration, Instant};
 
 use self::entrance::Entrance;
-use super::connections::Connections;
+use super::connections::{Connections, Run};
 use super::crew::{Crew, Orders, start, thread_slot};
 use super::watch::{Watch, earliest};
 use super::{ChildExit, Post, cannot_start, guard, oversee};
@@ -156,8 +156,9 @@ impl<P: Protocol> EventThread<P> {
             self.unflushed_since = now;
             self.obey(now);
             self.collect(&events, &mut woken, now);
-            self.serve_ready(now);
+            self.serve_all(Run::Ready, now);
             self.accept(now);
+            self.serve_all(Run::Begin, now);
             self.flush(now);
             self.serve_yielded(now);
             self.flush(now);

@@ -112,6 +112,32 @@ fn an_endless_loop_holds_up_only_the_requests_of_its_instance() {
     server.log.wait_for("another request of the same instance has ended it: the guest used more than limits.cpu");
 }
 
+/// A server whose thread stands still for a while, so that what is sent meanwhile begins together.
+fn standing_still() -> (Server, Vec<Client>) {
+    let server = one_thread_with_slices_of("100ms").limits("cpu = \"600s\"\nwall = \"600s\"").start();
+    let spinning = asked(&server, "/spin?ms=90", 1);
+    (server, spinning)
+}
+
+#[test]
+fn requests_that_begin_together_do_not_wait_for_one_that_computes() {
+    let (server, _spinning) = standing_still();
+    let _looping = asked(&server, "/loop", 1);
+    for client in &mut asked(&server, "/hello", 8) {
+        assert_eq!(client.receive().text(), "hello\n");
+    }
+}
+
+#[test]
+fn a_trap_ends_no_request_that_has_not_begun() {
+    let (server, _spinning) = standing_still();
+    let mut trapping = asked(&server, "/trap", 1);
+    for client in &mut asked(&server, "/hello", 8) {
+        assert_eq!(client.receive().text(), "hello\n");
+    }
+    assert_eq!(trapping[0].receive().status, 500);
+}
+
 #[test]
 fn a_request_that_takes_too_long_retires_its_instance_and_ends_no_other() {
     let server = one_thread().limits("wall = \"2s\"").start();

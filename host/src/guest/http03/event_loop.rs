@@ -32,9 +32,7 @@ use super::{Pre, Reuse};
 /// Requests on their way into the loop, and what it says of itself.
 pub(super) struct Inbox {
     pub(super) arrived: RefCell<VecDeque<Arrival>>,
-    /// Of the loop, since it last looked.
-    pub(super) waker: RefCell<Waker>,
-    /// No task runs.
+    /// No task runs, and nothing has arrived.
     pub(super) is_idle: Cell<bool>,
     /// The guest takes another request at the moment.
     pub(super) is_ready: Cell<bool>,
@@ -42,9 +40,10 @@ pub(super) struct Inbox {
 
 pub(super) struct Arrival {
     pub(super) request: Request<RequestBody>,
-    pub(super) link: Arc<Link>,
-    pub(super) name: CallName,
     pub(super) place: Rc<Place>,
+    pub(super) name: CallName,
+    /// Nothing else was in the instance when it came.
+    pub(super) is_alone: bool,
     pub(super) sent: oneshot::Receiver<()>,
 }
 
@@ -72,22 +71,27 @@ pub(super) async fn run(
 async fn serve(accessor: &Accessor<Sandbox>, service: &Service, inbox: &Inbox, reuse: Reuse) -> wasmtime::Result<()> {
     let handler = *service.wasi_http_handler().func_handle().func();
     let mut answers = pin!(FuturesUnordered::new());
+    // This is polled before each piece of work that the guest does, and after the last. So nothing needs to wake it.
+    let mut nobody = Context::from_waker(Waker::noop());
     poll_fn(|cx| {
-        inbox.waker.borrow_mut().clone_from(cx.waker());
-        loop {
-            // Where one request is served at a time, what goes on after its answer is still part of it.
-            while (reuse.at_once_max > 1 || (answers.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready()))
-                && let Some(arrival) = inbox.next()
-            {
-                answers.push(begin(accessor, service, arrival)?);
-            }
-            match answers.poll_next_unpin(cx) {
-                Poll::Ready(Some(answered)) => answered?,
-                Poll::Ready(None) | Poll::Pending => break,
-            }
+        while let Poll::Ready(Some(answered)) = answers.poll_next_unpin(cx) {
+            answered?;
         }
-        inbox.is_ready.set(accessor.poll_ready_for_concurrent_call(handler, cx).is_ready());
-        let is_idle = answers.is_empty() && accessor.poll_no_interesting_tasks(cx).is_ready();
+        let is_ready = accessor.poll_ready_for_concurrent_call(handler, &mut nobody).is_ready();
+        let mut is_idle = answers.is_empty() && accessor.poll_no_interesting_tasks(&mut nobody).is_ready();
+        // One at a time, and the next when this has run as far as it can: those that would have to wait for it still have
+        // the choice of another instance. Where one request is served at a time, what goes on after its answer is still
+        // part of it.
+        if is_ready
+            && (reuse.at_once_max > 1 || is_idle)
+            && let Some(arrival) = inbox.next()
+        {
+            answers.push(begin(accessor, service, arrival)?);
+            is_idle = false;
+            // Whoever drives is not to stop before it has run.
+            cx.waker().wake_by_ref();
+        }
+        inbox.is_ready.set(is_ready);
         inbox.is_idle.set(is_idle && inbox.arrived.borrow().is_empty());
         Poll::Pending
     })
@@ -137,7 +141,10 @@ fn begin<'a>(
     service: &'a Service,
     arrival: Arrival,
 ) -> wasmtime::Result<impl Future<Output = wasmtime::Result<()>> + 'a> {
-    let Arrival { request, link, name, place, sent } = arrival;
+    let Arrival { request, place, name, is_alone, sent } = arrival;
+    let link = Arc::clone(&place.link);
+    // A line that the guest prints, or a request that it sends, is this one's for certain only if it is alone.
+    let name = if is_alone { name } else { CallName { request: None } };
     let handle = service.wasi_http_handler().func_handle();
     let call = accessor.with(|mut store| {
         let sandbox = store.data_mut();

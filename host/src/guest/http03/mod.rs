@@ -174,12 +174,7 @@ impl Shared {
         let stopwatch = Arc::new(Stopwatch::new(clockwork.slice()));
         let tasks = Tasks::new(Arc::clone(&stopwatch));
         let store = Sandbox::serving_many(engine, Arc::clone(grants), tasks, reuse.at_once_max);
-        let inbox = Rc::new(Inbox {
-            arrived: RefCell::default(),
-            waker: RefCell::new(Waker::noop().clone()),
-            is_idle: Cell::new(true),
-            is_ready: Cell::new(true),
-        });
+        let inbox = Rc::new(Inbox { arrived: RefCell::default(), is_idle: Cell::new(true), is_ready: Cell::new(true) });
         Rc::new(Shared {
             pulse: Arc::new(Pulse { alarm: Alarm::new(thread.clone()), stopwatch }),
             life: RefCell::new(Life::Running(Box::pin(run(Arc::clone(pre), store, Rc::clone(&inbox), reuse)))),
@@ -224,12 +219,19 @@ impl Shared {
     ) -> Seat {
         let ends = now + self.grants.limits.wall;
         let place = Rc::new(Place { link: Arc::clone(link), ends: Cell::new(ends), is_seated: Cell::new(true) });
+        let body = request.body().recall();
+        let (sent, told) = oneshot::channel();
+        let arrival = Arrival { request, place: Rc::clone(&place), name, is_alone: false, sent: told };
+        let ordinal = self.take_in(arrival, now);
+        Seat { shared: Rc::clone(self), place, body, sent: Some(sent), ordinal }
+    }
+
+    /// Which of its requests this is.
+    fn take_in(&self, mut arrival: Arrival, now: Instant) -> u64 {
         let mut places = self.places.borrow_mut();
         places.retain(|place| place.strong_count() > 0);
-        places.push(Rc::downgrade(&place));
-        // A line that the guest prints, or a request that it sends, is this one's for certain only if it is alone.
-        let alone = places.len() == 1 && self.inbox.is_idle.get();
-        let name = if alone { name } else { CallName { request: None } };
+        places.push(Rc::downgrade(&arrival.place));
+        arrival.is_alone = places.len() == 1 && self.inbox.is_idle.get();
         let ordinal = self.begun.get() + 1;
         self.begun.set(ordinal);
         let busy_since = self.busy_since.get().unwrap_or(now);
@@ -239,15 +241,33 @@ impl Shared {
         if ordinal == self.reuse.requests_max || is_worn_out {
             self.retired.set(true);
         }
-        let body = request.body().recall();
-        let (sent, told) = oneshot::channel();
-        let arrival = Arrival { request, link: Arc::clone(link), name, place: Rc::clone(&place), sent: told };
         self.inbox.arrived.borrow_mut().push_back(arrival);
         self.inbox.is_idle.set(false);
-        // First, so that nobody is rung: the call is about to be polled.
+        // Nobody is rung: the call is about to be polled.
         self.pulse.alarm.stay_awake();
-        self.inbox.waker.borrow().wake_by_ref();
-        Seat { shared: Rc::clone(self), place, body, sent: Some(sent), ordinal }
+        ordinal
+    }
+
+    /// Gives a request back that has not begun, if it would have to wait for what the instance does, or the instance is over.
+    /// One that serves one request at a time was chosen for what it is, and is waited for.
+    fn give_back(&self, place: &Rc<Place>) -> Option<Arrival> {
+        let mut arrived = self.inbox.arrived.borrow_mut();
+        let holds_up = self.is_computing.get() || !self.inbox.is_ready.get() || self.is_over();
+        if arrived.is_empty() || !holds_up || self.reuse.at_once_max == 1 {
+            return None;
+        }
+        let at = arrived.iter().position(|arrival| Rc::ptr_eq(&arrival.place, place))?;
+        self.places.borrow_mut().retain(|other| !std::ptr::eq(other.as_ptr(), Rc::as_ptr(place)));
+        arrived.remove(at)
+    }
+
+    /// A call has left it. Whoever drove it may be gone; what goes on has a deadline that nobody else keeps; and there may be
+    /// too many.
+    fn was_left(&self) {
+        let is_one_of_many = self.siblings.get() > 1 && !self.is_seated();
+        if self.pulse.alarm.is_due() || !self.inbox.is_idle.get() || self.retired.get() || is_one_of_many {
+            self.pulse.alarm.ring();
+        }
     }
 
     /// Lets the guest run, if something has happened that it waits for. What it uses is `driver`'s, as far as it is not
@@ -281,8 +301,18 @@ impl Shared {
         let entered = self.clockwork.enter();
         let began = Instant::now();
         self.pulse.stopwatch.enter(began);
-        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker))));
-        let stopped = Instant::now();
+        let (polled, stopped) = loop {
+            let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker))));
+            let stopped = Instant::now();
+            // Between its tasks it gives way to whoever polls it, who has nobody else to poll.
+            let gives_way = matches!(polled, Ok(Poll::Pending))
+                && !self.pulse.stopwatch.was_sliced()
+                && stopped - began < self.clockwork.slice()
+                && alarm.woken();
+            if !gives_way {
+                break (polled, stopped);
+            }
+        };
         self.driven.set(stopped);
         drop(entered);
         self.charge(self.pulse.stopwatch.lap(stopped), driver);

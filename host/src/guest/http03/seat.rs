@@ -37,6 +37,14 @@ impl Seat {
         self.ordinal
     }
 
+    /// Moves to another instance, if in this one the request has not begun and would have to wait.
+    pub fn move_on(&mut self, other: impl FnOnce() -> Rc<Shared>) {
+        let Some(arrival) = self.shared.give_back(&self.place) else { return };
+        let left = std::mem::replace(&mut self.shared, other());
+        left.was_left();
+        self.ordinal = self.shared.take_in(arrival, Instant::now());
+    }
+
     /// See [`Shared::drive`].
     pub fn drive(&self, link: &Link) -> Driven {
         self.shared.drive(Some(link))
@@ -87,7 +95,7 @@ impl Seat {
 impl Drop for Seat {
     fn drop(&mut self) {
         let Place { ends, is_seated, .. } = &*self.place;
-        let Shared { pulse, inbox, retired, siblings, ends: all_end, ends_late, .. } = &*self.shared;
+        let Shared { ends: all_end, ends_late, .. } = &*self.shared;
         is_seated.set(false);
         self.body.take_back();
         let was_answered = self.sent.take().is_none();
@@ -96,10 +104,6 @@ impl Drop for Seat {
         }
         ends_late.set(was_answered);
         all_end.set(ends.get().max(all_end.get()));
-        // Whoever drove it is gone; what goes on has a deadline that nobody else keeps; and there may be too many.
-        let is_one_of_many = siblings.get() > 1 && !self.shared.is_seated();
-        if pulse.alarm.is_due() || !inbox.is_idle.get() || retired.get() || is_one_of_many {
-            pulse.alarm.ring();
-        }
+        self.shared.was_left();
     }
 }

@@ -18,7 +18,7 @@ fn three(start: Instant) -> (Connections<char>, [Token; 3]) {
 }
 
 fn ready(connections: &mut Connections<char>) -> Vec<Token> {
-    std::iter::from_fn(|| connections.pop_ready()).collect()
+    std::iter::from_fn(|| connections.pop(Run::Ready)).collect()
 }
 
 #[test]
@@ -73,8 +73,8 @@ fn a_yielded_connection_keeps_its_place_behind_all_that_are_ready() {
     connections.schedule(b);
     connections.schedule_expired(after(start, 6), |_| {});
     assert_eq!(ready(&mut connections), [b]);
-    assert_eq!(connections.pop_yielded(), Some(a));
-    assert_eq!(connections.pop_yielded(), None);
+    assert_eq!(connections.pop(Run::Yield), Some(a));
+    assert_eq!(connections.pop(Run::Yield), None);
 }
 
 #[test]
@@ -88,11 +88,27 @@ fn whole_answers_leave_after_all_that_are_ready_and_each_once() {
     // More of its next request has come.
     connections.schedule(a);
     assert!(connections.has_runnable(), "the thread does not wait");
-    assert_eq!((connections.flushing_len(), ready(&mut connections)), (2, vec![c]));
+    assert_eq!((connections.run_len(Run::Flush), ready(&mut connections)), (2, vec![c]));
     connections.remove(b);
-    assert_eq!([(); 3].map(|()| connections.pop_flushing()), [Some(a), None, None]);
+    assert_eq!([(); 3].map(|()| connections.pop(Run::Flush)), [Some(a), None, None]);
     connections.settle(a, Next::Idle(after(start, 5)));
     assert!(!connections.has_runnable());
+}
+
+#[test]
+fn a_request_begins_after_all_that_are_ready() {
+    let start = Instant::now();
+    let (mut connections, [a, b, c]) = three(start);
+    connections.settle(a, Next::Flush);
+    connections.settle(b, Next::Begin);
+    for token in [b, c] {
+        connections.schedule(token);
+    }
+    assert_eq!((connections.run_len(Run::Begin), ready(&mut connections)), (1, vec![c]));
+    assert_eq!([(); 2].map(|()| connections.pop(Run::Begin)), [Some(b), None]);
+    assert!(connections.has_runnable(), "an answer is to leave");
+    connections.settle(b, Next::Flush);
+    assert_eq!([(); 3].map(|()| connections.pop(Run::Flush)), [Some(a), Some(b), None]);
 }
 
 #[test]
@@ -102,10 +118,10 @@ fn a_connection_that_yields_while_it_is_ready_has_one_turn_not_two() {
     connections.schedule(a);
     // Advanced out of turn, because it was admitted.
     connections.settle(a, Next::Yield(after(start, 5)));
-    assert_eq!(connections.pop_yielded(), None);
+    assert_eq!(connections.pop(Run::Yield), None);
     assert_eq!(ready(&mut connections), [a]);
     connections.settle(a, Next::Yield(after(start, 5)));
-    assert_eq!((connections.pop_yielded(), connections.pop_yielded()), (Some(a), None));
+    assert_eq!((connections.pop(Run::Yield), connections.pop(Run::Yield)), (Some(a), None));
 }
 
 #[test]

@@ -1,13 +1,15 @@
 //! Whose turn it is, and who has one after it. Accepts nothing, and waits for nothing.
 //!
 //! ```text
-//! one turn of the thread:   ready, each ─► accepted, each ─► whole answers ─► yielded, one ─► whole answers
+//! one turn of the thread:   ready, each ─► accepted, each ─► requests that begin, each ─► whole answers
+//!                           ─► yielded, one ─► whole answers
 //! after each connection:    whole answers, if they are overdue ─► who may use its place ─► who has its upstream
 //! ```
 
 use std::time::Instant;
 
 use super::{EventThread, FLUSH_DELAY_MAX, Open};
+use crate::child::connections::Run;
 use crate::child::crew::Orders;
 use crate::child::guard;
 use crate::poller::Token;
@@ -15,9 +17,10 @@ use crate::protocol::{Company, Next, OwnWaker, Protocol, Turn, Upkeep};
 use crate::stream::Stream;
 
 impl<P: Protocol> EventThread<P> {
-    pub(super) fn serve_ready(&mut self, now: Instant) {
-        for _ in 0..self.connections.ready_len() {
-            if let Some(token) = self.connections.pop_ready() {
+    /// Advances all that stand in a queue now.
+    pub(super) fn serve_all(&mut self, run: Run, now: Instant) {
+        for _ in 0..self.connections.run_len(run) {
+            if let Some(token) = self.connections.pop(run) {
                 self.serve_one(token, now);
             }
         }
@@ -29,7 +32,7 @@ impl<P: Protocol> EventThread<P> {
         if let Upkeep::Yield(_) = self.upkeep {
             self.tend(now);
         }
-        if let Some(token) = self.connections.pop_yielded() {
+        if let Some(token) = self.connections.pop(Run::Yield) {
             self.serve_one(token, now);
         }
     }
@@ -49,15 +52,15 @@ impl<P: Protocol> EventThread<P> {
 
     /// Lets them leave if they have waited long enough for others.
     fn flush_overdue(&mut self, now: Instant) {
-        if self.connections.flushing_len() > 0 && self.unflushed_since.elapsed() >= FLUSH_DELAY_MAX {
+        if self.connections.run_len(Run::Flush) > 0 && self.unflushed_since.elapsed() >= FLUSH_DELAY_MAX {
             self.write_out(now);
             self.unflushed_since = Instant::now();
         }
     }
 
     fn write_out(&mut self, now: Instant) {
-        for _ in 0..self.connections.flushing_len() {
-            if let Some(token) = self.connections.pop_flushing() {
+        for _ in 0..self.connections.run_len(Run::Flush) {
+            if let Some(token) = self.connections.pop(Run::Flush) {
                 self.advance(token, now);
             }
         }

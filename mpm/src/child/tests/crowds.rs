@@ -36,6 +36,29 @@ fn event_serves_more_connections_than_it_has_threads() {
 }
 
 #[test]
+fn event_reads_all_that_are_ready_before_a_request_begins() {
+    let child = Child::start(event_of(common(), 1, 100, 100));
+    let gate = TcpListener::bind("127.0.0.1:0").unwrap();
+    let stall = format!("stall {}", gate.local_addr().unwrap());
+    let [mut first, mut begun, mut last] = [(); 3].map(|()| child.connect());
+    for client in [&mut first, &mut begun, &mut last] {
+        assert_eq!(client.ask("hello"), "hello");
+    }
+    first.say(&stall);
+    let held = gate.accept().unwrap();
+    // Ready in this order when the thread goes on.
+    begun.say("begin");
+    last.say(&stall);
+    drop(held);
+    let held = gate.accept().unwrap();
+    assert!(begun.is_silent(), "the last one is read first");
+    drop(held);
+    assert_eq!([&mut first, &mut begun, &mut last].map(Client::hear), ["stalled", "begun", "stalled"]);
+    drop([first, begun, last]);
+    assert_eq!(child.drain(), ChildExit::Drained);
+}
+
+#[test]
 fn event_lets_a_whole_answer_wait_no_longer_than_half_a_millisecond_and_a_turn() {
     let child = Child::start(event_of(common(), 1, 100, 100));
     let gate = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -37,7 +37,9 @@ enum Task {
     Sleep(mpsc::Receiver<()>),
     /// Holds a place for a request until the next line.
     Hold,
-    /// Answers when it is advanced again at once.
+    /// Answers when it is advanced again at once, as a request that begins.
+    Begin,
+    /// The same, as an answer that is whole.
     Flush,
     /// Says what its upstream says, when that has said a line.
     Hear(Vec<u8>),
@@ -79,6 +81,7 @@ impl Protocol for Talker {
                     }
                     say(turn, "holding");
                 }
+                Task::Begin => say(turn, "begun"),
                 Task::Flush => say(turn, "flushed"),
                 Task::Hear(heard) => {
                     if let Some(unfinished) = hear(turn, heard) {
@@ -111,6 +114,10 @@ impl Protocol for Talker {
                 "panic" => panic!("expected by a test"),
                 "spin" => talk.task = Task::Spin(50),
                 "hold" => talk.task = Task::Hold,
+                "begin" => {
+                    talk.task = Task::Begin;
+                    return Next::Begin;
+                }
                 "flush" => {
                     talk.task = Task::Flush;
                     return Next::Flush;
