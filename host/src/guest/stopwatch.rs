@@ -51,12 +51,17 @@ impl Stopwatch {
     /// A guest whose poll began between two ticks has not had its slice at the first of them, so the elapsed time
     /// decides, and not the number of ticks: what ends within a slice never yields.
     pub(super) fn slice_is_over(&self, now: Instant) -> bool {
-        let entered = self.entered.load(Ordering::Relaxed);
-        let over = self.since_start(now).saturating_sub(entered) >= nanoseconds(self.slice);
+        let over = !self.has_time(now);
         if over {
             self.sliced.store(true, Ordering::Relaxed);
         }
         over
+    }
+
+    /// Asked outside of the guest: whether anything of the slice is left.
+    pub(super) fn has_time(&self, now: Instant) -> bool {
+        let entered = self.entered.load(Ordering::Relaxed);
+        !self.was_sliced() && self.since_start(now).saturating_sub(entered) < nanoseconds(self.slice)
     }
 
     /// Whether the guest stopped because its slice was used up and not because it waits for something.

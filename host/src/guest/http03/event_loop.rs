@@ -36,6 +36,8 @@ pub(super) struct Inbox {
     pub(super) is_idle: Cell<bool>,
     /// The guest takes another request at the moment.
     pub(super) is_ready: Cell<bool>,
+    /// Nothing of what the guest was given is left to do, so that what begins now runs now.
+    pub(super) may_begin: Cell<bool>,
 }
 
 pub(super) struct Arrival {
@@ -79,17 +81,14 @@ async fn serve(accessor: &Accessor<Sandbox>, service: &Service, inbox: &Inbox, r
         }
         let is_ready = accessor.poll_ready_for_concurrent_call(handler, &mut nobody).is_ready();
         let mut is_idle = answers.is_empty() && accessor.poll_no_interesting_tasks(&mut nobody).is_ready();
-        // One at a time, and the next when this has run as far as it can: those that would have to wait for it still have
-        // the choice of another instance. Where one request is served at a time, what goes on after its answer is still
-        // part of it.
+        // Where one request is served at a time, what goes on after its answer is still part of it.
         if is_ready
             && (reuse.at_once_max > 1 || is_idle)
+            && inbox.may_begin.replace(false)
             && let Some(arrival) = inbox.next()
         {
             answers.push(begin(accessor, service, arrival)?);
             is_idle = false;
-            // Whoever drives is not to stop before it has run.
-            cx.waker().wake_by_ref();
         }
         inbox.is_ready.set(is_ready);
         inbox.is_idle.set(is_idle && inbox.arrived.borrow().is_empty());
@@ -128,6 +127,11 @@ impl Body for Upload {
 }
 
 impl Inbox {
+    /// Whether one has begun since it was allowed, and others have arrived.
+    pub(super) fn begins_another(&self) -> bool {
+        !self.may_begin.get() && !self.arrived.borrow().is_empty()
+    }
+
     /// The next request that somebody still waits for.
     fn next(&self) -> Option<Arrival> {
         let mut arrived = self.arrived.borrow_mut();

@@ -174,7 +174,12 @@ impl Shared {
         let stopwatch = Arc::new(Stopwatch::new(clockwork.slice()));
         let tasks = Tasks::new(Arc::clone(&stopwatch));
         let store = Sandbox::serving_many(engine, Arc::clone(grants), tasks, reuse.at_once_max);
-        let inbox = Rc::new(Inbox { arrived: RefCell::default(), is_idle: Cell::new(true), is_ready: Cell::new(true) });
+        let inbox = Rc::new(Inbox {
+            arrived: RefCell::default(),
+            is_idle: Cell::new(true),
+            is_ready: Cell::new(true),
+            may_begin: Cell::new(false),
+        });
         Rc::new(Shared {
             pulse: Arc::new(Pulse { alarm: Alarm::new(thread.clone()), stopwatch }),
             life: RefCell::new(Life::Running(Box::pin(run(Arc::clone(pre), store, Rc::clone(&inbox), reuse)))),
@@ -299,17 +304,15 @@ impl Shared {
         }
         let waker = Waker::from(Arc::clone(&self.pulse));
         let entered = self.clockwork.enter();
-        let began = Instant::now();
-        self.pulse.stopwatch.enter(began);
+        self.pulse.stopwatch.enter(Instant::now());
         let (polled, stopped) = loop {
+            self.inbox.may_begin.set(true);
             let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker))));
             let stopped = Instant::now();
-            // Between its tasks it gives way to whoever polls it, who has nobody else to poll.
-            let gives_way = matches!(polled, Ok(Poll::Pending))
-                && !self.pulse.stopwatch.was_sliced()
-                && stopped - began < self.clockwork.slice()
-                && alarm.woken();
-            if !gives_way {
+            // Between its tasks it gives way to whoever polls it, who has nobody else to poll. And when one request has begun,
+            // and waits, the next may: before that it still has the choice of another instance, should this one compute.
+            let goes_on = matches!(polled, Ok(Poll::Pending)) && self.pulse.stopwatch.has_time(stopped);
+            if !goes_on || !(alarm.woken() || self.inbox.begins_another()) {
                 break (polled, stopped);
             }
         };
@@ -328,7 +331,7 @@ impl Shared {
             }
             Ok(Poll::Pending) => {
                 // If it was woken meanwhile, it stays so.
-                if !alarm.fall_asleep() && stopped - began >= self.clockwork.slice() {
+                if !alarm.fall_asleep() && !self.pulse.stopwatch.has_time(stopped) {
                     return Driven::Sliced;
                 }
                 Driven::Ran
