@@ -10,6 +10,10 @@
 //!    └────────── drive ─────────┘◄───────┘ wake: the thread is rung, and drives
 //! ```
 //!
+//! The calls that begin in one turn of a thread wait in the inbox together, and the first of them that is polled drives them
+//! all. Each begins when those before it wait; one that has not begun when the instance computes, or is over, is given back
+//! when its call is polled, and goes to another instance.
+//!
 //! Time is kept outside of the loop, because a guest that does not return keeps it from running: each call's by its
 //! connection, each instance's by its thread. A task cannot be ended from outside, so one that is overdue retires its
 //! instance: it takes nothing new, and goes when the others have ended, or are overdue as well. A trap, a limit that is
@@ -99,7 +103,7 @@ pub(super) struct Shared {
     grants: Arc<Grants>,
     clockwork: Arc<Clockwork>,
     reuse: Reuse,
-    /// Requests that it has begun.
+    /// Requests that it was given, those included that went to another before they began.
     begun: Cell<u64>,
     /// What goes on in it although nobody waits for anything may go on until then.
     ends: Cell<Instant>,
