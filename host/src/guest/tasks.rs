@@ -26,9 +26,7 @@ impl Tasks {
         Tasks { stopwatch, begun: Vec::new(), culprit: None }
     }
 
-    /// A task has begun for a call, which has a slice of its own, as if it were driven by itself.
     pub(super) fn begin(&mut self, task: GuestTaskId, link: Arc<Link>) {
-        self.stopwatch.begin_slice(Instant::now());
         // The number of a task that has ended is used again, so there are never more than the instance's table was large.
         self.begun.retain(|(other, _)| *other != task);
         self.begun.push((task, link));

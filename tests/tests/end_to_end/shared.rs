@@ -114,7 +114,8 @@ fn an_endless_loop_holds_up_only_the_requests_of_its_instance() {
 
 /// A server whose thread stands still for a while, so that what is sent meanwhile begins together.
 fn standing_still() -> (Server, Vec<Client>) {
-    let server = one_thread_with_slices_of("100ms").limits("cpu = \"600s\"\nwall = \"600s\"").start();
+    let setup = one_thread_with_slices_of("100ms").server("access_log = \"access.log\"");
+    let server = setup.limits("cpu = \"600s\"\nwall = \"600s\"").start();
     let spinning = asked(&server, "/spin?ms=90", 1);
     (server, spinning)
 }
@@ -136,6 +137,36 @@ fn a_trap_ends_no_request_that_has_not_begun() {
         assert_eq!(client.receive().text(), "hello\n");
     }
     assert_eq!(trapping[0].receive().status, 500);
+}
+
+#[test]
+fn a_trap_ends_no_request_that_has_been_answered_before_it_in_the_same_turn() {
+    let (server, _spinning) = standing_still();
+    let mut answered = asked(&server, "/hello", 6);
+    let mut trapping = asked(&server, "/trap", 1);
+    for client in &mut answered {
+        let answer = client.receive();
+        assert_eq!((answer.status, answer.text()), (200, "hello\n"));
+    }
+    assert_eq!(trapping[0].receive().status, 500);
+}
+
+#[test]
+fn requests_that_begin_together_are_charged_what_each_has_used() {
+    let (server, _spinning) = standing_still();
+    let mut clients = asked(&server, "/spin?ms=80", 1);
+    clients.extend(asked(&server, "/hello", 6));
+    clients.iter_mut().for_each(|client| assert_eq!(client.receive().status, 200));
+    let lines = until("all are logged", || {
+        let text = std::fs::read_to_string(server.folder().join("access.log")).ok()?;
+        (text.lines().count() == 8).then_some(text)
+    });
+    let used = |target: &str| {
+        let lines = lines.lines().filter(|line| line.contains(target));
+        lines.map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect::<Vec<u64>>()
+    };
+    assert_eq!(used("/hello").len(), 6, "{lines}");
+    assert!(used("/hello").iter().max() < used("/spin?ms=80").iter().min(), "{lines}");
 }
 
 #[test]

@@ -36,8 +36,8 @@ pub(super) struct Inbox {
     pub(super) is_idle: Cell<bool>,
     /// The guest takes another request at the moment.
     pub(super) is_ready: Cell<bool>,
-    /// Nothing of what the guest was given is left to do, so that what begins now runs now.
-    pub(super) may_begin: Cell<bool>,
+    /// Whose request has begun since the loop was last polled from outside: one at a time.
+    pub(super) begun: RefCell<Option<Arc<Link>>>,
 }
 
 pub(super) struct Arrival {
@@ -84,9 +84,10 @@ async fn serve(accessor: &Accessor<Sandbox>, service: &Service, inbox: &Inbox, r
         // Where one request is served at a time, what goes on after its answer is still part of it.
         if is_ready
             && (reuse.at_once_max > 1 || is_idle)
-            && inbox.may_begin.replace(false)
+            && inbox.begun.borrow().is_none()
             && let Some(arrival) = inbox.next()
         {
+            inbox.begun.replace(Some(Arc::clone(&arrival.place.link)));
             answers.push(begin(accessor, service, arrival)?);
             is_idle = false;
         }
@@ -127,11 +128,6 @@ impl Body for Upload {
 }
 
 impl Inbox {
-    /// Whether one has begun since it was allowed, and others have arrived.
-    pub(super) fn begins_another(&self) -> bool {
-        !self.may_begin.get() && !self.arrived.borrow().is_empty()
-    }
-
     /// The next request that somebody still waits for.
     fn next(&self) -> Option<Arrival> {
         let mut arrived = self.arrived.borrow_mut();

@@ -182,7 +182,7 @@ impl Shared {
             arrived: RefCell::default(),
             is_idle: Cell::new(true),
             is_ready: Cell::new(true),
-            may_begin: Cell::new(false),
+            begun: RefCell::default(),
         });
         Rc::new(Shared {
             pulse: Arc::new(Pulse { alarm: Alarm::new(thread.clone()), stopwatch }),
@@ -308,34 +308,40 @@ impl Shared {
         }
         let waker = Waker::from(Arc::clone(&self.pulse));
         let entered = self.clockwork.enter();
-        self.pulse.stopwatch.enter(Instant::now());
+        let stopwatch = &self.pulse.stopwatch;
+        stopwatch.enter(Instant::now());
         let (polled, stopped) = loop {
-            self.inbox.may_begin.set(true);
             let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(&mut Context::from_waker(&waker))));
             let stopped = Instant::now();
-            // Between its tasks it gives way to whoever polls it, who has nobody else to poll. And when one request has begun,
-            // and waits, the next may: before that it still has the choice of another instance, should this one compute.
-            let goes_on = matches!(polled, Ok(Poll::Pending)) && self.pulse.stopwatch.has_time(stopped);
-            if !goes_on || !(alarm.woken() || self.inbox.begins_another()) {
+            let begun = self.inbox.begun.take();
+            self.charge(stopwatch.lap(stopped), begun.as_deref(), driver);
+            if !matches!(polled, Ok(Poll::Pending)) || !stopwatch.has_time(stopped) {
+                break (polled, stopped);
+            }
+            if begun.is_some() && !self.inbox.arrived.borrow().is_empty() {
+                // It waits now, so that the next may begin. Before that, that one still had the choice of another instance,
+                // should this one compute.
+                stopwatch.begin_slice(stopped);
+            } else if !alarm.woken() {
+                // Otherwise it gave way between its tasks to whoever polls it, who has nobody else to poll.
                 break (polled, stopped);
             }
         };
         self.driven.set(stopped);
         drop(entered);
-        self.charge(self.pulse.stopwatch.lap(stopped), driver);
         // It may be inside of a call of WASI 0.2, for which all of its tasks wait: what has arrived is still there then.
-        self.is_computing.set(self.pulse.stopwatch.was_sliced() || !self.inbox.arrived.borrow().is_empty());
+        self.is_computing.set(stopwatch.was_sliced() || !self.inbox.arrived.borrow().is_empty());
         if self.inbox.is_idle.get() {
             self.busy_since.set(None);
         }
         match polled {
-            Ok(Poll::Pending) if self.pulse.stopwatch.was_sliced() => {
+            Ok(Poll::Pending) if stopwatch.was_sliced() => {
                 alarm.stay_awake();
                 Driven::Sliced
             }
             Ok(Poll::Pending) => {
                 // If it was woken meanwhile, it stays so.
-                if !alarm.fall_asleep() && !self.pulse.stopwatch.has_time(stopped) {
+                if !alarm.fall_asleep() && !stopwatch.has_time(stopped) {
                     return Driven::Sliced;
                 }
                 Driven::Ran
@@ -421,11 +427,13 @@ impl Shared {
         matches!(&*self.life.borrow(), Life::Over(_))
     }
 
-    /// Says who has used time of which nothing is known: the driver, if nobody else is in it, or else all, alike.
-    fn charge(&self, used: Duration, driver: Option<&Link>) {
+    /// Says who has used time of which nothing is certain: the driver, if nobody else is in it; or else the one that has
+    /// begun, since most of it was that one's; or else all, alike.
+    fn charge(&self, used: Duration, begun: Option<&Link>, driver: Option<&Link>) {
         let in_it = self.in_it();
-        match driver {
-            Some(link) if in_it <= 1 => link.charge(used),
+        match (begun, driver) {
+            (_, Some(link)) if in_it <= 1 => link.charge(used),
+            (Some(link), _) => link.share(used),
             _ => {
                 let part = used / u32::try_from(in_it.max(1)).unwrap_or(u32::MAX);
                 self.places.borrow().iter().filter_map(Weak::upgrade).for_each(|place| place.link.share(part));
