@@ -74,7 +74,7 @@
 //! the alternative; it has no 0.3, traps (and so loses a resident instance) when a client hangs up, and its client
 //! begins to read an answer only when the request was sent whole, so that two streams deadlock. For 0.2 this crate adds
 //! an executor, which is that of `futures` and a list of pollables; for 0.3 the conversions of `wasip3` are used, but for
-//! the request that comes in and its answer, which take half as many calls into the host here. Both stand behind one
+//! the request that comes in and its answer, which take fewer calls into the host here. Both stand behind one
 //! trait, beside a third, which is [`testing`].
 
 #![warn(missing_docs)]

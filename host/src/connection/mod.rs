@@ -19,6 +19,7 @@
 mod answerer;
 mod exchange;
 mod forwarded;
+mod gathering;
 mod wire;
 
 use std::net::{IpAddr, SocketAddr};
@@ -29,12 +30,13 @@ use guesthouse_mpm::{Next, Stream, Turn};
 use ipnet::IpNet;
 
 use self::exchange::Exchange;
+use self::gathering::Gathering;
 use self::wire::{Flushed, Wire};
 use crate::config::Timing;
 use crate::finishing::Finishing;
 use crate::guest::{CgiFacts, Ends};
 use crate::http::timing::ReadDeadline;
-use crate::http::{After, CloseReason, Received, Refusal, RequestBody, RequestHead, Scheme, Target};
+use crate::http::{After, CloseReason, Received, Refusal, RequestHead, Scheme, Target};
 use crate::record::Record;
 use crate::respond;
 use crate::route::Responder;
@@ -159,17 +161,6 @@ impl Step {
     }
 }
 
-/// What a request waits for, so that it is answered with those of other connections: the same work done for one after the
-/// other takes less time than all of it for each.
-enum Gathering {
-    /// Nothing.
-    None,
-    /// It begins when the others have been read.
-    Read,
-    /// It has begun in an instance that serves several at once, which runs when the others have begun as well.
-    Begun,
-}
-
 /// The circumstances of a turn.
 struct Scope<'a, 't> {
     site: &'a Site,
@@ -186,19 +177,6 @@ impl Scope<'_, '_> {
     fn body_bytes_max(&self, module: usize) -> u64 {
         let config = &self.site.config;
         config.modules[module].limits.request_body.min(config.server.request_limits.limit_request_body)
-    }
-
-    /// How a request for a module is gathered with others.
-    fn gathering(&self, request: &RequestHead, module: usize, wire: &Wire) -> Gathering {
-        // A client that sends requests without waiting for answers is served as long as its turn lasts.
-        let is_pipelined = request.body == RequestBody::None && !wire.input.is_empty();
-        match self.site.places[module] {
-            Place::Here(_) if is_pipelined => Gathering::None,
-            Place::Here(guest) if self.site.guests.gathers(guest) => Gathering::Begun,
-            Place::Here(_) => Gathering::Read,
-            // The earlier it is there the better.
-            Place::Confined(_) => Gathering::None,
-        }
     }
 
     /// Logs and counts an answered request; the answer is what `wire` has said so far.
@@ -375,7 +353,7 @@ fn begin(
                 Err(answer) => return answer_fixed(&answer, record, wire, facts, scope),
             };
             let until = scope.turn.now + scope.site.config.modules[module].limits.wall;
-            let gathering = scope.gathering(&request, module, wire);
+            let gathering = Gathering::of(&request, module, wire, scope);
             let admission = State::Admission { request, to: Recipient { module, cgi }, record, until };
             match gathering {
                 Gathering::Read => Step::Wait(admission, Next::Begin),
@@ -431,7 +409,7 @@ fn admission(
     let is_confined = matches!(scope.site.places[to.module], Place::Confined(_));
     if is_confined || scope.turn.begin_request() {
         let close = must_close(facts, scope);
-        let gathering = scope.gathering(&request, to.module, wire);
+        let gathering = Gathering::of(&request, to.module, wire, scope);
         let exchange = State::Exchange(Box::new(Exchange::begin(*request, to, record, facts.client(), close, scope)));
         return match gathering {
             Gathering::Begun => Step::Wait(exchange, Next::Begin),
